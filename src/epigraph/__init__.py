@@ -1,0 +1,80 @@
+"""Is this training objective convex?  A proof, a certified counterexample, or an honest "undecided".
+
+    J = epigraph.Objective(model, loss, inputs, targets, weight_decay=1e-3)
+    v = epigraph.check(J)
+    v.verdict                                  # "affine", "convex", "concave", "nonconvex" or "undecided"
+    v.certificate.save("x.epi")
+    epigraph.verify("x.epi").ok
+
+The public names are loaded when they are first used: ``import epigraph`` costs a millisecond, and
+``epigraph.certificate.verify`` checks a certificate without importing PyTorch.
+"""
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from epigraph import zoo
+    from epigraph.certificate.verify import verify
+    from epigraph.convexity.check import check
+    from epigraph.convexity.verdict import Blocker, Certificate, Proof, Step, Verdict
+    from epigraph.errors import (
+        CaptureError,
+        CertificateError,
+        EpigraphError,
+        ObjectiveError,
+        TargetError,
+        UsageError,
+    )
+    from epigraph.objective.graph import Graph
+    from epigraph.objective.objective import Objective
+
+__all__ = [
+    "Blocker",
+    "CaptureError",
+    "Certificate",
+    "CertificateError",
+    "EpigraphError",
+    "Graph",
+    "Objective",
+    "ObjectiveError",
+    "Proof",
+    "Step",
+    "TargetError",
+    "UsageError",
+    "Verdict",
+    "__version__",
+    "check",
+    "verify",
+    "zoo",
+]
+
+_HOMES = {
+    "epigraph.certificate.verify": ("verify",),
+    "epigraph.convexity.check": ("check",),
+    "epigraph.convexity.verdict": ("Blocker", "Certificate", "Proof", "Step", "Verdict"),
+    "epigraph.errors": (
+        "CaptureError", "CertificateError", "EpigraphError", "ObjectiveError", "TargetError", "UsageError",
+    ),
+    "epigraph.objective.graph": ("Graph",),
+    "epigraph.objective.objective": ("Objective",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home the first time that it is asked for."""
+    if name == "zoo":
+        return import_module("epigraph.zoo")
+    if name not in _HOME:
+        raise AttributeError(f"module 'epigraph' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,6 @@
+"""``python -m epigraph``."""
+from __future__ import annotations
+
+from epigraph.cli import main
+
+main()

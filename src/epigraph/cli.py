@@ -1,0 +1,342 @@
+"""The command line: parse, one call, show.
+
+Results go to stdout, progress and messages to stderr.  A finished analysis exits 0 whatever the verdict; 1 means that
+``--expect`` or a certificate failed, 2 a wrong call, 3 a target that cannot be loaded or captured, 70 a defect in
+epigraph itself, 130 an interrupt.  Nothing here imports torch before a target is to be analysed.
+"""
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from epigraph.errors import EpigraphError, UsageError
+
+if TYPE_CHECKING:
+    from epigraph.convexity.verdict import Verdict
+
+app = typer.Typer(
+    name="epigraph", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Is a training objective convex?  A proof, a counterexample confirmed in exact arithmetic, or an honest "
+    "'undecided'.\n\nA TARGET is path/to/file.py:name, zoo:NAME, or an expression given with --expr.",
+)
+
+
+class Effort(enum.StrEnum):
+    """How long to search before saying "undecided"."""
+
+    quick = "quick"
+    normal = "normal"
+    thorough = "thorough"
+
+
+class Expected(enum.StrEnum):
+    """The words that sum up a verdict."""
+
+    affine = "affine"
+    convex = "convex"
+    concave = "concave"
+    nonconvex = "nonconvex"
+    undecided = "undecided"
+
+
+Target = Annotated[str | None, typer.Argument(metavar="TARGET", help="file.py:name or zoo:NAME.", show_default=False)]
+Expr = Annotated[
+    str | None, typer.Option("--expr", metavar="EXPR", help="An expression in place of TARGET, such as 'x**2*y**2'.")
+]
+Where = Annotated[
+    list[str] | None, typer.Option("--where", metavar="BOUND", help="A bound on a variable, such as 'x>0'; repeatable.")
+]
+Blocks = Annotated[
+    list[str] | None, typer.Option("--block", metavar="NAME", help="Vary this parameter, hold the others; repeatable.")
+]
+Budget = Annotated[
+    float | None, typer.Option("--budget", metavar="SECONDS", min=0, help="Refuse what would take longer than this.")
+]
+Name = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="One entry; all of them without it.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+EffortOption = Annotated[Effort, typer.Option("--effort", help="How long to search before saying undecided.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the search for counterexamples.")]
+
+
+def _say(message: str) -> None:
+    """A message for the person, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _outcome() -> Iterator[None]:
+    """Turn what a command raises into a message on stderr and an exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except EpigraphError as error:
+        _say(str(error))
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        _say(f"E900 internal error: {type(error).__name__}: {error}\n     this is a defect of epigraph itself")
+        raise typer.Exit(70) from None
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """What the user's file prints while it is loaded or run goes to stderr, so that stdout holds the result alone."""
+    sys.stdout.flush()
+    try:
+        kept: int | None = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:
+        kept = None
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def _require_target(target: str | None, expr: str | None) -> None:
+    if (target is None) == (expr is None):
+        what = "nothing to analyse" if target is None else "both a TARGET and --expr"
+        raise UsageError("E080", what, hint="epigraph check file.py:name, or epigraph check --expr 'x**2*y**2'")
+
+
+def _require_outputs(target: str | None, outputs: dict[str, Path | None]) -> None:
+    """Before any work: can each file be written, and is none of them another's, or the target's own?"""
+    from epigraph.report.files import require_writable
+
+    taken = {os.path.realpath(target.rpartition(":")[0]): "the target"} if target and ":" in target else {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        require_writable(path, option)
+        real = os.path.realpath(path)
+        if real in taken:
+            raise UsageError("E083", f"{option} would overwrite {taken[real]}: {path}", hint="choose another path")
+        taken[real] = f"the file of {option}"
+
+
+def _analyse(
+    target: str | None, expr: str | None, where: list[str] | None, blocks: list[str] | None, effort: Effort, seed: int
+) -> Verdict:
+    """Load the target and check it, with a line of progress."""
+    from epigraph.report.terminal import progress_line
+
+    with _stdout_to_stderr(), progress_line() as progress:
+        progress("loading", target or expr)
+        import epigraph
+        from epigraph.objective.target import load
+
+        objective = load(target, expr, list(where or []))
+        return epigraph.check(objective, blocks=list(blocks) if blocks else None, effort=effort.value, seed=seed,
+                              progress=progress)
+
+
+def _write_certificate(path: Path, verdict: Verdict) -> bool:
+    """Write the evidence for the summary word; False where there is none."""
+    if verdict.verdict == "undecided":
+        _say(f"no certificate written to {path}: the verdict is undecided, and there is no evidence to write")
+        return False
+    if verdict.verdict == "nonconvex" and verdict.certificate is not None:
+        verdict.certificate.save(path)
+        return True
+    from epigraph.certificate import save_proof
+
+    save_proof(path, verdict)
+    return True
+
+
+def _write_report(path: Path, verdict: Verdict, certificate: str | None, target: str | None) -> None:
+    from epigraph.report.files import write_atomically
+    from epigraph.report.html import page
+
+    write_atomically(path, page(verdict, certificate_path=certificate, target=target))
+
+
+def _print_json(value: Any) -> None:
+    from epigraph.report.strict import to_json
+
+    print(to_json(value))
+
+
+@app.command()
+def check(
+    target: Target = None,
+    expr: Expr = None,
+    where: Where = None,
+    block: Blocks = None,
+    as_json: AsJson = False,
+    certificate: Annotated[Path | None, typer.Option("--certificate", help="Write the evidence to this file.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write an HTML page to this file.")] = None,
+    effort: EffortOption = Effort.normal,
+    seed: Seed = 0,
+    expect: Annotated[Expected | None, typer.Option("--expect", help="Exit 1 if the verdict is another.")] = None,
+) -> None:
+    """Is the objective convex, jointly and in each block of parameters?"""
+    with _outcome():
+        _require_target(target, expr)
+        _require_outputs(target, {"--certificate": certificate, "--report": report})
+        verdict = _analyse(target, expr, where, block, effort, seed)
+        written = str(certificate) if certificate and _write_certificate(certificate, verdict) else None
+        if report:
+            _write_report(report, verdict, written, target)
+        if as_json:
+            _print_json(verdict.to_dict())
+        else:
+            from epigraph.report.terminal import Evidence, console, show_verdict
+
+            show_verdict(console(), verdict, Evidence(written, str(report) if report else None))
+        if expect and verdict.verdict != expect.value:
+            _say(f"expected {expect.value}, but the verdict is {verdict.verdict}")
+            raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file written by --certificate.", show_default=False)],
+    target: Annotated[str | None, typer.Option("--target", help="Also ask: is it about this objective?")] = None,
+    as_json: AsJson = False,
+    budget: Budget = None,
+) -> None:
+    """Check a certificate again, alone: without the model, without PyTorch, in exact arithmetic."""
+    with _outcome():
+        if not file.is_file():
+            hint = "epigraph check TARGET --certificate FILE writes one"
+            raise UsageError("E084", f"no such file: {file}", hint=hint)
+        from epigraph.certificate.verify import verify as verify_file
+
+        result = verify_file(file, budget_seconds=budget)
+        if target is not None:
+            _match(file, target)
+        if as_json:
+            _print_json(result.to_dict())
+        else:
+            from epigraph.report.terminal import console, show_verification
+
+            show_verification(console(), str(file), result.to_dict(), result.ok, result.statement)
+        if not result.ok:
+            raise typer.Exit(1)
+
+
+def _match(file: Path, target: str) -> None:
+    """Raise ``CertificateError`` unless the certificate is about this objective, graph and data."""
+    with _stdout_to_stderr():
+        from epigraph.certificate import match
+        from epigraph.objective.target import load
+
+        match(file, load(target, None, []))
+
+
+@app.command()
+def zoo(
+    name: Name = None,
+    as_json: AsJson = False,
+    run: Annotated[bool, typer.Option("--check", help="Check each and compare with what is known.")] = False,
+) -> None:
+    """The objectives of the well-known question and its answers, with what is known of each."""
+    with _outcome():
+        with _stdout_to_stderr():
+            from epigraph import zoo as shelf
+
+            entries = [shelf.get(name)] if name else list(shelf.entries())
+            records = [_checked(entry) if run else _recorded(entry) for entry in entries]
+        if as_json:
+            _print_json({"schema": "epigraph/zoo/1", "entries": records})
+        else:
+            from epigraph.report.terminal import console, show_entry, show_zoo
+
+            if name and not run:
+                show_entry(console(), records[0])
+            else:
+                show_zoo(console(), records, run)
+        if run and any(record["agrees"] is False for record in records):
+            _say("a verdict contradicts what is known")
+            raise typer.Exit(1)
+
+
+def _recorded(entry: Any) -> dict[str, Any]:
+    return {key: getattr(entry, key) for key in ("name", "title", "claim", "known", "reference")}
+
+
+def _checked(entry: Any) -> dict[str, Any]:
+    """The entry with the verdict found; ``agrees`` is None where it is undecided, which contradicts nothing."""
+    import epigraph
+
+    try:
+        word = epigraph.check(entry.build()).verdict
+    except EpigraphError as error:
+        return {**_recorded(entry), "verdict": f"error {error.code}", "agrees": False}
+    agrees = True if word == entry.known else None if "undecided" in (word, entry.known) else False
+    return {**_recorded(entry), "verdict": word, "agrees": agrees}
+
+
+@app.command()
+def report(
+    target: Target = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.", show_default=False)] = None,
+    expr: Expr = None,
+    where: Where = None,
+    block: Blocks = None,
+    effort: EffortOption = Effort.normal,
+    seed: Seed = 0,
+) -> None:
+    """Write the verdict with its evidence as one HTML page that opens offline."""
+    with _outcome():
+        _require_target(target, expr)
+        if out is None:
+            raise UsageError("E081", "no file to write the report to", hint="epigraph report TARGET --out report.html")
+        _require_outputs(target, {"--out": out})
+        verdict = _analyse(target, expr, where, block, effort, seed)
+        _write_report(out, verdict, None, target)
+        print(f"{verdict.verdict}   {out}")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(f"epigraph {metadata.version('epigraph')}")
+        except metadata.PackageNotFoundError:
+            print("epigraph (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    try:
+        app(args=arguments, prog_name="epigraph")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

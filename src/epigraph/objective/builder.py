@@ -1,0 +1,464 @@
+"""Building a graph: expressions that are hash-consed, so that equal subexpressions are one node.
+
+``Expression`` overloads Python's operators; every constructor applies a few identities that hold for all real
+arguments (x - x = 0, x * x = x^2, sqrt(x^2) = |x|), so that one function has few spellings.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from epigraph.objective.graph import NOWHERE, Attribute, Graph, Leaf, Node, Origin
+
+Number = int | float | Fraction
+Operand = "Expression | Number"
+
+
+def rational(value: Number | str) -> Fraction:
+    """The exact value of a Python number: a float is the dyadic rational that it stores."""
+    return value if isinstance(value, Fraction) else Fraction(value)
+
+
+def text(value: Fraction) -> str:
+    """"p/q" or "p", as attributes hold it."""
+    return str(value.numerator) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
+
+
+def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """NumPy's broadcast of shapes."""
+    return tuple(torch.broadcast_shapes(*shapes))
+
+
+@final
+class Expression:
+    """A node under construction.  ``literal`` is the exact tensor it stands for where that is known."""
+
+    __slots__ = ("_id", "builder", "literal", "role", "shape")
+
+    def __init__(self, builder: Builder, identifier: int | None, shape: tuple[int, ...], literal: Tensor | None = None,
+                 role: str = "constant"):
+        self.builder, self._id, self.shape, self.literal, self.role = builder, identifier, tuple(shape), literal, role
+
+    @property
+    def id(self) -> int:
+        if self._id is None:
+            assert self.literal is not None
+            self._id = self.builder.leaf(self.literal, self.role)
+        return self._id
+
+    @property
+    def node(self) -> Node:
+        return self.builder.nodes[self.id]
+
+    @property
+    def op(self) -> str:
+        return self.node.op
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def value(self) -> Fraction | None:
+        """The exact scalar, where this is a rational constant."""
+        if self._id is None:
+            return None
+        text_value = self.node.attributes.get("value") if self.node.op == "constant" else None
+        return None if text_value is None else Fraction(text_value)
+
+    def argument(self, position: int = 0) -> Expression:
+        node = self.builder.nodes[self.node.inputs[position]]
+        return Expression(self.builder, node.id, node.shape)
+
+    # arithmetic -----------------------------------------------------------------------------------------------
+    def __add__(self, other: Any) -> Expression:
+        return self.builder.add(self, other)
+
+    def __radd__(self, other: Any) -> Expression:
+        return self.builder.add(self.builder.wrap(other), self)
+
+    def __sub__(self, other: Any) -> Expression:
+        return self.builder.add(self, -self.builder.wrap(other))
+
+    def __rsub__(self, other: Any) -> Expression:
+        return self.builder.add(self.builder.wrap(other), -self)
+
+    def __mul__(self, other: Any) -> Expression:
+        return self.builder.mul(self, other)
+
+    def __rmul__(self, other: Any) -> Expression:
+        return self.builder.mul(self.builder.wrap(other), self)
+
+    def __truediv__(self, other: Any) -> Expression:
+        return self.builder.div(self, other)
+
+    def __rtruediv__(self, other: Any) -> Expression:
+        return self.builder.div(self.builder.wrap(other), self)
+
+    def __neg__(self) -> Expression:
+        return self.builder.neg(self)
+
+    def __pow__(self, exponent: Number) -> Expression:
+        return self.builder.power(self, rational(exponent))
+
+    def unary(self, op: str, **attributes: Attribute) -> Expression:
+        """exp, log, relu, ...: any elementwise function of one variable."""
+        return self.builder.unary(self, op, attributes)
+
+    # reductions -----------------------------------------------------------------------------------------------
+    def sum(self, dims: Sequence[int] | None = None, keepdim: bool = False) -> Expression:
+        return self.builder.reduce(self, "sum", dims, keepdim)
+
+    def mean(self, dims: Sequence[int] | None = None, keepdim: bool = False) -> Expression:
+        chosen = range(self.ndim) if not dims else dims
+        count = math.prod(self.shape[d] for d in chosen)
+        return self.sum(dims, keepdim) * Fraction(1, count)
+
+    def amax(self, dims: Sequence[int] | None = None, keepdim: bool = False) -> Expression:
+        return self.builder.reduce(self, "amax", dims, keepdim)
+
+    def logsumexp(self, dims: Sequence[int], keepdim: bool = False) -> Expression:
+        return self.builder.reduce(self, "logsumexp", dims, keepdim)
+
+    # layout ---------------------------------------------------------------------------------------------------
+    def reshape(self, shape: Sequence[int]) -> Expression:
+        return self.builder.reshape(self, tuple(shape))
+
+    def permute(self, dims: Sequence[int]) -> Expression:
+        return self.builder.permute(self, [d % self.ndim for d in dims])
+
+    def transpose(self, first: int, second: int) -> Expression:
+        order = list(range(self.ndim))
+        if order:
+            order[first], order[second] = order[second], order[first]
+        return self.permute(order)
+
+    def expand(self, shape: Sequence[int]) -> Expression:
+        return self.builder.expand(self, tuple(shape))
+
+    def slice(self, dim: int, start: int, stop: int, step: int = 1) -> Expression:
+        return self.builder.slice(self, dim % self.ndim, start, stop, step)
+
+    def select(self, dim: int, index: int) -> Expression:
+        dim %= self.ndim
+        index %= self.shape[dim]
+        return self.slice(dim, index, index + 1).reshape(self.shape[:dim] + self.shape[dim + 1 :])
+
+    def take(self, index: Tensor, dim: int) -> Expression:
+        return self.builder.take(self, index, dim % self.ndim)
+
+
+@final
+class Builder:
+    """Makes nodes, each distinct one once.  ``origin`` is stamped on the nodes made while it is set."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.tensors: dict[str, Leaf] = {}
+        self.parameters: dict[str, Tensor] = {}
+        self.opaque_calls: dict[int, Callable[..., Tensor]] = {}
+        self.origin: Origin = NOWHERE
+        self.varies: list[bool] = []  # per node: does it depend on a parameter?
+        self._known: dict[Any, int] = {}
+        self._leaves: dict[Any, int] = {}
+
+    # leaves ---------------------------------------------------------------------------------------------------
+    def parameter(self, name: str, value: Tensor) -> Expression:
+        self.parameters[name] = value
+        return self.make("parameter", (), {"name": name}, tuple(value.shape))
+
+    def leaf(self, tensor: Tensor, role: str) -> int:
+        """The constant node of a tensor; equal tensors (same storage, or small and equal) share one node."""
+        key: Any = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, role == "index")
+        if tensor.numel() <= 4096:
+            content = tensor.detach().contiguous()
+            raw = content.cpu().reshape(-1).to(content.dtype if content.dtype != torch.bfloat16 else torch.float32)
+            key = (raw.numpy().tobytes(), tuple(tensor.shape), tensor.dtype, role == "index")
+        if key not in self._leaves:
+            name = f"c{len(self.tensors)}"
+            self.tensors[name] = Leaf(tensor.detach(), role)
+            self._leaves[key] = self.make("constant", (), {"tensor": name}, tuple(tensor.shape)).id
+        return self._leaves[key]
+
+    def literal(self, tensor: Tensor, role: str = "constant") -> Expression:
+        return Expression(self, None, tuple(tensor.shape), tensor.detach(), role)
+
+    def rational(self, value: Number) -> Expression:
+        return self.make("constant", (), {"value": text(rational(value))}, ())
+
+    def wrap(self, value: Any) -> Expression:
+        return value if isinstance(value, Expression) else self.rational(value)
+
+    def make(self, op: str, inputs: Sequence[Expression], attributes: dict[str, Attribute], shape: tuple[int, ...]) -> Expression:
+        identifiers = tuple(x.id for x in inputs)
+        key = (op, identifiers, repr(attributes), shape)
+        found = self._known.get(key)
+        if found is None or op == "opaque":
+            found = len(self.nodes)
+            self.nodes.append(Node(found, op, identifiers, attributes, tuple(shape), self.origin))
+            self.varies.append(op == "parameter" or any(self.varies[i] for i in identifiers))
+            self._known[key] = found
+        return Expression(self, found, tuple(shape))
+
+    def opaque(self, target: str, inputs: Sequence[Expression], shape: tuple[int, ...], call: Callable[..., Tensor]) -> Expression:
+        made = self.make("opaque", inputs, {"target": target}, shape)
+        self.opaque_calls[made.id] = call
+        return made
+
+    def same(self, *forms: Expression) -> Expression:
+        """Expressions that are equal as real functions: facts of each hold for all."""
+        distinct = list({f.id: f for f in forms}.values())
+        return distinct[0] if len(distinct) == 1 else self.make("same", distinct, {}, distinct[0].shape)
+
+    # arithmetic -----------------------------------------------------------------------------------------------
+    def add(self, x: Expression, other: Any) -> Expression:
+        y = self.wrap(other)
+        shape = broadcast(x.shape, y.shape)
+        if x.value is not None and y.value is not None:
+            return self.rational(x.value + y.value)
+        if y.value == 0 and shape == x.shape:
+            return x
+        if x.value == 0 and shape == y.shape:
+            return y
+        if (y.op == "neg" and y.argument().id == x.id) or (x.op == "neg" and x.argument().id == y.id):
+            return self.rational(0).expand(shape)
+        if x.id > y.id:
+            x, y = y, x
+        return self.make("add", (x, y), {}, shape)
+
+    def neg(self, x: Expression) -> Expression:
+        if x.value is not None:
+            return self.rational(-x.value)
+        if x.op == "neg":
+            return x.argument()
+        if x.op == "mul" and (c := x.argument(0).value) is not None and x.argument(1).shape == x.shape:
+            return self.mul(self.rational(-c), x.argument(1))
+        return self.make("neg", (x,), {}, x.shape)
+
+    def mul(self, x: Expression, other: Any) -> Expression:
+        y = self.wrap(other)
+        shape = broadcast(x.shape, y.shape)
+        if x.value is None and y.value is not None:
+            x, y = y, x
+        if x.value is not None:
+            return self._scale(x.value, y, shape)
+        if x.shape == y.shape:
+            merged = self._merge_powers(x, y) or self._named_product(x, y) or self._named_product(y, x)
+            if merged is not None:
+                return merged
+        if x.op == "neg":
+            return -self.mul(x.argument(), y)
+        if y.op == "neg":
+            return -self.mul(x, y.argument())
+        if x.id > y.id:
+            x, y = y, x
+        return self.make("mul", (x, y), {}, shape)
+
+    def _scale(self, c: Fraction, y: Expression, shape: tuple[int, ...]) -> Expression:
+        if y.value is not None:
+            return self.rational(c * y.value)
+        if shape != y.shape:
+            return self.make("mul", (self.rational(c), y), {}, shape)
+        if c == 1:
+            return y
+        if c == -1:
+            return self.neg(y)
+        if y.op == "neg":
+            return self._scale(-c, y.argument(), shape)
+        if y.op == "mul" and (inner := y.argument(0).value) is not None and y.argument(1).shape == y.shape:
+            return self._scale(c * inner, y.argument(1), shape)
+        return self.make("mul", (self.rational(c), y), {}, shape)
+
+    def _merge_powers(self, x: Expression, y: Expression) -> Expression | None:
+        (base, p), (other, q) = self._as_power(x), self._as_power(y)
+        if base.id == other.id and p.denominator == q.denominator == 1 and p > 0 and q > 0:
+            return self.power(base, p + q)
+        return None
+
+    @staticmethod
+    def _as_power(x: Expression) -> tuple[Expression, Fraction]:
+        return (x.argument(), Fraction(x.node.attributes["exponent"])) if x.op == "power" else (x, Fraction(1))
+
+    def _named_product(self, x: Expression, y: Expression) -> Expression | None:
+        """x log x and x sigmoid(x), written as products."""
+        if y.op in ("log", "sigmoid") and y.argument().id == x.id:
+            return self.unary(x, "xlogx" if y.op == "log" else "silu", {})
+        return None
+
+    def div(self, x: Expression, other: Any) -> Expression:
+        y = self.wrap(other)
+        if y.value is not None and y.value != 0:
+            return self.mul(x, self.rational(1 / y.value))
+        if x.value is not None:
+            return self.mul(x, self.power(y, Fraction(-1)))
+        return self.make("div", (x, y), {}, broadcast(x.shape, y.shape))
+
+    def power(self, x: Expression, p: Fraction) -> Expression:
+        whole = p.denominator == 1
+        if p == 1:
+            return x
+        if p == 0:
+            return self.rational(1).expand(x.shape)
+        if p == Fraction(1, 2):
+            return self.unary(x, "sqrt", {})
+        if x.value is not None and whole and (x.value != 0 or p > 0):
+            return self.rational(x.value ** int(p))
+        if whole and p > 0 and p % 2 == 0 and x.op in ("abs", "neg"):
+            return self.power(x.argument(), p)
+        if x.op == "power" and whole and p > 0 and (q := Fraction(x.node.attributes["exponent"])).denominator == 1 and q > 0:
+            return self.power(x.argument(), p * q)
+        return self.make("power", (x,), {"exponent": text(p)}, x.shape)
+
+    def maximum(self, x: Expression, y: Expression) -> Expression:
+        shape = broadcast(x.shape, y.shape)
+        for a, b in ((x, y), (y, x)):
+            if b.value == 0 and a.shape == shape:
+                return a.unary("relu")
+            if b.op == "neg" and b.argument().id == a.id:
+                return a.unary("abs")
+        if x.id == y.id:
+            return x
+        return self.make("maximum", (x, y), {}, shape)
+
+    def minimum(self, x: Expression, y: Expression) -> Expression:
+        return -self.maximum(-x, -y)
+
+    def unary(self, x: Expression, op: str, attributes: dict[str, Attribute]) -> Expression:
+        if op == "sqrt" and x.op == "power" and x.node.attributes["exponent"] == "2":
+            return self.unary(x.argument(), "abs", {})
+        if op == "abs" and x.op in ("abs", "neg"):
+            return self.unary(x.argument(), "abs", {})
+        if op == "relu" and x.op in ("relu", "exp", "sigmoid", "softplus", "abs"):
+            return x
+        if op == "log" and x.op == "exp":
+            return x.argument()
+        if op == "log" and x.op == "sigmoid":
+            return -self.unary(-x.argument(), "softplus", {})
+        if op == "log" and x.op == "add" and x.argument(0).value == 1 and x.argument(1).op == "exp":
+            return self.unary(x.argument(1).argument(), "softplus", {})
+        if op == "log" and x.op == "add" and x.argument(1).value == 1 and x.argument(0).op == "exp":
+            return self.unary(x.argument(0).argument(), "softplus", {})
+        if op == "exp" and x.value == 0:
+            return self.rational(1)
+        return self.make(op, (x,), attributes, x.shape)
+
+    # contractions ---------------------------------------------------------------------------------------------
+    def matmul(self, a: Expression, b: Expression) -> Expression:
+        """torch.matmul: one-dimensional operands are vectors."""
+        if a.ndim == 1 and b.ndim == 1:
+            return (a * b).sum()
+        if a.ndim == 1:
+            out = self.matmul(a.reshape((1, *a.shape)), b)
+            return out.reshape(out.shape[:-2] + out.shape[-1:])
+        if b.ndim == 1:
+            out = self.matmul(a, b.reshape((*b.shape, 1)))
+            return out.reshape(out.shape[:-1])
+        if a.shape[-2] == b.shape[-1] == 1 and a.numel == b.numel == a.shape[-1]:
+            shape = broadcast(a.shape[:-2], b.shape[:-2])
+            return (a.reshape((a.numel,)) * b.reshape((b.numel,))).sum().reshape((*shape, 1, 1))
+        shape = (*broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+        return self.make("matmul", (a, b), {}, shape)
+
+    def reduce(self, x: Expression, op: str, dims: Sequence[int] | None, keepdim: bool) -> Expression:
+        chosen = sorted({d % x.ndim for d in dims}) if dims else list(range(x.ndim))
+        kept = tuple(1 if d in chosen else n for d, n in enumerate(x.shape))
+        dropped = tuple(n for d, n in enumerate(x.shape) if d not in chosen)
+        if all(x.shape[d] == 1 for d in chosen):
+            return x.reshape(kept if keepdim else dropped)
+        out = self.make(op, (x,), {"dims": chosen}, dropped)
+        return out.reshape(kept) if keepdim else out
+
+    # layout ---------------------------------------------------------------------------------------------------
+    def reshape(self, x: Expression, shape: tuple[int, ...]) -> Expression:
+        if shape == x.shape:
+            return x
+        if x.literal is not None:
+            return self.literal(x.literal.reshape(shape), x.role)
+        if x.op == "reshape":
+            return self.reshape(x.argument(), shape)
+        return self.make("reshape", (x,), {"shape": list(shape)}, shape)
+
+    def permute(self, x: Expression, dims: list[int]) -> Expression:
+        if dims == list(range(x.ndim)):
+            return x
+        if x.literal is not None:
+            return self.literal(x.literal.permute(dims), x.role)
+        shape = tuple(x.shape[d] for d in dims)
+        long = [d for d in dims if x.shape[d] != 1]
+        if long == sorted(long):
+            return self.reshape(x, shape)
+        if x.op == "permute":
+            inner = x.node.attributes["dims"]
+            return self.permute(x.argument(), [inner[d] for d in dims])
+        return self.make("permute", (x,), {"dims": dims}, shape)
+
+    def expand(self, x: Expression, shape: tuple[int, ...]) -> Expression:
+        if shape == x.shape:
+            return x
+        if math.prod(shape) == x.numel:
+            return self.reshape(x, shape)
+        return self.make("expand", (x,), {"shape": list(shape)}, shape)
+
+    def slice(self, x: Expression, dim: int, start: int, stop: int, step: int) -> Expression:
+        size = x.shape[dim]
+        start, stop, step = slice(start, stop, step).indices(size)
+        stop = max(start, stop)
+        if (start, stop, step) == (0, size, 1):
+            return x
+        if x.literal is not None:
+            index = (slice(None),) * dim + (slice(start, stop, step),)
+            return self.literal(x.literal[index], x.role)
+        shape = (*x.shape[:dim], len(range(start, stop, step)), *x.shape[dim + 1 :])
+        return self.make("slice", (x,), {"dim": dim, "start": start, "stop": stop, "step": step}, shape)
+
+    def concat(self, parts: Sequence[Expression], dim: int) -> Expression:
+        if len(parts) == 1:
+            return parts[0]
+        shape = list(parts[0].shape)
+        shape[dim] = sum(p.shape[dim] for p in parts)
+        return self.make("concat", parts, {"dim": dim}, tuple(shape))
+
+    def take(self, x: Expression, index: Tensor, dim: int) -> Expression:
+        index = index.reshape(-1).to(torch.int64).cpu()
+        index = torch.where(index < 0, index + x.shape[dim], index)
+        if x.literal is not None:
+            return self.literal(x.literal.index_select(dim, index.to(x.literal.device)), x.role)
+        shape = (*x.shape[:dim], index.numel(), *x.shape[dim + 1 :])
+        return self.make("take", (x, self.literal(index, "index")), {"dim": dim}, shape)
+
+    # conditions -----------------------------------------------------------------------------------------------
+    def where(self, condition: Expression, x: Expression, y: Expression) -> Expression:
+        shape = broadcast(condition.shape, x.shape, y.shape)
+        if condition.literal is not None and bool((condition.literal != 0).all()):
+            return x.expand(shape)
+        if condition.literal is not None and bool((condition.literal == 0).all()):
+            return y.expand(shape)
+        return self.make("where", (condition, x, y), {}, shape)
+
+    def compare(self, x: Expression, y: Expression, relation: str) -> Expression:
+        return self.make("compare", (x, y), {"relation": relation}, broadcast(x.shape, y.shape))
+
+    def graph(self, output: Expression) -> Graph:
+        """The finished graph, with only the nodes that the output and the parameters need, renumbered."""
+        needed = {output.id} | {n.id for n in self.nodes if n.op == "parameter"}
+        for node in reversed(self.nodes):
+            if node.id in needed:
+                needed.update(node.inputs)
+        order = {old: new for new, old in enumerate(sorted(needed))}
+        nodes = tuple(
+            Node(order[n.id], n.op, tuple(order[i] for i in n.inputs), n.attributes, n.shape, n.origin)
+            for n in self.nodes if n.id in order
+        )
+        used = {n.attributes["tensor"] for n in nodes if "tensor" in n.attributes}
+        tensors = {k: v for k, v in self.tensors.items() if k in used}
+        calls = {order[i]: c for i, c in self.opaque_calls.items() if i in order}
+        return Graph(nodes, order[output.id], tensors, dict(self.parameters), calls)

@@ -1,0 +1,89 @@
+"""The box in which the parameters live."""
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from epigraph.errors import UsageError
+
+Bound = Tensor
+
+
+@final
+@dataclass(frozen=True)
+class Domain:
+    """Lower and upper bounds by parameter name, float64 tensors that broadcast to the parameter; absent means none.
+
+    The box is closed; at a boundary where J has no value it is extended by its limit, +inf where there is none.
+    """
+
+    lower: Mapping[str, Tensor] = field(default_factory=dict)
+    upper: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @staticmethod
+    def of(bounds: Mapping[str, Any] | None, parameters: Mapping[str, Tensor], alias: Mapping[str, str]) -> Domain:
+        """From ``{"w": (0.0, None)}``; each bound is None, a number, a list or a tensor that broadcasts."""
+        lower: dict[str, Tensor] = {}
+        upper: dict[str, Tensor] = {}
+        for name, pair in (bounds or {}).items():
+            known = alias.get(name, name)
+            if known not in parameters:
+                raise UsageError("E012", f"the domain names an unknown parameter {name!r}", hint=f"one of {', '.join(parameters)}")
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise UsageError("E013", f"the domain of {name!r} is no pair (lower, upper)", hint="(0.0, None) for w >= 0")
+            low, high = (_bound(v, name, parameters[known], sign) for v, sign in zip(pair, (-1, 1), strict=True))
+            if bool((low > high).any()):
+                raise UsageError("E014", f"the domain of {name!r} is empty: a lower bound exceeds its upper bound")
+            if bool((low > -math.inf).any()):
+                lower[known] = low
+            if bool((high < math.inf).any()):
+                upper[known] = high
+        return Domain(lower, upper)
+
+    def project(self, name: str, value: Tensor) -> Tensor:
+        """The nearest point of the box."""
+        if name in self.lower:
+            value = torch.maximum(value, self.lower[name].to(value))
+        if name in self.upper:
+            value = torch.minimum(value, self.upper[name].to(value))
+        return value
+
+    def contains(self, name: str, value: Tensor) -> bool:
+        """Does the point lie in the box, in exact comparison of float64 numbers?"""
+        low, high = self.lower.get(name), self.upper.get(name)
+        return (low is None or bool((value.double() >= low).all())) and (high is None or bool((value.double() <= high).all()))
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Bounds for people: numbers where uniform, else lists."""
+        names = sorted({*self.lower, *self.upper})
+        return {name: [_shown(self.lower.get(name)), _shown(self.upper.get(name))] for name in names}
+
+
+def _bound(value: Any, name: str, parameter: Tensor, sign: int) -> Tensor:
+    filler = sign * math.inf
+    try:
+        if value is None:
+            return torch.tensor(filler, dtype=torch.float64)
+        if isinstance(value, (list, tuple)):
+            value = [filler if v is None else float(v) for v in value]
+        bound = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+        if torch.broadcast_shapes(bound.shape, parameter.shape) != parameter.shape:
+            raise ValueError("shape")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError("E013", f"a bound of {name!r} is no number and no tensor of shape {tuple(parameter.shape)}",
+                         hint="use floats, None, or tensors that broadcast to the parameter") from error
+    if bool(torch.isnan(bound).any()):
+        raise UsageError("E013", f"a bound of {name!r} is NaN")
+    return bound
+
+
+def _shown(bound: Tensor | None) -> Any:
+    if bound is None:
+        return None
+    values = [v if math.isfinite(v) else None for v in bound.reshape(-1).tolist()]
+    return values[0] if len(set(values)) == 1 else values

@@ -1,0 +1,16 @@
+"""Lowering of PyTorch's operators to the primitives of ``objective.graph``, one family per file."""
+from epigraph.objective.lowering import (  # noqa: F401  (imported for their registrations)
+    activations,
+    arithmetic,
+    attention,
+    contraction,
+    creation,
+    layout,
+    losses,
+    normalization,
+    pooling,
+    reductions,
+)
+from epigraph.objective.lowering.registry import EXACT, LOWERINGS
+
+__all__ = ["EXACT", "LOWERINGS"]

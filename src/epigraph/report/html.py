@@ -1,0 +1,125 @@
+"""The verdict as HTML: ``page`` is one self-contained file, ``fragment`` the same inside a notebook.
+
+No script, no request: style and pictures are inline, and the page forbids anything else by its own policy.  Every text
+that comes from the user is escaped.
+"""
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from epigraph.plot.segment import segment
+from epigraph.plot.svg import NARROW, WIDE, draw
+from epigraph.report import words
+from epigraph.report.derivation import lay_out
+from epigraph.report.numbers import counted, round_down, rounded, shape_text, superscripted
+from epigraph.report.source import quotes
+from epigraph.report.strict import to_json
+
+if TYPE_CHECKING:
+    from epigraph.convexity.verdict import Certificate, Verdict
+
+_MANTISSA = re.compile(r"\b(\d(?:\.\d+)?)e([+-])0*(\d+)\b")
+
+
+def mathematical(text: str) -> Markup:
+    """Our own sentences with symbols in italics and powers of ten set as such; everything is escaped first."""
+    safe = str(escape(text))
+    safe = _MANTISSA.sub(lambda f: f"{f[1]}·10<sup>{'−' if f[2] == '-' else ''}{f[3]}</sup>", safe)
+    safe = re.sub(r"\bJ(?=\(| |$|,|\.)", "<var>J</var>", safe)
+    safe = re.sub(r"(?<=</var>\()([abm])(?=\))", r"<var>\1</var>", safe)
+    points = "m is the midpoint of a and b"
+    return Markup(safe.replace(points, "<var>m</var> is the midpoint of <var>a</var> and <var>b</var>"))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("epigraph.report", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "clean": words.clean, "stopped": words.stopped, "math": mathematical, "shape": shape_text, "down": round_down, "power": superscripted,
+        "listed": words.listed, "counted": counted,
+    }
+    return environment
+
+
+def _picture(certificate: Certificate, identifier: str) -> dict[str, Any]:
+    """A certificate with its picture in two widths, and the figures for its table."""
+    info = segment(certificate)
+    values = [(f"J({n})", rounded(float(certificate.values[n]), 8)) for n in ("a", "b", "m") if n in certificate.values]
+    return {
+        "certificate": certificate, "info": info, "values": values,
+        "statement": words.violation(certificate), "arithmetic": words.arithmetic(certificate),
+        "wide": Markup(draw(info, f"{identifier}-w", WIDE)) if info else None,
+        "narrow": Markup(draw(info, f"{identifier}-n", NARROW)) if info else None,
+    }
+
+
+def _findings(verdict: Verdict) -> list[tuple[str, str, str]]:
+    """Property, status and evidence, for the table of what is known."""
+    rows = []
+    for name, adjective in words.ADJECTIVES.items():
+        status, evidence = getattr(verdict, name), ""
+        if status == "proved":
+            proof, reason = verdict.proofs.get(name), words.implied(verdict, name)
+            evidence = f"derivation of {counted(len(proof.steps), 'step')}" if proof else ""
+            evidence = f"follows, as J is {reason}" if reason and not proof else evidence
+        elif status == "refuted":
+            certificate, figures = verdict.certificates.get(name), list(verdict.certificates)
+            if certificate:
+                evidence = f"Figure {figures.index(name) + 1}: gap at least {round_down(certificate.gap)}"
+        rows.append((adjective, status, evidence))
+    return rows
+
+
+def _commands(verdict: Verdict, certificate_path: str | None, target: str | None) -> list[str]:
+    """What to type to see the evidence checked again."""
+    if certificate_path:
+        return [f"epigraph verify {shlex.quote(certificate_path)}"]
+    if verdict.verdict == "undecided":
+        return []
+    name = target or verdict.objective.get("name") or "TARGET"
+    shown = shlex.quote(words.clean(name)) if name != "TARGET" else name
+    return [f"epigraph check {shown} --certificate evidence.epi", "epigraph verify evidence.epi"]
+
+
+def _view(verdict: Verdict, *, level: int, certificate_path: str | None, target: str | None) -> dict[str, Any]:
+    """All that the template shows, computed."""
+    digest = hashlib.sha256(to_json([verdict.to_dict(), level]).encode()).hexdigest()[:10]
+    identifier = f"epi-{digest}"
+    pictures = [_picture(c, f"{identifier}-{name}") for name, c in verdict.certificates.items()]
+    proofs = [(words.ADJECTIVES.get(n, n), p, lay_out(p.steps), f"{identifier}-{n}") for n, p in verdict.proofs.items()]
+    return {
+        "verdict": verdict, "level": level, "id": identifier,
+        "standing": words.standing(verdict), "evidence": words.evidence(verdict),
+        "further": words.further(verdict), "scope": words.scope(verdict), "context": words.context(verdict),
+        "findings": _findings(verdict), "pictures": pictures, "proofs": proofs,
+        "blocker_lead": words.blocker_lead(verdict), "quotes": quotes(verdict.blockers),
+        "rows": words.block_rows(verdict), "tally": words.tally(words.block_rows(verdict)),
+        "freeze": [(names, words.freeze_size(verdict, names)) for names in verdict.freeze],
+        "effort": words.effort_words(verdict.effort), "commands": _commands(verdict, certificate_path, target),
+    }
+
+
+def fragment(verdict: Verdict, *, certificate_path: str | None = None, target: str | None = None) -> str:
+    """The verdict for a notebook: a ``<section>`` with its own style, which touches nothing around it."""
+    view = _view(verdict, level=3, certificate_path=certificate_path, target=target)
+    return _environment().get_template("fragment.html.j2").render(view)
+
+
+def page(verdict: Verdict, *, certificate_path: str | None = None, target: str | None = None) -> str:
+    """The verdict as one HTML file that opens offline.
+
+    ``certificate_path`` is the file that ``epigraph verify`` should be given, ``target`` what was analysed; both only
+    appear in the commands at the end.
+    """
+    view = _view(verdict, level=1, certificate_path=certificate_path, target=target)
+    return _environment().get_template("page.html.j2").render(view)

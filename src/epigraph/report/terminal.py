@@ -1,0 +1,210 @@
+"""The first screen: verdict, reason, blocks, what to freeze, where the evidence lies.  Colour is never needed."""
+from __future__ import annotations
+
+import codecs
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO, final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from epigraph.report import words
+from epigraph.report.numbers import counted, round_down, shape_text
+from epigraph.report.source import split_location
+
+if TYPE_CHECKING:
+    from epigraph.convexity.verdict import Blocker, Verdict
+
+STYLES = {
+    "affine": "bold green", "convex": "bold green", "concave": "bold blue", "nonconvex": "bold red",
+    "undecided": "bold yellow",
+}
+SHOWN_BLOCKS = 12
+SHOWN_SETS = 4
+_ASCII = {
+    "·": "-", "…": "...", "≥": ">=", "≤": "<=", "×": "x", "−": "-", "→": "->", "½": "1/2", "²": "^2", "—": "-",
+    "–": "-", "’": "'", "“": '"', "”": '"',
+}
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_ASCII.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("epigraph.ascii", _in_ascii)
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A console that takes text as it is: no markup, no emoji, and ASCII stand-ins where the encoding needs them."""
+    stream = stream or sys.stdout
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="epigraph.ascii")
+    return Console(file=stream, markup=False, highlight=False, emoji=False)
+
+
+@final
+@dataclass(frozen=True)
+class Evidence:
+    """Where the evidence was written, if it was."""
+
+    certificate: str | None = None
+    report: str | None = None
+
+
+def _write(out: Console, *parts: str | tuple[str, str], indent: int = 0) -> None:
+    """Print a paragraph, wrapped and indented as a whole."""
+    for line in Text.assemble(*parts).wrap(out, max(20, out.width - indent)):
+        line.rstrip()
+        out.print(Text(" " * indent) + line)
+
+
+def show_verdict(out: Console, verdict: Verdict, evidence: Evidence | None = None) -> None:
+    """Print a verdict."""
+    _headline(out, verdict)
+    if verdict.blockers:
+        _blocker(out, verdict, verdict.blockers[0])
+    _standing(out, verdict)
+    rows = words.block_rows(verdict)
+    if rows:
+        _blocks(out, rows)
+    _freeze(out, verdict)
+    _notes(out, verdict.notes)
+    _evidence(out, verdict, evidence or Evidence())
+
+
+def _headline(out: Console, verdict: Verdict) -> None:
+    word = verdict.verdict
+    indent = len(word) + 3
+    _write(out, (word, STYLES[word]), "   ", words.subject(verdict, max(24, out.width - indent - 3)))
+    for line in words.packed(words.context(verdict), out.width - indent):
+        _write(out, (line, "dim"), indent=indent)
+    out.print()
+
+
+def _standing(out: Console, verdict: Verdict) -> None:
+    _write(out, (words.standing(verdict), "bold"))
+    for sentence in words.evidence(verdict):
+        _write(out, sentence, indent=4)
+    for sentence in (words.further(verdict), words.scope(verdict)):
+        if sentence:
+            _write(out, sentence)
+    if verdict.proof is not None:
+        step = verdict.proof.steps[-1]
+        where = f", at {words.clean(step.location)}" if step.location else ""
+        _write(out, f"Last step: {words.clean(step.claim)}, by {words.clean(step.lemma)}{where}.", indent=4)
+    out.print()
+
+
+def _blocker(out: Console, verdict: Verdict, blocker: Blocker) -> None:
+    _write(out, f"{words.blocker_lead(verdict)} ", (words.place(blocker), "bold"))
+    if blocker.source:
+        _, number = split_location(blocker.location)
+        line = words.clean(blocker.source.strip())
+        out.print(Text(f"    {number or ''} | {line}", overflow="ellipsis", no_wrap=True))
+    _write(out, words.stopped(blocker.reason), indent=4)
+    more = len(verdict.blockers) - 1
+    if more:
+        _write(out, (f"and at {counted(more, 'further place')}: see --report FILE or --json", "dim"), indent=4)
+    out.print()
+
+
+def _blocks(out: Console, rows: Sequence[words.Row]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for title in ("block", "shape", "alone it is"):
+        table.add_column(title, overflow="fold")
+    for row in rows[:SHOWN_BLOCKS]:
+        modulus = f" (modulus {round_down(float(row.modulus))})" if row.modulus else ""
+        table.add_row(Text(row.name), Text(shape_text(row.shape)), Text.assemble((row.word, STYLES[row.word]), modulus))
+    out.print(table)
+    if len(rows) > SHOWN_BLOCKS:
+        hidden = len(rows) - SHOWN_BLOCKS
+        out.print(Text(f"... {hidden} more; all of them with --report FILE or --json.  {words.tally(rows)}.", "dim"))
+    out.print()
+
+
+def _freeze(out: Console, verdict: Verdict) -> None:
+    sets = verdict.freeze
+    if not sets:
+        return
+    _write(out, f"Freeze {'this' if len(sets) == 1 else 'one of these'}, and the rest is convex:")
+    for names in sets[:SHOWN_SETS]:
+        size = words.freeze_size(verdict, names)
+        count = f"   ({counted(size, 'parameter')})" if size is not None else ""
+        _write(out, words.listed(names, max(24, out.width - 30)), (count, "dim"), indent=4)
+    if len(sets) > SHOWN_SETS:
+        _write(out, (f"... {counted(len(sets) - SHOWN_SETS, 'more set')} with --json", "dim"), indent=4)
+    out.print()
+
+
+def _notes(out: Console, notes: Sequence[str]) -> None:
+    for note in dict.fromkeys(notes):
+        _write(out, f"Note: {words.clean(note)}")
+    if notes:
+        out.print()
+
+
+def _evidence(out: Console, verdict: Verdict, evidence: Evidence) -> None:
+    if evidence.certificate:
+        path = words.clean(evidence.certificate)
+        _write(out, f"Evidence: {path}   (check it again: epigraph verify {path})")
+    elif verdict.verdict != "undecided":
+        _write(out, ("Evidence: --certificate FILE keeps it, epigraph verify FILE checks it again.", "dim"))
+    if evidence.report:
+        _write(out, f"Report: {words.clean(evidence.report)}")
+    for line in words.packed(words.effort_words(verdict.effort), out.width):
+        _write(out, (line, "dim"))
+
+
+def show_verification(out: Console, path: str, result: Mapping[str, Any], ok: bool, statement: str) -> None:
+    """Print what a certificate file was found to prove."""
+    out.print(Text.assemble(("verified" if ok else "not verified", "bold green" if ok else "bold red"), "   ",
+                            words.clean(statement)))
+    if result.get("gap"):
+        _write(out, f"gap at least {round_down(str(result['gap']), 6)}", indent=4)
+    facts = [words.clean(path)]
+    for key, label in (("arithmetic", "{} arithmetic"), ("precision_bits", "{} bits"), ("seconds", "{:.2f} s")):
+        if result.get(key):
+            facts.append(label.format(result[key]))
+    _write(out, (" · ".join(facts), "dim"), indent=4)
+
+
+def show_zoo(out: Console, entries: Sequence[Mapping[str, Any]], checked: bool) -> None:
+    """Print the zoo as a table: name, title, known verdict, and what the check said."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for title in ("name", "title", "known", *(["check"] if checked else [])):
+        table.add_column(title, overflow="fold")
+    for entry in entries:
+        cells = [Text(str(entry["name"])), Text(str(entry["title"])), Text(str(entry["known"]))]
+        if checked:
+            style = "bold red" if entry["agrees"] is False else ""
+            cells.append(Text(str(entry["verdict"]) + ("  CONTRADICTS" if entry["agrees"] is False else ""), style))
+        table.add_row(*cells)
+    out.print(table)
+
+
+def show_entry(out: Console, entry: Mapping[str, Any]) -> None:
+    """Print one entry of the zoo: what is claimed, what is known, and where it is from."""
+    out.print(Text.assemble((str(entry["name"]), "bold"), "   ", str(entry["title"])))
+    for key, title in (("claim", "Claim"), ("known", "Known"), ("reference", "Reference")):
+        if entry.get(key):
+            _write(out, f"{title}: {entry[key]}", indent=4)
+    _write(out, (f"epigraph check zoo:{entry['name']}", "dim"), indent=4)
+
+
+@contextmanager
+def progress_line(stream: TextIO | None = None) -> Iterator[Any]:
+    """A callable that shows what is being done in one passing line of stderr; silent where that is no terminal."""
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        yield lambda *parts: None
+        return
+    with console(stream).status(Text("starting")) as status:
+        yield lambda *parts: status.update(Text(words.clean(" ".join(str(part) for part in parts))))

@@ -1,0 +1,266 @@
+"""A verdict in words: the same sentences for the terminal and for the page, and never more than was shown."""
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from epigraph.report.numbers import counted, round_down, rounded
+
+if TYPE_CHECKING:
+    from epigraph.convexity.verdict import Blocker, Certificate, Verdict
+
+ADJECTIVES = {
+    "convex": "convex", "concave": "concave", "quasiconvex": "quasiconvex", "quasiconcave": "quasiconcave",
+    "log_convex": "log-convex", "log_concave": "log-concave",
+}
+_VIOLATIONS = {
+    "convex": "J(m) lies above the chord from J(a) to J(b)",
+    "concave": "J(m) lies below the chord from J(a) to J(b)",
+    "quasiconvex": "J(m) exceeds the larger of J(a) and J(b)",
+    "quasiconcave": "J(m) falls below the smaller of J(a) and J(b)",
+    "log_convex": "log J(m) lies above the chord from log J(a) to log J(b)",
+    "log_concave": "log J(m) lies below the chord from log J(a) to log J(b)",
+}
+
+
+def clean(text: object) -> str:
+    """Text from outside with control and direction-changing characters written as escapes."""
+    shown = []
+    for character in str(text):
+        hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in "\n\t"
+        shown.append(character.encode("unicode_escape").decode("ascii") if hidden else character)
+    return "".join(shown)
+
+
+def stopped(text: object) -> str:
+    """The text as a sentence: with a full stop, if it has no end of its own."""
+    shown = clean(text).rstrip()
+    return shown if shown.endswith((".", "!", "?", ":")) else shown + "."
+
+
+def listed(names: Sequence[str], room: int = 60) -> str:
+    """Names with commas, as many as fit into ``room`` characters, then how many more there are.
+
+    >>> listed(["w", "b"]), listed(["layer.weight"] * 50, room=30)
+    ('w, b', 'layer.weight, … 49 more')
+    """
+    names = [clean(name) for name in names]
+    full = ", ".join(names)
+    if len(full) <= room:
+        return full
+    shown = len(names)
+    while shown > 1 and len(", ".join(names[:shown])) + len(f", … {len(names) - shown} more") > room:
+        shown -= 1
+    return ", ".join(names[:shown]) + (f", … {len(names) - shown} more" if shown < len(names) else "")
+
+
+def packed(parts: Sequence[str], width: int) -> list[str]:
+    """The parts with ``·`` between them, as many on a line as fit: a part is not broken."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) + 3 <= width:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(part)
+    return lines
+
+
+def joined(parts: Sequence[str], last: str = "and") -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + f" {last} " + parts[-1] if parts else ""
+
+
+def subject(verdict: Verdict, room: int = 60) -> str:
+    """``J(fc1.weight, fc1.bias)``: the parameters in which the verdict is meant."""
+    return f"J({listed(verdict.active, room)})"
+
+
+def parameter_shapes(objective: Mapping[str, Any]) -> dict[str, object]:
+    """The shape of each parameter, None where it is not recorded."""
+    parameters = objective.get("parameters") or {}
+    if not isinstance(parameters, Mapping):
+        return {str(name): None for name in parameters}
+    return {name: facts.get("shape") if isinstance(facts, Mapping) else facts for name, facts in parameters.items()}
+
+
+def context(verdict: Verdict) -> list[str]:
+    """What J is: name, mode, loss, sizes, regulariser, domain; only what the objective records."""
+    objective = verdict.objective
+    parts: list[str] = []
+    for key, template in (("name", "{}"), ("mode", "{} mode"), ("loss", "{}")):
+        if objective.get(key):
+            parts.append(template.format(clean(objective[key])))
+    for key, noun in (("size", "parameter"), ("samples", "sample")):
+        if isinstance(objective.get(key), int):
+            parts.append(counted(objective[key], noun))
+    decay = objective.get("weight_decay")
+    if isinstance(decay, (int, float)) and decay:
+        parts.append(f"weight decay {rounded(float(decay))}")
+    elif decay and not isinstance(decay, (int, float)):
+        parts.append(f"weight decay {clean(decay)}")
+    parts += domain_words(objective.get("domain"))
+    return parts
+
+
+def domain_words(domain: Any) -> list[str]:
+    """The domain in interval notation, or nothing for the whole space."""
+    if not domain:
+        return []
+    if not isinstance(domain, Mapping):
+        return [f"domain {clean(domain)}"]
+    shown = [f"{clean(name)} in {_interval(bounds)}" for name, bounds in domain.items()]
+    return ["domain " + listed(shown, 90)]
+
+
+def _interval(bounds: Any) -> str:
+    if not isinstance(bounds, (list, tuple)) or len(bounds) != 2:
+        return clean(bounds)
+    low, high = bounds
+    left = "(-inf" if low in (None, "-inf") or low == float("-inf") else f"[{clean(low)}"
+    right = "inf)" if high in (None, "inf") or high == float("inf") else f"{clean(high)}]"
+    return f"{left}, {right}"
+
+
+def scope(verdict: Verdict) -> str | None:
+    """What is held while the rest varies, or None if J is taken in all its parameters."""
+    held = [name for name in parameter_shapes(verdict.objective) if name not in verdict.active]
+    if not held:
+        return None
+    return f"In {listed(verdict.active, 60)} alone, with {listed(held, 60)} held at any value of the domain."
+
+
+def violation(certificate: Certificate) -> str:
+    """The inequality that the certificate shows, with its proved size."""
+    what = _VIOLATIONS.get(certificate.kind, f"{certificate.kind} fails at m")
+    by = f"{what} by at least {round_down(certificate.gap)}"
+    return by + f" (relative {round_down(float(certificate.relative_gap), 2)})"
+
+
+def arithmetic(certificate: Certificate) -> str:
+    """How the gap was confirmed."""
+    if certificate.arithmetic == "exact":
+        return "confirmed in exact arithmetic"
+    return f"confirmed in ball arithmetic at {certificate.precision_bits} bits"
+
+
+_STANDING = {
+    ("proved", "proved"): "Affine: convex and concave at once.",
+    ("proved", "refuted"): "Convex, and not affine.",
+    ("proved", "undecided"): "Convex.",
+    ("refuted", "proved"): "Concave, and not affine.",
+    ("refuted", "refuted"): "Neither convex nor concave.",
+    ("refuted", "undecided"): "Not convex; whether it is concave is undecided.",
+    ("undecided", "proved"): "Concave.",
+    ("undecided", "refuted"): "Not concave; whether it is convex is undecided.",
+    ("undecided", "undecided"): "Neither a proof nor a counterexample was found; this says nothing about J itself.",
+}
+
+
+def standing(verdict: Verdict) -> str:
+    """What is known of J's convexity and concavity together, in one sentence."""
+    return _STANDING[verdict.convex, verdict.concave]
+
+
+def evidence(verdict: Verdict) -> list[str]:
+    """A sentence for each proof and counterexample about convexity and concavity."""
+    sentences: list[str] = []
+    proofs = [(name, verdict.proofs[name]) for name in ("convex", "concave") if name in verdict.proofs]
+    for name, proof in proofs:
+        strongly = ""
+        if name == "convex" and verdict.modulus is not None and verdict.modulus > 0:
+            strongly = f"; strongly convex with modulus at least {round_down(float(verdict.modulus))}"
+        sentences.append(f"Proved {name} by a derivation of {counted(len(proof.steps), 'step')}{strongly}.")
+    for name in ("convex", "concave"):
+        certificate = verdict.certificates.get(name)
+        if certificate is not None:
+            sentences.append(f"{violation(certificate)}, {arithmetic(certificate)}.")
+    if any(name in verdict.certificates for name in ("convex", "concave")):
+        sentences[-1] = sentences[-1][:-1] + "; m is the midpoint of a and b."
+    return sentences
+
+
+def implied(verdict: Verdict, name: str) -> str | None:
+    """The property that makes ``name`` follow at once, or None if it says something of its own."""
+    if name == "quasiconvex" and verdict.convex == "proved":
+        return "convex"
+    if name == "quasiconcave" and verdict.concave == "proved":
+        return "concave"
+    return None
+
+
+def further(verdict: Verdict) -> str | None:
+    """Quasi-convexity, log-convexity and their opposites, where they are decided and do not follow at once."""
+    names = [n for n in ("quasiconvex", "quasiconcave", "log_convex", "log_concave") if not implied(verdict, n)]
+    proved = [ADJECTIVES[n] for n in names if getattr(verdict, n) == "proved"]
+    refuted = [ADJECTIVES[n] for n in names if getattr(verdict, n) == "refuted"]
+    parts = [joined(proved)] if proved else []
+    parts += [f"not {joined(refuted, 'or')}"] if refuted else []
+    return f"J is {'; '.join(parts)}." if parts else None
+
+
+def place(blocker: Blocker) -> str:
+    """``model.py:14 in fc2``, with whatever is known."""
+    where = clean(blocker.location) if blocker.location else ""
+    module = f"in {clean(blocker.module)}" if blocker.module else ""
+    return " ".join(part for part in (where, module) if part) or clean(blocker.op)
+
+
+def blocker_lead(verdict: Verdict) -> str:
+    """What the first blocker is: the loss of convexity, or where the rules stop."""
+    return "Convexity is lost at" if verdict.verdict == "nonconvex" else "The rules of convexity stop at"
+
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """A line of the table of blocks: the parameter, its shape, and the verdict in it alone."""
+
+    name: str
+    shape: object
+    word: str
+    modulus: float | None
+
+
+def block_rows(verdict: Verdict) -> list[Row]:
+    """One row for each block, in the order of the model."""
+    shapes = parameter_shapes(verdict.objective)
+    return [Row(clean(name), shapes.get(name), block.verdict, block.modulus) for name, block in verdict.blocks.items()]
+
+
+def tally(rows: Iterable[Row]) -> str:
+    """``3 blocks: 2 affine, 1 nonconvex``."""
+    counts = Counter(row.word for row in rows)
+    order = ("affine", "convex", "concave", "nonconvex", "undecided")
+    parts = [f"{counts[word]} {word}" for word in order if counts[word]]
+    return f"{counted(sum(counts.values()), 'block')}: {', '.join(parts)}" if parts else "no blocks"
+
+
+def freeze_size(verdict: Verdict, names: Sequence[str]) -> int | None:
+    """The number of single parameters in a set of blocks, or None where a shape is not recorded."""
+    shapes, total = parameter_shapes(verdict.objective), 0
+    for name in names:
+        shape = shapes.get(name)
+        if not isinstance(shape, (list, tuple)):
+            return None
+        size = 1
+        for extent in shape:
+            size *= int(extent)
+        total += size
+    return total
+
+
+def effort_words(effort: Mapping[str, Any]) -> list[str]:
+    """``effort normal``, ``seed 0``, ``1.2 s`` and what else is recorded as one number or word."""
+    parts: list[str] = []
+    for key, value in effort.items():
+        if key in ("seconds", "elapsed") and isinstance(value, (int, float)):
+            parts.append(f"{value:.2f} s" if value < 10 else f"{value:.0f} s")
+        elif key in ("effort", "level"):
+            parts.append(f"effort {clean(value)}")
+        elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            shown = rounded(value) if isinstance(value, float) else clean(value)
+            parts.append(f"{clean(key).replace('_', ' ')} {shown}")
+    return parts

@@ -1,0 +1,81 @@
+"""An oracle that shares nothing with the package: search for violations of Jensen's inequality in float64."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from case import Case
+from torch import Tensor
+from torch.func import functional_call
+
+SCALES = (0.1, 0.5, 1.0, 3.0, 10.0, 50.0)
+
+
+def evaluator(case: Case) -> tuple[Callable[[Tensor], float], int]:
+    """J as a function of one flat vector, and its length."""
+    if case.function is not None:
+        function = case.function
+        return (lambda t: float(function(t))), case.size
+    assert case.build is not None
+    model, loss, inputs, targets = case.build()
+    model.train(case.mode == "train")
+    names = {n: p for n, p in model.named_parameters() if p.requires_grad}
+
+    def value(t: Tensor) -> float:
+        pieces = torch.split(t, [p.numel() for p in names.values()])
+        swapped = {n: piece.reshape(p.shape) for (n, p), piece in zip(names.items(), pieces, strict=True)}
+        output = functional_call(model, swapped, inputs if isinstance(inputs, tuple) else (inputs,))
+        return float(loss(output, targets)) + case.weight_decay / 2 * float(t @ t)
+
+    return value, sum(p.numel() for p in names.values())
+
+
+def _bound(value: object, size: int, default: float) -> Tensor:
+    if value is None:
+        value = default
+    if isinstance(value, list | tuple):
+        value = [default if v is None else v for v in value]
+        return torch.tensor(value, dtype=torch.float64)
+    return torch.full((size,), float(value), dtype=torch.float64)  # type: ignore[arg-type]
+
+
+def points(case: Case, size: int, count: int, seed: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Triples a, m, b with m the midpoint, at several scales inside the box; half of them along sparse directions."""
+    generator = torch.Generator().manual_seed(seed)
+    lower, upper = _bound(case.box[0], size, -torch.inf), _bound(case.box[1], size, torch.inf)
+    centre = torch.where(lower.isfinite(), lower, torch.where(upper.isfinite(), upper, torch.zeros(size)))
+    found = []
+    for k in range(count):
+        scale = SCALES[k % len(SCALES)]
+        a = centre + scale * torch.randn(size, generator=generator, dtype=torch.float64)
+        if lower.isfinite().all() and upper.isfinite().all() and k % 2:
+            a = lower + (upper - lower) * torch.rand(size, generator=generator, dtype=torch.float64)
+        step = SCALES[(k // 6) % len(SCALES)] * torch.randn(size, generator=generator, dtype=torch.float64)
+        if k % 4 >= 2:
+            step *= torch.rand(size, generator=generator) < 2.0 / max(size, 2)
+        a = reflect(a, lower, upper)
+        b = reflect(a + step, lower, upper)
+        found.append((a, (a + b) / 2, b))
+    return found
+
+
+def reflect(t: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Bring points into the box by reflection at its faces, so that they do not all end on the boundary."""
+    t = torch.where(t < lower, 2 * lower - t, t)
+    t = torch.where(t > upper, 2 * upper - t, t)
+    return torch.minimum(torch.maximum(t, lower), upper)
+
+
+def largest_violation(case: Case, sign: float, count: int, seed: int = 0, enough: float = torch.inf) -> float:
+    """The largest relative sign * (J(m) - (J(a) + J(b))/2) over sampled triples; stops once it exceeds ``enough``."""
+    value, size = evaluator(case)
+    worst = -torch.inf
+    for a, m, b in points(case, size, count, seed):
+        ja, jm, jb = value(a), value(m), value(b)
+        if not all(map(torch.isfinite, map(torch.tensor, (ja, jm, jb)))):
+            continue
+        gap = sign * (jm - (ja + jb) / 2) / max(abs(ja), abs(jb), abs(jm), 1e-6)
+        worst = max(worst, gap)
+        if worst > enough:
+            break
+    return worst
