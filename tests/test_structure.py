@@ -37,6 +37,7 @@ RANKS = {
 # Imports against that order, each made inside a function when it is needed, with the reason.
 AGAINST = {
     ("convexity/verdict.py", "report"): "a notebook shows a verdict as the report's HTML fragment",
+    ("objective/target.py", "zoo"): "zoo:NAME is a target, and the zoo is made of objectives",
 }
 
 # The certificate's verifier and its evaluator share nothing with the analysis and start without PyTorch.
@@ -192,8 +193,17 @@ def test_exceptions_are_still_needed():
     long = {(n, f) for n in NAMES for f, size in functions(PACKAGE / n) if size > LONGEST_FUNCTION}
     assert set(LONG_FUNCTIONS) <= long
     for (name, there), reason in AGAINST.items():
-        modules = {module.split(".")[1] for _, module in imported(PACKAGE / name) if module.startswith("epigraph.")}
-        assert there in modules, f"{name} no longer imports {there} ({reason})"
+        path = PACKAGE / name
+        lines = {line for line, module in imported(path) if module.startswith(f"epigraph.{there}")}
+        assert lines, f"{name} no longer imports {there} ({reason})"
+        assert not lines & {node.lineno for node in _tree(path).body}, f"{name} imports {there} at its top"
+
+
+def test_public_names_are_documented():
+    import epigraph
+
+    bare = [name for name in epigraph.__all__ if name != "__version__" and not getattr(epigraph, name).__doc__]
+    assert bare == []
 
 
 @pytest.mark.parametrize("name", NAMES)

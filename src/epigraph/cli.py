@@ -12,12 +12,12 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from epigraph import __version__
 from epigraph.errors import EpigraphError, UsageError
 
 if TYPE_CHECKING:
@@ -117,16 +117,17 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 
 def _require_target(target: str | None, expr: str | None) -> None:
+    """One of the two, said before anything is imported."""
     if (target is None) == (expr is None):
-        what = "nothing to analyse" if target is None else "both a TARGET and --expr"
-        raise UsageError("E080", what, hint="epigraph check file.py:name, or epigraph check --expr 'x**2*y**2'")
+        what = "neither a target nor --expr is given" if target is None else "both a target and --expr are given"
+        raise UsageError("E040", what, hint="give one: file.py:name, zoo:name or --expr 'x**2'")
 
 
 def _require_outputs(target: str | None, outputs: dict[str, Path | None]) -> None:
     """Before any work: can each file be written, and is none of them another's, or the target's own?"""
     from epigraph.report.files import require_writable
 
-    taken = {os.path.realpath(target.rpartition(":")[0]): "the target"} if target and ":" in target else {}
+    taken = {os.path.realpath(target.rpartition(":")[0]): "the target's file"} if target else {}
     for option, path in outputs.items():
         if path is None:
             continue
@@ -155,15 +156,15 @@ def _analyse(
 
 def _write_certificate(path: Path, verdict: Verdict) -> bool:
     """Write the evidence for the summary word; False where there is none."""
-    if verdict.verdict == "undecided":
-        _say(f"no certificate written to {path}: the verdict is undecided, and there is no evidence to write")
-        return False
     if verdict.verdict == "nonconvex" and verdict.certificate is not None:
         verdict.certificate.save(path)
-        return True
-    from epigraph.certificate import save_proof
+    elif verdict.proof is not None:
+        from epigraph.certificate import save_proof
 
-    save_proof(path, verdict)
+        save_proof(path, verdict)
+    else:
+        _say(f"{path} is not written: the verdict is {verdict.verdict}, and there is no evidence to write")
+        return False
     return True
 
 
@@ -314,10 +315,7 @@ def report(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        try:
-            print(f"epigraph {metadata.version('epigraph')}")
-        except metadata.PackageNotFoundError:
-            print("epigraph (not installed)")
+        print(f"epigraph {__version__}")
         raise typer.Exit
 
 

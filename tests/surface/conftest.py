@@ -65,7 +65,8 @@ def deep_proof(count: int) -> Proof:
     while len(steps) < count:
         n = len(steps)
         premises = (n - 1,) if n % 3 else (n - 1, n // 2)
-        steps.append(step(n, f"node {n} is convex on its domain", premises, sides=(f"softplus >= 0 on [0, {n}]",) if n % 5 == 0 else ()))
+        sides = (f"softplus >= 0 on [0, {n}]",) if n % 5 == 0 else ()
+        steps.append(step(n, f"node {n} is convex on its domain", premises, sides=sides))
     return Proof("convex", tuple(steps), {})
 
 
@@ -77,8 +78,8 @@ def verdict(
     shapes = shapes or {"fc1.weight": (16, 64), "fc1.bias": (16,), "fc2.weight": (10, 16), "fc2.bias": (10,)}
     facts: dict[str, Any] = {
         "objective": {
-            "name": "digits.py:objective", "mode": "eval", "loss": "cross_entropy", "samples": 1797, "weight_decay": 1e-3,
-            "size": sum(math.prod(s) for s in shapes.values()),
+            "name": "digits.py:objective", "mode": "eval", "loss": "cross_entropy", "samples": 1797,
+            "weight_decay": 1e-3, "size": sum(math.prod(s) for s in shapes.values()),
             "parameters": {name: {"shape": list(shape)} for name, shape in shapes.items()}, "domain": None,
         },
         "active": tuple(shapes), "quasiconvex": "undecided", "quasiconcave": "refuted", "log_convex": "undecided",
@@ -113,8 +114,8 @@ def digits(source: Path | None = None) -> Verdict:
         freeze=(("fc1.weight", "fc1.bias"),),
         blockers=(
             Blocker("aten.linear.default", location, "fc2",
-                    "both operands depend on parameters (fc1.weight, fc2.weight): a product of two varying factors has no "
-                    "fixed curvature", "return self.fc2(hidden)"),
+                    "both operands depend on parameters (fc1.weight, fc2.weight): a product of two varying factors has "
+                    "no fixed curvature", "return self.fc2(hidden)"),
         ),
         notes=("The data were taken as float64 values, exactly.",),
     )
@@ -135,13 +136,14 @@ HOSTILE = '</style><script>alert(1)</script>{{ 7*7 }}" onload="x\x1b[31m\u202e&a
 def hostile() -> Verdict:
     """A verdict in which every text is an attack on the page or the terminal."""
     name = HOSTILE
+    only = step(0, name, lemma=name, sides=(name,), op=name, location=name, module=name)
     return verdict(
         {name: (2,)}, objective={"name": name, "mode": name, "loss": name, "parameters": {name: {"shape": [2]}},
                                  "domain": {name: [name, name]}, "weight_decay": name},
         certificates={"convex": replace(certificate(), blocks=(name,), refuter=name, kind="convex")},
         blocks={name: block("convex", "x")}, freeze=((name,),), notes=(name,), effort={name: name},
         blockers=(Blocker(name, f"{name}:1", name, name, name),),
-        proofs={"quasiconvex": Proof("quasiconvex", (step(0, name, lemma=name, sides=(name,), op=name, location=name, module=name),), {})},
+        proofs={"quasiconvex": Proof("quasiconvex", (only,), {})},
     )
 
 
@@ -149,12 +151,15 @@ def large() -> Verdict:
     """150 blocks, a derivation of 600 steps, 40 blockers in one file that is not there."""
     shapes = {f"encoder.layers.{i // 6}.attention.part{i % 6}.weight": (256, 256) for i in range(150)}
     words = ("affine", "convex", "nonconvex", "undecided")
+    reason = "a product of two varying factors"
     return verdict(
         shapes, certificates={"convex": certificate()}, proofs={"quasiconvex": deep_proof(600)},
         blocks={name: block(words[i % 4], name) for i, name in enumerate(shapes)},
         freeze=tuple(tuple(list(shapes)[i : i + 40]) for i in range(12)),
-        blockers=tuple(Blocker("aten.mm.default", f"gone.py:{20 * i}", f"encoder.layers.{i}", "a product of two varying factors",
-                               f"y = x @ w{i}") for i in range(1, 41)),
+        blockers=tuple(
+            Blocker("aten.mm.default", f"gone.py:{20 * i}", f"encoder.layers.{i}", reason, f"y = x @ w{i}")
+            for i in range(1, 41)
+        ),
         notes=tuple(f"note {i}" for i in range(20)),
     )
 

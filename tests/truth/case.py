@@ -19,7 +19,8 @@ class Case:
 
     ``expected`` says of J jointly: "affine"; "convex", "concave": that and not affine; "nonconvex": neither of them.
     ``why`` is a proof in one line, or a place: BV04 is Boyd and Vandenberghe, Convex Optimization, with the section.
-    ``known`` has further properties that J certainly has (True) or lacks (False).
+    ``known`` has further properties that J certainly has (True) or lacks (False).  Beyond the scale ``reach`` the
+    float64 oracle sees cancellation and not J.
     """
 
     name: str
@@ -29,8 +30,11 @@ class Case:
     size: int = 0
     box: Box = (None, None)
     build: Callable[[], Parts] | None = None
+    text: str | None = None
+    where: str | None = None
     mode: str = "eval"
     weight_decay: float = 0.0
+    reach: float = 50.0
     known: Mapping[str, bool] = field(default_factory=dict)
 
     def truth(self, name: str) -> bool | None:
@@ -43,9 +47,16 @@ class Case:
         return self.known.get(name, table.get(name))
 
 
-def row(name: str, size: int, function: Function, expected: str, why: str, box: Box = (None, None), **known: bool) -> Case:
+def row(name: str, size: int, function: Function, expected: str, why: str, box: Box = (None, None), reach: float = 50.0,
+        **known: bool) -> Case:
     """A function of one flat float64 vector."""
-    return Case(name, expected, why, function, size, box, known=known)
+    return Case(name, expected, why, function, size, box, reach=reach, known=known)
+
+
+def formula(text: str, expected: str, why: str, where: str | None = None, reach: float = 50.0, **known: bool) -> Case:
+    """A formula in scalar variables, as ``--expr`` and ``--where`` take it."""
+    name = text if where is None else f"{text}  where {where}"
+    return Case(name, expected, why, text=text, where=where, reach=reach, known=known)
 
 
 def net(name: str, build: Callable[[], Parts], expected: str, why: str, mode: str = "eval", weight_decay: float = 0.0) -> Case:

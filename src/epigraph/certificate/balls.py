@@ -127,7 +127,7 @@ class Balls:
         return np.concatenate([lift(p) for p in parts], axis=node.attributes["dim"])
 
     def _neg(self, node: Node, x: np.ndarray) -> np.ndarray:
-        return -x if x.dtype.kind == "f" else _wrap(-lift(x))
+        return np.asarray(-x) if x.dtype.kind == "f" else _wrap(-lift(x))
 
     def _add(self, node: Node, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return _wrap(lift(x) + lift(y))

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, Literal, final
 
 import numpy as np
-from flint import arb, ctx, fmpq, fmpz
+from flint import arb, ctx, fmpq
 
 from epigraph.certificate import budget, shapes
 from epigraph.certificate.balls import Balls
@@ -27,7 +27,8 @@ Enclosure = Any  # arb or fmpq
 
 PRECISION_LIMIT = 4096
 NUMERATOR_BITS = 64
-SIGNS = {"convex": 1, "concave": -1, "quasiconvex": 1, "quasiconcave": -1}
+EXPONENT_LIMIT = 100_000
+PROPERTIES = ("convex", "concave", "quasiconvex", "quasiconcave")
 
 
 class OutOfTime(Exception):
@@ -155,11 +156,16 @@ def gap(kind: str, at_a: Enclosure, at_b: Enclosure, at_m: Enclosure) -> Enclosu
     """By how much the property fails: J(m) - (J(a) + J(b))/2 for convex, its negative for concave,
     J(m) - max(J(a), J(b)) for quasiconvex, min(J(a), J(b)) - J(m) for quasiconcave.  Exact or a ball, as the values are.
     """
-    if kind in ("convex", "concave"):
-        return SIGNS[kind] * (at_m - (at_a + at_b) / 2)
-    if isinstance(at_m, arb):
-        return at_m - at_a.max(at_b) if kind == "quasiconvex" else at_a.min(at_b) - at_m
-    return at_m - max(at_a, at_b) if kind == "quasiconvex" else min(at_a, at_b) - at_m
+    with ctx.workprec(2 * PRECISION_LIMIT):
+        if kind == "convex":
+            return at_m - (at_a + at_b) / 2
+        if kind == "concave":
+            return (at_a + at_b) / 2 - at_m
+        if kind not in PROPERTIES:
+            raise ValueError(f"{kind!r} is not one of {', '.join(PROPERTIES)}")
+        if isinstance(at_m, arb):
+            return at_m - at_a.max(at_b) if kind == "quasiconvex" else at_a.min(at_b) - at_m
+        return at_m - max(at_a, at_b) if kind == "quasiconvex" else min(at_a, at_b) - at_m
 
 
 def certify(
@@ -209,27 +215,31 @@ def certify(
 def _certified(arithmetic: Arithmetic, bits: int, kind: str, values: Sequence[Enclosure]) -> Certified | None:
     """The bound to record: rounded down to 64 bits, and for balls with room for another version of the library."""
     found = gap(kind, *values)
-    if isinstance(found, arb):
-        found = found - found.rad() * 4
-        if not found > 0:
-            return None
-        mantissa, exponent = found.lower().man_exp()
-        low = _dyadic(mantissa, int(exponent))
-    else:
-        low = Fraction(int(found.p), int(found.q))
-    if low <= 0:
+    low = _from_below(found) if isinstance(found, arb) else Fraction(int(found.p), int(found.q))
+    if low is None or low <= 0:
         return None
     scale = NUMERATOR_BITS - (low.numerator.bit_length() - low.denominator.bit_length())
+    if abs(scale) > EXPONENT_LIMIT:
+        return None
     numerator = (low * Fraction(2) ** scale).__floor__()
-    shown = {name: _float(v) for name, v in zip("abm", values, strict=True)}
+    shown = {name: rounded(v) for name, v in zip("abm", values, strict=True)}
     return Certified(arithmetic, bits, (numerator, scale), shown)
 
 
-def _dyadic(mantissa: fmpz, exponent: int) -> Fraction:
-    return Fraction(int(mantissa)) * Fraction(2) ** exponent
+def _from_below(ball: arb) -> Fraction | None:
+    """A number below every point of a positive ball, four more radii away; None where that is not positive."""
+    with ctx.workprec(2 * PRECISION_LIMIT):
+        reduced = ball - 4 * ball.rad()
+        if not reduced > 0:
+            return None
+        mantissa, exponent = reduced.lower().man_exp()
+    if abs(exponent) > EXPONENT_LIMIT:
+        return None
+    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
 
 
-def _float(value: Enclosure) -> float:
+def rounded(value: Enclosure) -> float:
+    """A value or the middle of a ball as a float, infinite where it overflows."""
     if isinstance(value, fmpq):
         try:
             return int(value.p) / int(value.q)

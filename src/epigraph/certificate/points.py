@@ -31,7 +31,7 @@ class Delta:
 
     def floats(self) -> np.ndarray:
         """sign * steps * 2^scale_log2; exact, since |steps| < 2^32 and the scale keeps clear of both ends."""
-        return np.ldexp(self.sign * self.steps.astype(np.float64), self.scale_log2)
+        return np.asarray(np.ldexp(self.sign * self.steps.astype(np.float64), self.scale_log2))
 
     @property
     def opposite(self) -> Delta:
@@ -58,7 +58,7 @@ def moved(base: np.ndarray, delta: Delta) -> np.ndarray | Dyadic:
 def two_sum(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, bool]:
     """The float64 sum, and whether it is exact in every entry (Knuth's TwoSum; sums that overflow are not exact)."""
     with np.errstate(over="ignore", invalid="ignore"):
-        total = x + y
+        total = np.asarray(x + y)
         part = total - x
         error = (x - (total - part)) + (y - part)
         return total, bool(np.all(error == 0) and np.all(np.isfinite(total)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
-from epigraph.report.numbers import superscripted
+from epigraph.plot.numbers import superscripted
 
 
 @final
@@ -34,15 +34,15 @@ def ticks(low: float, high: float, count: int = 5) -> tuple[float, ...]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return tuple(float(f"{index * step:.12g}") for index in range(first, last + 1))
+    return tuple(float(f"{index * step:.15g}") for index in range(first, last + 1))
 
 
 def tick_labels(values: tuple[float, ...]) -> tuple[str, ...]:
     """All ticks with the same number of decimals, or with powers of ten where they are very large or small."""
-    if not values:
-        return ()
+    if len(values) < 2:
+        return tuple(superscripted(f"{v:.12g}") for v in values)
     largest = max(abs(v) for v in values)
-    step = min((abs(y - x) for x, y in pairwise(values)), default=largest)
+    step = min(abs(y - x) for x, y in pairwise(values))
     if largest >= 1e5 or (0 < largest < 1e-3):
         return tuple("0" if v == 0 else superscripted(_mantissa(v, step)) for v in values)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-from epigraph.report.numbers import round_down
+from epigraph.plot.numbers import round_down
 
 if TYPE_CHECKING:
     from epigraph.convexity.verdict import Certificate

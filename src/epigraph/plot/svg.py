@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import final
 
+from epigraph.plot.numbers import superscripted
 from epigraph.plot.placing import Box, Label, Pixel, around, choose, densely
 from epigraph.plot.scale import Scale, tick_labels, ticks
 from epigraph.plot.segment import Panel, Segment
-from epigraph.report.numbers import superscripted
 
 
 @final
@@ -94,7 +94,7 @@ def _labels(panel: Panel, gap: str | None, frame: Box, shape: Format, across: Sc
     ink += densely([(across(0), up(panel.foot)), (across(0), up(panel.tip))])
     taken: list[Box] = []
     out: list[str] = []
-    room = Box(frame.left + 4, frame.top - 26, shape.width - 4, frame.bottom)
+    room = Box(frame.left, frame.top - 26, shape.width - 4, frame.bottom)
 
     def put(candidates: list[Label], css: str) -> None:
         label = choose(candidates, shape.text, ink, taken, room)

@@ -9,7 +9,7 @@ from epigraph.errors import UsageError
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    return path.with_name(f".epigraph-{secrets.token_hex(4)}.part")
 
 
 def _refuse(path: Path, option: str, why: str, hint: str = "choose another path") -> UsageError:
@@ -24,14 +24,14 @@ def _is_special(path: Path) -> bool:
 def require_writable(path: Path, option: str) -> None:
     """Raise ``UsageError`` now if the file could not be written later; leaves no trace."""
     path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise _refuse(path, option, "it is a directory", "name a file in it")
-    if _is_special(path):
-        return
-    if not path.parent.is_dir():
-        raise _refuse(path, option, f"there is no directory {path.parent}", f"mkdir -p {path.parent}")
-    probe = _partial(path)
     try:
+        if path.is_dir():
+            raise _refuse(path, option, "it is a directory", "name a file in it")
+        if _is_special(path):
+            return
+        if not path.parent.is_dir():
+            raise _refuse(path, option, f"there is no directory {path.parent}", f"mkdir -p {path.parent}")
+        probe = _partial(path)
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from epigraph.plot.numbers import counted, round_down, rounded, shape_text, superscripted
 from epigraph.plot.segment import segment
 from epigraph.plot.svg import NARROW, WIDE, draw
 from epigraph.report import words
 from epigraph.report.derivation import lay_out
-from epigraph.report.numbers import counted, round_down, rounded, shape_text, superscripted
 from epigraph.report.source import quotes
 from epigraph.report.strict import to_json
 
@@ -45,8 +45,8 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )
     environment.filters |= {
-        "clean": words.clean, "stopped": words.stopped, "math": mathematical, "shape": shape_text, "down": round_down, "power": superscripted,
-        "listed": words.listed, "counted": counted,
+        "clean": words.clean, "stopped": words.stopped, "listed": words.listed, "math": mathematical,
+        "shape": shape_text, "down": round_down, "power": superscripted, "counted": counted,
     }
     return environment
 
@@ -54,7 +54,8 @@ def _environment() -> Environment:
 def _picture(certificate: Certificate, identifier: str) -> dict[str, Any]:
     """A certificate with its picture in two widths, and the figures for its table."""
     info = segment(certificate)
-    values = [(f"J({n})", rounded(float(certificate.values[n]), 8)) for n in ("a", "b", "m") if n in certificate.values]
+    at = certificate.values
+    values = [(f"J({name})", rounded(float(at[name]), 8)) for name in ("a", "b", "m") if name in at]
     return {
         "certificate": certificate, "info": info, "values": values,
         "statement": words.violation(certificate), "arithmetic": words.arithmetic(certificate),

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from epigraph.plot.numbers import counted, round_down, shape_text
 from epigraph.report import words
-from epigraph.report.numbers import counted, round_down, shape_text
 from epigraph.report.source import split_location
 
 if TYPE_CHECKING:
@@ -41,13 +41,20 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("epigraph.ascii", _in_ascii)
 
 
+class _Console(Console):
+    """Rich's console, which leaves a closed pipe to the command line."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704  (the BrokenPipeError that is being handled)
+
+
 def console(stream: TextIO | None = None) -> Console:
     """A console that takes text as it is: no markup, no emoji, and ASCII stand-ins where the encoding needs them."""
     stream = stream or sys.stdout
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="epigraph.ascii")
-    return Console(file=stream, markup=False, highlight=False, emoji=False)
+    return _Console(file=stream, markup=False, highlight=False, emoji=False)
 
 
 @final
@@ -200,11 +207,10 @@ def show_entry(out: Console, entry: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def progress_line(stream: TextIO | None = None) -> Iterator[Any]:
+def progress_line() -> Iterator[Any]:
     """A callable that shows what is being done in one passing line of stderr; silent where that is no terminal."""
-    stream = stream or sys.stderr
-    if not stream.isatty():
+    if not sys.stderr.isatty():
         yield lambda *parts: None
         return
-    with console(stream).status(Text("starting")) as status:
+    with console(sys.stderr).status(Text("starting")) as status:
         yield lambda *parts: status.update(Text(words.clean(" ".join(str(part) for part in parts))))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from epigraph.report.numbers import counted, round_down, rounded
+from epigraph.plot.numbers import counted, round_down, rounded
 
 if TYPE_CHECKING:
     from epigraph.convexity.verdict import Blocker, Certificate, Verdict

@@ -23,7 +23,7 @@ def round_down(number: str | float, digits: int = 4) -> str:
     >>> round_down("0.0123999"), round_down("2/3"), round_down("1.99999e-12", 2)
     ('0.01239', '0.6666', '1.9e-12')
     """
-    text = repr(number) if isinstance(number, float) else number
+    text = number if isinstance(number, str) else repr(number)
     try:
         value = _decimal(text)
     except (InvalidOperation, ArithmeticError, ValueError):

@@ -1,0 +1,105 @@
+"""One walk through the graph: intervals once, claims for any choice of active parameters."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import numpy as np
+
+from epigraph.calculus import interval as iv
+from epigraph.calculus import rules  # noqa: F401  (registers the rules)
+from epigraph.calculus.interval import Interval
+from epigraph.calculus.lattice import AFFINE, Facts, close, constant_bits, pack, uniform
+from epigraph.calculus.rule import RULES
+from epigraph.objective.domain import Domain
+from epigraph.objective.graph import Graph, Node
+
+
+def leaf_interval(graph: Graph, node: Node, domain: Domain) -> Interval:
+    """A constant's own value; a parameter's box."""
+    if node.op == "parameter":
+        name = node.attributes["name"]
+        bounds = [box[name].numpy() if name in box else default
+                  for box, default in ((domain.lower, -iv.INF), (domain.upper, iv.INF))]
+        return Interval(*(float(b) if np.ndim(b) == 0 else np.broadcast_to(b, node.shape) for b in bounds))
+    if "value" in node.attributes:
+        return _rational(node.attributes["value"])
+    tensor = graph.tensors[node.attributes["tensor"]].tensor
+    array = tensor.detach().cpu().double().numpy()
+    return Interval.point(float(array) if array.ndim == 0 else array)
+
+
+def _rational(text: str) -> Interval:
+    from fractions import Fraction
+
+    exact = Fraction(text)
+    near = float(exact)
+    if Fraction(near) == exact:
+        return Interval.point(near)
+    return Interval(near if Fraction(near) < exact else iv.down(near), near if Fraction(near) > exact else iv.up(near))
+
+
+def intervals(graph: Graph, domain: Domain) -> list[Interval]:
+    """Bounds of every node over the whole domain; they hold whatever is active."""
+    out: list[Interval] = []
+    nodes = graph.nodes
+    for node in nodes:
+        if node.inputs:
+            operands = [out[i] for i in node.inputs]
+            out.append(RULES[node.op].interval(node, operands, [nodes[i].shape for i in node.inputs]))
+        else:
+            out.append(leaf_interval(graph, node, domain))
+    return out
+
+
+@final
+class Propagation:
+    """Facts of every node for one choice of active parameters, the others held at any value of the domain."""
+
+    __slots__ = ("active", "facts", "graph")
+
+    def __init__(self, graph: Graph, bounds: Sequence[Interval], active: Sequence[str], start: Propagation | None = None):
+        self.graph, self.active = graph, frozenset(active)
+        self.facts = self._walk(bounds)
+
+    def _walk(self, bounds: Sequence[Interval]) -> list[Facts]:
+        facts: list[Facts] = []
+        nodes = self.graph.nodes
+        for node in nodes:
+            bound = bounds[node.id]
+            if node.op == "parameter":
+                active = node.attributes["name"] in self.active
+                facts.append(_parameter(node, bound) if active else Facts(constant_bits(bound), bound, None, 0, False))
+                continue
+            operands = [facts[i] for i in node.inputs]
+            if not any(f.varies for f in operands):
+                facts.append(Facts(constant_bits(bound), bound, None, 0, False))
+                continue
+            facts.append(_apply(node, operands, [nodes[i].shape for i in node.inputs], bound))
+        return facts
+
+    @property
+    def output(self) -> Facts:
+        return self.facts[self.graph.output]
+
+
+def _parameter(node: Node, bound: Interval) -> Facts:
+    return Facts(close(AFFINE, bound.nonnegative), bound, (node.id, 1), 1)
+
+
+def _apply(node: Node, operands: list[Facts], shapes: list[tuple[int, ...]], bound: Interval) -> Facts:
+    rule = RULES[node.op]
+    bits = pack(close(rule.claims(node, operands, shapes), bound.nonnegative))
+    carrier = rule.carrier(node, operands, shapes)
+    if carrier is None and uniform(bits) & AFFINE == AFFINE:
+        carrier = (node.id, 1)
+    return Facts(bits, bound, carrier, rule.degree(node, operands))
+
+
+def always_equal(graph: Graph, value: float, domain: Mapping[str, object] | None = None) -> bool:
+    """Is the graph's output this value for all parameters, by interval arithmetic alone?"""
+    bound = intervals(graph, Domain())[graph.output]
+    return bound.hull == (value, value)
+
+
+__all__ = ["Propagation", "always_equal", "intervals"]
