@@ -11,7 +11,7 @@ import enum
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -257,20 +257,19 @@ def zoo(
 ) -> None:
     """The objectives of the well-known question and its answers, with what is known of each."""
     with _outcome():
-        with _stdout_to_stderr():
+        from epigraph.report.terminal import console, progress_line, show_entry, show_zoo
+
+        with _stdout_to_stderr(), progress_line() as progress:
             from epigraph import zoo as shelf
 
             entries = [shelf.get(name)] if name else list(shelf.entries())
-            records = [_checked(entry) if run else _recorded(entry) for entry in entries]
+            records = [_checked(entry, progress) if run else _recorded(entry) for entry in entries]
         if as_json:
             _print_json({"schema": "epigraph/zoo/1", "entries": records})
+        elif name and not run:
+            show_entry(console(), records[0])
         else:
-            from epigraph.report.terminal import console, show_entry, show_zoo
-
-            if name and not run:
-                show_entry(console(), records[0])
-            else:
-                show_zoo(console(), records, run)
+            show_zoo(console(), records, run)
         if run and any(record["agrees"] is False for record in records):
             _say("a verdict contradicts what is known")
             raise typer.Exit(1)
@@ -280,10 +279,11 @@ def _recorded(entry: Any) -> dict[str, Any]:
     return {key: getattr(entry, key) for key in ("name", "title", "claim", "known", "reference")}
 
 
-def _checked(entry: Any) -> dict[str, Any]:
+def _checked(entry: Any, progress: Callable[..., None]) -> dict[str, Any]:
     """The entry with the verdict found; ``agrees`` is None where it is undecided, which contradicts nothing."""
     import epigraph
 
+    progress("checking", entry.name)
     try:
         word = epigraph.check(entry.build()).verdict
     except EpigraphError as error:

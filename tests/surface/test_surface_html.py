@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from importlib import resources
+from itertools import pairwise
 
 import pytest
 
@@ -11,8 +12,8 @@ from epigraph.report.html import fragment, mathematical, page
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 ALLOWED = {
-    "html", "head", "body", "meta", "link", "title", "style", "main", "section", "header", "footer", "div", "p", "span", "b",
-    "h1", "h2", "h3", "h4", "var", "sup", "a", "ul", "ol", "li", "table", "caption", "thead", "tbody", "tr", "th", "td",
+    "html", "head", "body", "meta", "link", "title", "style", "main", "section", "header", "footer", "div", "p", "span",
+    "b", "h1", "h2", "h3", "h4", "var", "sup", "a", "ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td",
     "figure", "figcaption", "details", "summary", "pre", "mark", "svg", "desc", "text", "line", "polyline", "circle",
 }
 
@@ -99,7 +100,7 @@ def test_the_same_in_a_notebook(made) -> None:
     whole = Reader(page(verdict))
     assert [tag for tag, _ in whole.elements].count("h1") == 1
     headings = [int(tag[1]) for tag, _ in whole.elements if re.fullmatch(r"h[1-6]", tag)]
-    assert all(later <= earlier + 1 for earlier, later in zip(headings, headings[1:], strict=False))
+    assert all(later <= earlier + 1 for earlier, later in pairwise(headings))
 
 
 def test_style_touches_nothing_but_the_verdict() -> None:

@@ -41,7 +41,7 @@ class Drawing:
         heights = [float(e.get("y", "nan")) for e in labels]
         starts = [0, *(i for i in range(1, len(labels)) if heights[i] > heights[i - 1]), len(labels)]
         chosen = labels[starts[panel] : starts[panel + 1]]
-        (y0, v0), (y1, v1) = ((float(e.get("y", "nan")), float(value_of(e.text or ""))) for e in (chosen[0], chosen[-1]))
+        (y0, v0), (y1, v1) = ((float(e.get("y")), float(value_of(e.text or ""))) for e in (chosen[0], chosen[-1]))
         slope = (v1 - v0) / (y1 - y0)
         shift = 0.35 * float(self.root.get("font-size", "nan"))
         return slope, v0 - slope * (y0 - shift)

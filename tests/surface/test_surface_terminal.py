@@ -36,8 +36,9 @@ def test_first_line_is_the_verdict(made) -> None:
 def test_a_person_finds_reason_gap_blocks_and_freeze_in_this_order(made) -> None:
     shown = " ".join(screen(made.digits()).split())
     landmarks = [
-        "Convexity is lost at digits.py:15 in fc2", "15 | return self.fc2(hidden)", "both operands depend on parameters",
-        "Neither convex nor concave", "at least 0.4 (relative 0.4)", "at least 0.5 (relative 0.33)",
+        "Convexity is lost at digits.py:15 in fc2", "15 | return self.fc2(hidden)",
+        "both operands depend on parameters", "Neither convex nor concave", "at least 0.4 (relative 0.4)",
+        "at least 0.5 (relative 0.33)",
         "fc2.weight 10 × 16 convex", "Freeze this, and the rest is convex: fc1.weight, fc1.bias (1,040 parameters)",
         "Note: The data were taken", "--certificate FILE", "effort normal · seed 0 · 1.23 s",
     ]

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from epigraph.objective.expression import parse
+from epigraph.objective.objective import Objective
+
 Function = Callable[[Tensor], Tensor]
 Parts = tuple[nn.Module, Callable[..., Tensor], Any, Any]
 Box = tuple[Any, Any]  # bounds of the flat vector: None, a number, or one number per entry
@@ -86,3 +89,33 @@ IMAGES = _normal(6, 1, 6, 6)
 def vector(*values: float) -> Tensor:
     """A float64 constant."""
     return torch.tensor(values, dtype=torch.float64)
+
+
+def start(case: Case) -> Tensor:
+    """A point inside the box of a flat case, different in each entry."""
+    lower, upper = (_entries(bound, case.size) for bound in case.box)
+    point = 0.3 + 0.1 * torch.arange(case.size, dtype=torch.float64) / max(case.size, 1)
+    for k, (low, high) in enumerate(zip(lower, upper, strict=True)):
+        if low is not None and high is not None:
+            point[k] = low + (high - low) * (0.4 + 0.1 * k / case.size)
+        elif low is not None:
+            point[k] = low + 0.5 + 0.1 * k
+        elif high is not None:
+            point[k] = high - 0.5 - 0.1 * k
+    return point
+
+
+def _entries(bound: Any, size: int) -> list[float | None]:
+    return list(bound) if isinstance(bound, list | tuple) else [bound] * size
+
+
+def objective(case: Case) -> Objective:
+    """The case as the package is given it."""
+    if case.text is not None:
+        return parse(case.text, case.where).objective()
+    if case.function is not None:
+        domain = None if case.box == (None, None) else {"t": case.box}
+        return Objective.from_function(case.function, {"t": start(case)}, domain=domain, name=case.name)
+    assert case.build is not None
+    model, loss, inputs, targets = case.build()
+    return Objective(model, loss, inputs, targets, weight_decay=case.weight_decay, mode=case.mode, name=case.name)

@@ -48,7 +48,7 @@ def evaluator(case: Case) -> tuple[Callable[[Tensor], float], int]:
         pieces = torch.split(t, [p.numel() for p in names.values()])
         swapped = {n: piece.reshape(p.shape) for (n, p), piece in zip(names.items(), pieces, strict=True)}
         output = functional_call(model, swapped, inputs if isinstance(inputs, tuple) else (inputs,))
-        return float(loss(output, targets)) + case.weight_decay / 2 * float(t @ t)
+        return float(loss(output) if targets is None else loss(output, targets)) + case.weight_decay / 2 * float(t @ t)
 
     return value, sum(p.numel() for p in names.values())
 
@@ -116,16 +116,30 @@ def reflect(t: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(t, lower), upper)
 
 
-def largest_violation(case: Case, sign: float, count: int, seed: int = 0, enough: float = torch.inf) -> float:
-    """The largest relative sign * (J(m) - (J(a) + J(b))/2) over sampled triples; stops once it exceeds ``enough``."""
+def _gap(name: str, ja: float, jm: float, jb: float) -> float:
+    """By how much the midpoint violates the property; positive where it does."""
+    if name == "convex":
+        return jm - (ja + jb) / 2
+    if name == "concave":
+        return (ja + jb) / 2 - jm
+    if name == "quasiconvex":
+        return jm - max(ja, jb)
+    if name == "quasiconcave":
+        return min(ja, jb) - jm
+    if min(ja, jm, jb) < 0:
+        return math.nan
+    return jm - math.sqrt(ja * jb) if name == "log_convex" else math.sqrt(ja * jb) - jm
+
+
+def largest_violation(case: Case, name: str, count: int, seed: int = 0, enough: float = math.inf) -> float:
+    """The largest relative violation of a property over sampled triples; stops once it exceeds ``enough``."""
     value, size = evaluator(case)
-    worst = -torch.inf
+    worst = -math.inf
     for a, m, b in points(case, size, count, seed):
         ja, jm, jb = value(a), value(m), value(b)
-        if not all(map(torch.isfinite, map(torch.tensor, (ja, jm, jb)))):
+        if not (math.isfinite(ja) and math.isfinite(jm) and math.isfinite(jb)):
             continue
-        gap = sign * (jm - (ja + jb) / 2) / max(abs(ja), abs(jb), abs(jm), 1e-6)
-        worst = max(worst, gap)
+        worst = max(worst, _gap(name, ja, jm, jb) / max(abs(ja), abs(jb), abs(jm), 1e-6))
         if worst > enough:
             break
     return worst

@@ -1,6 +1,8 @@
 """Checkers of the attributes of a node: each returns the parsed value or refuses."""
+
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -88,11 +90,19 @@ def rational(value: Any, where: str) -> fmpq:
     return fmpq(int(found[1]), denominator)
 
 
+def exponent(value: Any, where: str) -> fmpq:
+    """A rational exponent; whole and half ones of moderate size, since they become repeated products."""
+    found = rational(value, where)
+    if found.q <= 2 and abs(found.p) > LARGEST:
+        refuse("E410", "an integer or half exponent must be at most 2^53 in size", where=where)
+    return found
+
+
 def knots(value: Any, where: str) -> tuple[fmpq, ...]:
     if type(value) is not list or len(value) > 1000:
         refuse("E410", "expected a list of at most 1000 knots", where=where)
     found = tuple(rational(v, where) for v in value)
-    if any(not low < high for low, high in zip(found, found[1:], strict=False)):
+    if any(not low < high for low, high in itertools.pairwise(found)):
         refuse("E410", "knots must increase", where=where)
     return found
 

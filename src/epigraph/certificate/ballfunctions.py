@@ -4,6 +4,7 @@ Two rules hold throughout.  Outside the domain the value is ``NAN``, never a rep
 out of an operand that is not finite (``sgn(nan)`` and ``sin(inf)`` are finite in FLINT).  Where a formula is too wide
 for a wide ball and f is monotone, the hull of the values at the two ends replaces it.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -50,10 +51,10 @@ def hull(low: arb, high: arb) -> arb:
 
 def square(x: arb) -> arb:
     """x^2; ``x * x`` would reach below zero where x straddles zero."""
-    if x >= 0 or x <= 0:
-        return x * x
     if not x.is_finite():
         return NAN
+    if x >= 0 or x <= 0:
+        return x * x
     top = x.abs_upper()
     return hull(ZERO, top * top)
 
@@ -77,7 +78,7 @@ def whole_power(x: arb, exponent: int) -> arb:
 
 
 def reciprocal(x: arb) -> arb:
-    return finite(ONE / x) if x > 0 or x < 0 else NAN
+    return finite(ONE / x) if x.is_finite() and (x > 0 or x < 0) else NAN
 
 
 def root(x: arb) -> arb:
@@ -101,6 +102,8 @@ def power(exponent: fmpq) -> Function:
 
 
 def _real_power(x: arb, exponent: fmpq) -> arb:
+    if not x.is_finite():
+        return NAN
     if x > 0:
         return finite((arb(exponent) * x.log()).exp())
     if exponent < 0 or not x >= 0:
@@ -112,19 +115,19 @@ def _real_power(x: arb, exponent: fmpq) -> arb:
 
 
 def absolute(x: arb) -> arb:
+    if not x.is_finite():
+        return NAN
     if x >= 0:
         return x
-    if x <= 0:
-        return -x
-    return hull(ZERO, x.abs_upper()) if x.is_finite() else NAN
+    return -x if x <= 0 else hull(ZERO, x.abs_upper())
 
 
 def relu(x: arb) -> arb:
+    if not x.is_finite():
+        return NAN
     if x >= 0:
         return x
-    if x <= 0:
-        return ZERO
-    return hull(ZERO, x.upper()) if x.is_finite() else NAN
+    return ZERO if x <= 0 else hull(ZERO, x.upper())
 
 
 def sign(x: arb) -> arb:
@@ -191,12 +194,12 @@ def elu(alpha: fmpq) -> Function:
     scale = fmpq(alpha)
 
     def call(x: arb) -> arb:
+        if not x.is_finite():
+            return NAN
         if x >= 0:
             return x
         if x <= 0:
             return finite(arb(scale) * x.expm1())
-        if not x.is_finite():
-            return NAN
         return finite(hull(ZERO, x.upper()).union(arb(scale) * hull(x.lower().expm1(), ZERO)))
 
     return call

@@ -2,6 +2,7 @@
 
 Every entry is a ball that contains the real value, or ``NAN`` where the value is undefined or the ball too wide.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -79,12 +80,20 @@ def _shifted_exponentials(row: list[arb]) -> tuple[arb, arb]:
     return c, bf.log(total) if total.is_finite() else bf.NAN
 
 
-def _finite_mask(array: np.ndarray) -> np.ndarray | None:
-    """Where the entries are finite, or None where all are."""
+def _undefined(array: np.ndarray) -> np.ndarray:
+    """Where the entries are not finite; a stride-0 array of one False for constants, which always are."""
     if array.dtype != object:
-        return None
-    mask = np.asarray(np.frompyfunc(arb.is_finite, 1, 1)(array), dtype=bool)
-    return None if mask.all() else mask
+        return np.broadcast_to(np.zeros((), dtype=bool), array.shape)
+    return np.logical_not(np.asarray(np.frompyfunc(arb.is_finite, 1, 1)(array), dtype=bool))
+
+
+def _replaced(array: np.ndarray, where: np.ndarray, value: arb) -> np.ndarray:
+    """A copy of the array with ``value`` at some entries."""
+    if not where.any():
+        return array
+    out = lift(array).copy()
+    out[where] = value
+    return out
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -185,20 +194,15 @@ class Balls:
         return np.moveaxis(out, -1, node.attributes["dim"])
 
     def _matmul(self, node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        left, right = _finite_mask(a), _finite_mask(b)
-        if left is None and right is None:
+        left, right = _undefined(a), _undefined(b)
+        if not left.any() and not right.any():
             return contraction.matmul(_product, bf.ZERO, a, b)
-        if left is not None:
-            a = np.where(left, a, bf.ZERO)
-        if right is not None:
-            b = np.where(right, b, bf.ZERO)
-        out = contraction.matmul(_product, bf.ZERO, a, b)
-        rows = np.ones(a.shape[:-1], dtype=bool) if left is None else left.all(axis=-1)
-        columns = np.ones(b.shape[:-2] + b.shape[-1:], dtype=bool) if right is None else right.all(axis=-2)
-        return np.where(rows[..., :, None] & columns[..., None, :], out, bf.NAN)
+        out = contraction.matmul(_product, bf.ZERO, _replaced(a, left, bf.ZERO), _replaced(b, right, bf.ZERO))
+        rows, columns = left.any(axis=-1, keepdims=True), right.any(axis=-2, keepdims=True)
+        return _replaced(out, np.broadcast_to(rows | columns, out.shape), bf.NAN)
 
     def _convolution(self, node: Node, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        if _finite_mask(x) is not None or _finite_mask(w) is not None:
+        if _undefined(x).any() or _undefined(w).any():
             return np.full(node.shape, bf.NAN, dtype=object)
         zero = bf.ZERO if x.dtype == object else 0
         return contraction.convolution(_product, zero, x, w, node.attributes, node.shape)

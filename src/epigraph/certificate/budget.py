@@ -3,20 +3,17 @@
 The figures per operation were measured with FLINT 3.6 on one core and rounded up; they are meant to be right within
 a factor of two or three on ordinary graphs and never far too low, since they are what refuses a hostile file.
 """
+
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
-
-import numpy as np
-from flint import fmpz
 
 from epigraph.certificate.codes import refuse
 from epigraph.certificate.graph import Node, Program
 from epigraph.certificate.layout import LAYOUT
-from epigraph.certificate.points import Delta, Dyadic, dyadic, moved
 from epigraph.certificate.schedule import Schedule, schedule
 
 DEFAULT_SECONDS = 600.0
@@ -24,18 +21,45 @@ DEFAULT_BYTES = 4 * 2**30
 BALL_BYTES = 120
 ENTRY_BYTES = 64  # an entry of a matrix of balls
 BLOCK_BYTES = 500_000_000  # temporary matrices of one block
-BIT_LIMIT = 200_000
 
 # microseconds for each entry of the value, balls up to 256 bits
 _MICROSECONDS = {
-    "add": 0.15, "mul": 0.4, "neg": 0.15, "div": 0.9, "maximum": 0.5, "compare": 0.6, "where": 0.6, "abs": 0.4,
-    "relu": 0.4, "sign": 0.4, "floor": 1.2, "exp": 0.8, "log": 1.2, "sqrt": 0.8, "power": 3.0, "sigmoid": 1.8,
-    "tanh": 1.2, "softplus": 2.0, "erf": 4.0, "log_ndtr": 6.0, "sin": 1.2, "cos": 1.2, "atan": 1.2, "xlogx": 2.0,
-    "silu": 2.5, "gelu": 5.0, "mish": 3.0, "elu": 1.5, "piecewise": 2.0, "convolution": 0.4, "matmul": 0.4,
+    "add": 0.15,
+    "mul": 0.4,
+    "neg": 0.15,
+    "div": 0.9,
+    "maximum": 0.5,
+    "compare": 0.6,
+    "where": 0.6,
+    "abs": 0.4,
+    "relu": 0.4,
+    "sign": 0.4,
+    "floor": 1.2,
+    "exp": 0.8,
+    "log": 1.2,
+    "sqrt": 0.8,
+    "power": 3.0,
+    "sigmoid": 1.8,
+    "tanh": 1.2,
+    "softplus": 2.0,
+    "erf": 4.0,
+    "log_ndtr": 6.0,
+    "sin": 1.2,
+    "cos": 1.2,
+    "atan": 1.2,
+    "xlogx": 2.0,
+    "silu": 2.5,
+    "gelu": 5.0,
+    "mish": 3.0,
+    "elu": 1.5,
+    "piecewise": 2.0,
+    "convolution": 0.4,
+    "matmul": 0.4,
 }
 _PER_INPUT_ENTRY = {"sum": 0.15, "amax": 0.4, "logsumexp": 1.5, "log_softmax": 1.8}
 _TRANSCENDENTAL = frozenset(
-    "exp log sigmoid tanh softplus erf log_ndtr sin cos atan xlogx silu gelu mish elu power logsumexp log_softmax".split()
+    "exp log sigmoid tanh softplus erf log_ndtr sin cos atan xlogx silu gelu mish elu power logsumexp "
+    "log_softmax".split()
 )
 _SPECIAL = frozenset(("erf", "log_ndtr", "gelu"))
 _LIFT = 0.2
@@ -58,37 +82,45 @@ def require(cost: Cost, limit: Cost) -> None:
     if cost.seconds > limit.seconds:
         needed = "far too much time" if math.isinf(cost.seconds) else f"about {cost.seconds:,.0f} s"
         wanted = "" if math.isinf(cost.seconds) else f" {math.ceil(1.2 * cost.seconds)}"
-        refuse("E430", f"the check needs {needed}, the budget is {limit.seconds:,.0f} s",
-               hint=f"epigraph verify FILE --budget{wanted or ' SECONDS'}")
+        refuse(
+            "E430",
+            f"the check needs {needed}, the budget is {limit.seconds:,.0f} s",
+            hint=f"epigraph verify FILE --budget{wanted or ' SECONDS'}",
+        )
     if cost.bytes > limit.bytes:
         needed = "far too much memory" if math.isinf(cost.bytes) else f"about {cost.bytes / 2**20:,.0f} MiB of memory"
-        refuse("E430", f"the check needs {needed}, the budget is {limit.bytes / 2**20:,.0f} MiB",
-               hint="raise the memory budget (budget_bytes) if you trust the source of the file")
+        refuse(
+            "E430",
+            f"the check needs {needed}, the budget is {limit.bytes / 2**20:,.0f} MiB",
+            hint="raise the memory budget (budget_bytes) if you trust the source of the file",
+        )
 
 
-def _inputs(program: Program, node: Node) -> list[Node]:
+def inputs(program: Program, node: Node) -> list[Node]:
     return [program.nodes[i] for i in node.inputs]
 
 
 def products(program: Program, node: Node) -> tuple[int, int, int, int] | None:
     """For a matmul or a convolution: how many matrix products, and their rows, inner size and columns."""
     if node.op == "matmul":
-        left, right = _inputs(program, node)
+        left, right = inputs(program, node)
         if math.prod(right.shape[:-2]) == 1:
             return 1, math.prod(node.shape[:-1]), left.shape[-1], right.shape[-1]
         return math.prod(node.shape[:-2]), left.shape[-2], left.shape[-1], right.shape[-1]
     if node.op == "convolution":
-        _, w = _inputs(program, node)
+        _, w = inputs(program, node)
         groups = node.attributes["groups"]
         return groups, node.shape[0] * math.prod(node.shape[2:]), math.prod(w.shape[1:]), w.shape[0] // groups
     return None
 
 
-def _padded(program: Program, node: Node) -> int:
+def padded(program: Program, node: Node) -> int:
     """Entries of the padded input of a convolution."""
-    x, _ = _inputs(program, node)
-    return x.shape[0] * x.shape[1] * math.prod(
-        s + 2 * p for s, p in zip(x.shape[2:], node.attributes["padding"], strict=True)
+    x, _ = inputs(program, node)
+    return (
+        x.shape[0]
+        * x.shape[1]
+        * math.prod(s + 2 * p for s, p in zip(x.shape[2:], node.attributes["padding"], strict=True))
     )
 
 
@@ -98,8 +130,8 @@ def _ball_seconds(program: Program, node: Node, bits: int) -> float:
         return 5e-6 + 0.03e-6 * node.numel
     found = products(program, node)
     if found is not None:
-        return _product_seconds(found, wide) + (0.05e-6 * _padded(program, node) if node.op == "convolution" else 0.0)
-    operands = _inputs(program, node)
+        return _product_seconds(found, wide) + (0.05e-6 * padded(program, node) if node.op == "convolution" else 0.0)
+    operands = inputs(program, node)
     entries = node.numel
     micro = _MICROSECONDS.get(node.op)
     if micro is None:
@@ -128,10 +160,10 @@ def balls(program: Program, moving: set[str], points: int, bits: int) -> Cost:
     seconds = sum(_ball_seconds(program, program.nodes[p], bits) for p in plan.shared)
     seconds += points * sum(_ball_seconds(program, program.nodes[p], bits) for p in plan.moving)
     each = BALL_BYTES + max(0, bits - 128) // 8
-    return Cost(seconds, _peak(program, plan, [float(each)] * len(program.nodes)))
+    return Cost(seconds, peak(program, plan, [float(each)] * len(program.nodes)))
 
 
-def _peak(program: Program, plan: Schedule, entry_bytes: Sequence[float]) -> float:
+def peak(program: Program, plan: Schedule, entry_bytes: Sequence[float]) -> float:
     """Bytes alive at the worst moment: values until they are freed, lifted operands, and temporary matrices."""
     objects: dict[int, int] = {}
     size: dict[int, float] = {}
@@ -158,169 +190,5 @@ def _temporary(program: Program, node: Node, entry: float) -> float:
     _, rows, inner, columns = found
     total = (inner * (rows + columns) + rows * columns) * (ENTRY_BYTES + 40.0 + max(0.0, entry - BALL_BYTES))
     factor = inner * columns * 2.5 * entry
-    held = _padded(program, node) * 8.0 if node.op == "convolution" else 0.0
+    held = padded(program, node) * 8.0 if node.op == "convolution" else 0.0
     return min(total * 2, BLOCK_BYTES * max(1.0, entry / BALL_BYTES) + factor) + held
-
-
-# ---- rational arithmetic: sizes of the integers, from the data and the graph ----
-
-
-@final
-@dataclass(frozen=True)
-class Size:
-    """Bounds for one tensor: |integers| < 2^bits; the denominator where it is known, and a bound on its bit length."""
-
-    bits: int
-    denominator: fmpz | None
-    denominator_bits: int
-
-
-ONE = fmpz(1)
-
-
-class _TooLarge(Exception):
-    pass
-
-
-def exact(
-    program: Program, tensors: Mapping[str, np.ndarray], points: Sequence[Mapping[str, Delta]], most: float = math.inf
-) -> Cost:
-    """The cost in rational arithmetic, from bounds on the bit lengths.
-
-    Infinite where integers pass BIT_LIMIT, or once the seconds pass ``most``.
-    """
-    plan = schedule(program, {key for point in points for key in point})
-    sizes: dict[int, Size] = {}
-    seconds = 0.0
-    try:
-        for repeats, order in ((1, plan.shared), (len(points), plan.moving)):
-            for position in order:
-                sizes[position] = _size(program, position, sizes, tensors, points)
-                seconds += repeats * _exact_seconds(program, position, sizes)
-                if max(sizes[position].bits, sizes[position].denominator_bits) > BIT_LIMIT or seconds > most:
-                    return Cost(math.inf, math.inf)
-    except _TooLarge:
-        return Cost(math.inf, math.inf)
-    entry = [64.0 + sizes[p].bits / 8 if p in sizes else 0.0 for p in range(len(program.nodes))]
-    return Cost(seconds, _peak(program, plan, entry))
-
-
-def _leaf_size(key: str, tensors: Mapping[str, np.ndarray], points: Sequence[Mapping[str, Delta]]) -> Size:
-    found = [point[key] for point in points if key in point]
-    bits = shift = 0
-    for value in (tensors[key], *(moved(tensors[key], d) for d in found)):
-        numbers = value if isinstance(value, Dyadic) else dyadic(value)
-        top = max((abs(int(m)) for m in (numbers.mantissas.max(), numbers.mantissas.min())), default=0) if numbers.mantissas.size else 0
-        bits = max(bits, top.bit_length() + max(0, numbers.exponent))
-        shift = max(shift, -numbers.exponent)
-    return Size(bits + 1, ONE << shift, shift + 1)
-
-
-def _common(*sizes: Size) -> Size:
-    """Bounds after bringing tensors over their least common denominator."""
-    known = [s.denominator for s in sizes if s.denominator is not None]
-    if len(known) == len(sizes):
-        joint = ONE
-        for denominator in known:
-            joint = joint.lcm(denominator)
-        bits = max(s.bits + (joint // d).bit_length() for s, d in zip(sizes, known, strict=True))
-        return Size(bits, joint, joint.bit_length())
-    total = sum(s.denominator_bits for s in sizes)
-    return Size(max(s.bits + total - s.denominator_bits for s in sizes), None, total)
-
-
-def _times(x: Size, y: Size, extra: int = 0) -> Size:
-    joint = None if x.denominator is None or y.denominator is None else x.denominator * y.denominator
-    return Size(x.bits + y.bits + extra, joint, x.denominator_bits + y.denominator_bits)
-
-
-def _size(
-    program: Program, position: int, sizes: Mapping[int, Size], tensors: Mapping[str, np.ndarray],
-    points: Sequence[Mapping[str, Delta]],
-) -> Size:
-    node = program.nodes[position]
-    a = node.attributes
-    if "value" in a:
-        return Size(a["value"].p.bit_length(), a["value"].q, a["value"].q.bit_length())
-    if node.op in ("parameter", "constant"):
-        return _leaf_size(a["tensor"], tensors, points)
-    x, *rest = (sizes[i] for i in node.operands)
-    if node.op in ("add", "maximum", "concat"):
-        both = _common(x, *rest)
-        return Size(both.bits + 1, both.denominator, both.denominator_bits)
-    if node.op == "where":
-        return _common(*rest)
-    if node.op in ("mul", "matmul", "convolution"):
-        found = products(program, node)
-        return _times(x, rest[0], 0 if found is None else found[2].bit_length())
-    if node.op in ("compare", "sign"):
-        return Size(1, ONE, 1)
-    if node.op == "floor":
-        return Size(x.bits, ONE, 1)
-    if node.op == "sum":
-        return Size(x.bits + program.nodes[node.inputs[0]].numel.bit_length(), x.denominator, x.denominator_bits)
-    if node.op == "div":
-        return _quotient(program, node, x, rest[0])
-    if node.op == "power":
-        return _power(node.numel, int(a["exponent"].p), x)
-    if node.op == "piecewise":
-        return _polynomial(a["pieces"], x)
-    return x  # layout, neg, abs, relu, amax
-
-
-def _quotient(program: Program, node: Node, x: Size, y: Size) -> Size:
-    divisor = program.nodes[node.inputs[1]].attributes.get("value")
-    if divisor is not None and divisor != 0 and x.denominator is not None:
-        p, q = abs(divisor.p), divisor.q
-        return Size(x.bits + p.bit_length() + q.bit_length(), x.denominator * p, (x.denominator * p).bit_length())
-    common = y.bits * program.nodes[node.inputs[1]].numel
-    return Size(x.bits + common + y.denominator_bits, None, x.denominator_bits + common)
-
-
-def _power(numel: int, exponent: int, x: Size) -> Size:
-    e = abs(exponent)
-    if e * max(x.bits, x.denominator_bits, 1) > BIT_LIMIT:
-        raise _TooLarge
-    known = None if x.denominator is None else x.denominator**e
-    plain = Size(e * x.bits + 1, known, e * x.denominator_bits)
-    if exponent >= 0:
-        return plain
-    common = plain.bits * numel
-    return Size(common + plain.denominator_bits, None, common)
-
-
-def _polynomial(pieces: Sequence[Sequence], x: Size) -> Size:
-    scale = ONE
-    for coefficient in (c for piece in pieces for c in piece):
-        scale = scale.lcm(coefficient.q)
-    top = max(abs(c.p).bit_length() for piece in pieces for c in piece) + scale.bit_length()
-    bits = top + 2 * max(x.bits, x.denominator_bits) + 2
-    if x.denominator is None:
-        return Size(bits, None, scale.bit_length() + 2 * x.denominator_bits)
-    joint = scale * x.denominator**2
-    return Size(bits, joint, joint.bit_length())
-
-
-def _exact_seconds(program: Program, position: int, sizes: Mapping[int, Size]) -> float:
-    """Schoolbook multiplication below 2^11 bits, and never better than n^1.5 in the estimate."""
-    node = program.nodes[position]
-    words = 1 + sizes[position].bits / 64
-    found = products(program, node)
-    if found is not None:
-        count, rows, inner, columns = found
-        left, right = (sizes[i] for i in node.operands)
-        limbs = (left.bits + right.bits) / 64
-        macs, entries = count * rows * inner * columns, count * (inner * (rows + columns) + rows * columns)
-        each = 1.5 * limbs + 0.5 * min(left.bits, right.bits) / 64 * limbs
-        held = 0.05e-6 * _padded(program, node) if node.op == "convolution" else 0.0
-        return 2e-5 * count + 1e-9 * macs * each + 1e-6 * entries * (0.5 + 0.05 * words**1.5) + held
-    entries = max([node.numel, *(n.numel for n in _inputs(program, node))])
-    if node.op in LAYOUT or node.op in ("take", "concat", "constant", "parameter"):
-        return 5e-6 + 0.1e-6 * entries * (1 + 0.01 * words)
-    heavy = node.op in ("mul", "div", "power", "piecewise")
-    factor = 0.3 + (0.02 * words**1.5 if heavy else 0.02 * words)
-    if node.op == "piecewise":
-        factor *= 3 + len(node.attributes["pieces"])
-    if node.op == "div":
-        factor += 0.1 * words**2
-    return 5e-6 + 1e-6 * entries * factor

@@ -1,4 +1,5 @@
 """The codes with which a certificate is refused, and the one way to raise them."""
+
 from __future__ import annotations
 
 from typing import NoReturn
@@ -31,7 +32,9 @@ CODES = {
 }
 
 
-def refuse(code: str, what: str, *, where: str | None = None, why: str | None = None, hint: str | None = None) -> NoReturn:
+def refuse(
+    code: str, what: str, *, where: str | None = None, why: str | None = None, hint: str | None = None
+) -> NoReturn:
     """Raise a ``CertificateError`` with a code of the table."""
     if code not in CODES:
         raise KeyError(code)

@@ -4,6 +4,7 @@ Exactly three entries, one after the other from byte 0, stored or deflated, then
 record, then nothing.  No comments, extra fields, encryption, data descriptors, zip64, gaps or overlaps.  ``zipfile``
 accepts all of these, and files in which two readers see different content.
 """
+
 from __future__ import annotations
 
 import os
@@ -106,7 +107,7 @@ def write_atomically(path: str | Path, parts: list[bytes]) -> None:
 def opened(path: str | Path, limits: Limits) -> Iterator[Archive]:
     """The archive at ``path``, its directory checked; the file is opened once."""
     try:
-        file = open(path, "rb")  # noqa: SIM115
+        file = open(path, "rb")
     except (OSError, ValueError) as error:
         refuse("E400", f"cannot open {path}", why=str(error), hint="check the path")
     with file:

@@ -3,6 +3,7 @@
 Two arithmetics: ``exact`` (rational numbers; polynomial and piecewise polynomial graphs) and ``arb`` (balls that
 contain the real value, at a chosen precision).  Neither shares anything with the calculus or with PyTorch.
 """
+
 from __future__ import annotations
 
 import time
@@ -14,7 +15,7 @@ from typing import Any, Literal, final
 import numpy as np
 from flint import arb, ctx, fmpq
 
-from epigraph.certificate import budget, shapes
+from epigraph.certificate import bitlengths, budget, shapes
 from epigraph.certificate.balls import Balls
 from epigraph.certificate.graph import Program
 from epigraph.certificate.points import Delta, moved
@@ -38,7 +39,10 @@ class OutOfTime(Exception):
 @final
 @dataclass(frozen=True)
 class Certified:
-    """A gap proved from below: ``gap_lower`` = (n, e) means gap >= n 2^-e > 0; ``values`` are J(a), J(b), J(m) rounded."""
+    """A gap proved from below: ``gap_lower`` = (n, e) means gap >= n 2^-e > 0.
+
+    ``values`` are J(a), J(b) and J(m), rounded, under the keys a, b and m.
+    """
 
     arithmetic: Arithmetic
     precision_bits: int
@@ -135,8 +139,13 @@ def _run(
 
 
 def _value(
-    engine: Any, program: Program, position: int, tensors: Mapping[str, np.ndarray], point: Point,
-    values: Mapping[int, Any], others: Mapping[int, Any],
+    engine: Any,
+    program: Program,
+    position: int,
+    tensors: Mapping[str, np.ndarray],
+    point: Point,
+    values: Mapping[int, Any],
+    others: Mapping[int, Any],
 ) -> Any:
     node = program.nodes[position]
     if "value" in node.attributes:
@@ -153,8 +162,10 @@ def _tick(deadline: float | None) -> None:
 
 
 def gap(kind: str, at_a: Enclosure, at_b: Enclosure, at_m: Enclosure) -> Enclosure:
-    """By how much the property fails: J(m) - (J(a) + J(b))/2 for convex, its negative for concave,
-    J(m) - max(J(a), J(b)) for quasiconvex, min(J(a), J(b)) - J(m) for quasiconcave.  Exact or a ball, as the values are.
+    """By how much the property fails, exact or a ball as the values are.
+
+    J(m) - (J(a) + J(b))/2 for convex, its negative for concave, J(m) - max(J(a), J(b)) for quasiconvex, and
+    min(J(a), J(b)) - J(m) for quasiconcave.
     """
     with ctx.workprec(2 * PRECISION_LIMIT):
         if kind == "convex":
@@ -188,7 +199,7 @@ def certify(
     shapes.check_indices(program, tensors)
     points: list[Point] = [delta, {key: d.opposite for key, d in delta.items()}, {}]
     if supports_exact(graph):
-        cost = budget.exact(program, tensors, points)
+        cost = bitlengths.exact(program, tensors, points)
         ball_cost = budget.balls(program, set(delta), len(points), 256)
         if cost.seconds <= max(5.0, 5 * ball_cost.seconds) and cost.fits(budget_seconds, budget_bytes):
             try:
@@ -249,7 +260,7 @@ def rounded(value: Enclosure) -> float:
 
 
 def _next_precision(bits: int, found: arb, values: Sequence[arb]) -> int:
-    """Doubled where nothing is known; else enough that the radius falls to 2^-60 of the scale of J, at least 64 more."""
+    """Doubled where nothing is known; else so many that the radius falls to 2^-60 of J's scale, 64 more at least."""
     if not found.is_finite():
         return 2 * bits
     scale = max((v.abs_upper() for v in values), key=lambda v: v)

@@ -3,6 +3,7 @@
 A file is a zip archive of ``manifest.json``, ``base.safetensors`` (the point m and all data) and ``delta.safetensors``
 (the integer displacements of a and b).  ``docs/reference/certificate.md`` describes every field.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,13 +64,21 @@ def build(
     """
     stored = dict(tensors)
     claim = {
-        "property": kind, "form": "midpoint", "arithmetic": certified.arithmetic,
+        "property": kind,
+        "form": "midpoint",
+        "arithmetic": certified.arithmetic,
         "precision_bits": certified.precision_bits,
         "gap_lower": {"num": str(certified.gap_lower[0]), "den_log2": certified.gap_lower[1]},
         "domain": {name: _bounds(name, pair, stored) for name, pair in (domain or {}).items()},
         "blocks": list(blocks),
     }
-    return assemble(claim, graph, stored, {key: (d.sign * d.steps.astype(np.int64), d.scale_log2) for key, d in delta.items()}, provenance)
+    return assemble(
+        claim,
+        graph,
+        stored,
+        {key: (d.sign * d.steps.astype(np.int64), d.scale_log2) for key, d in delta.items()},
+        provenance,
+    )
 
 
 def _bounds(name: str, pair: tuple[Bound, Bound], stored: dict[str, Stored]) -> list[Any]:
@@ -99,15 +108,20 @@ def assemble(
     for key, stored in tensors.items():
         array = tensorfile.plain(np.asarray(stored.array))
         entries[key] = entry = {
-            "role": stored.role, "name": stored.name, "dtype": tensorfile.dtype_name(array),
-            "shape": list(array.shape), "sha256": sha256(array.tobytes()).hexdigest(),
+            "role": stored.role,
+            "name": stored.name,
+            "dtype": tensorfile.dtype_name(array),
+            "shape": list(array.shape),
+            "sha256": sha256(array.tobytes()).hexdigest(),
         }
         if _constant(array):
             entry["fill"] = float(array.flat[0]).hex()
         else:
             base[key] = array
     content = {
-        "schema": SCHEMA, "claim": dict(claim), "tensors": entries,
+        "schema": SCHEMA,
+        "claim": dict(claim),
+        "tensors": entries,
         "delta": {key: {"scale_log2": int(scale)} for key, (_, scale) in delta.items()},
         "graph": dict(graph),
         "provenance": {**(provenance or {}), "graph_sha256": graph_sha256(graph)},
@@ -189,7 +203,11 @@ def tensors(
         out[key] = array
     for key, steps in delta.items():
         if steps.shape != checked.tensors[key].shape or steps.dtype.kind != "i" or steps.dtype.itemsize > 4:
-            refuse("E406", "steps must be integers of at most 32 bits, in the shape of their tensor", where=f"delta {key!r}")
+            refuse(
+                "E406",
+                "steps must be integers of at most 32 bits, in the shape of their tensor",
+                where=f"delta {key!r}",
+            )
     check_indices(checked.program, out)
     return out
 

@@ -3,6 +3,7 @@
 A form is a module with a constant ``FORM`` that follows the protocol below.  ``parse`` sees the manifest alone and
 must refuse everything that can be refused without tensors; ``estimate`` says what ``prove`` will cost.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -41,7 +42,11 @@ class Form(Protocol):
         ...
 
     def prove(
-        self, claim: Any, manifest: Manifest, tensors: Mapping[str, np.ndarray], delta: Mapping[str, np.ndarray],
+        self,
+        claim: Any,
+        manifest: Manifest,
+        tensors: Mapping[str, np.ndarray],
+        delta: Mapping[str, np.ndarray],
         limit: Cost,
     ) -> Proved:
         """Check the claim itself; refuse with E422, E430 or E44x."""

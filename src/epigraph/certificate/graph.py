@@ -1,4 +1,5 @@
 """The graph of a certificate after it has been checked: what the evaluators run on."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """Operators that only move entries: the same for every arithmetic."""
+
 from __future__ import annotations
 
 import math

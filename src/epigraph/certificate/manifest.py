@@ -1,4 +1,5 @@
 """The manifest of a certificate: its schema, checked field by field before any tensor is read."""
+
 from __future__ import annotations
 
 import math
@@ -96,8 +97,12 @@ def check(raw: Any) -> Manifest:
     """Everything about a manifest that can be checked without tensors: fields, types, sizes, the graph."""
     raw = fields(raw, _FIELDS, "manifest")
     if raw["schema"] != SCHEMA:
-        refuse("E404", f"unknown schema {str(raw['schema'])[:60]!r}", why=f"this verifier reads {SCHEMA}",
-               hint="use the version of epigraph that wrote the file")
+        refuse(
+            "E404",
+            f"unknown schema {str(raw['schema'])[:60]!r}",
+            why=f"this verifier reads {SCHEMA}",
+            hint="use the version of epigraph that wrote the file",
+        )
     if type(raw["claim"]) is not dict or type(raw["claim"].get("form")) is not str:
         refuse("E420", "the claim must be an object with a form")
     tensors = _tensors(raw["tensors"])
@@ -138,7 +143,11 @@ def _tensor(raw: Any, key: str) -> Tensor:
         refuse("E404", f"the role must be one of {', '.join(ROLES)}", where=where)
     if type(dtype) is not str or dtype not in DTYPES:
         refuse("E404", "unknown dtype", where=where)
-    if type(shape) is not list or len(shape) > RANK_LIMIT or any(type(s) is not int or not 0 <= s <= DIMENSION_LIMIT for s in shape):
+    if (
+        type(shape) is not list
+        or len(shape) > RANK_LIMIT
+        or any(type(s) is not int or not 0 <= s <= DIMENSION_LIMIT for s in shape)
+    ):
         refuse("E404", "the shape must be a list of at most 16 sizes", where=where)
     if type(raw["sha256"]) is not str or not re.fullmatch("[0-9a-f]{64}", raw["sha256"], re.ASCII):
         refuse("E404", "sha256 must be 64 hexadecimal digits", where=where)
@@ -173,8 +182,12 @@ def _delta(raw: Any, tensors: Mapping[str, Tensor]) -> dict[str, int]:
         if key not in tensors:
             refuse("E421", "displaces a tensor that does not exist", where=where)
         if tensors[key].role != "parameter":
-            refuse("E421", f"displaces a tensor with role {tensors[key].role}", where=where,
-                   why="only parameters may move: J is a function of them alone")
+            refuse(
+                "E421",
+                f"displaces a tensor with role {tensors[key].role}",
+                where=where,
+                why="only parameters may move: J is a function of them alone",
+            )
         found[key] = scale
     return found
 

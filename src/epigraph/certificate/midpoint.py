@@ -7,8 +7,10 @@ With J the real function of the graph, a = m + d and b = m - d inside the domain
 
 so that J does not have the property on the domain.
 """
+
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from typing import Any, final
 import numpy as np
 from flint import arb, fmpq
 
-from epigraph.certificate import budget, exact
+from epigraph.certificate import bitlengths, budget, exact
 from epigraph.certificate.budget import Cost
 from epigraph.certificate.codes import refuse
 from epigraph.certificate.forms import Proved
@@ -147,13 +149,17 @@ class Midpoint:
 
     def estimate(self, claim: Claim, manifest: Manifest) -> Cost:
         data = sum(t.bytes for t in manifest.tensors.values())
-        moved_bytes = 3 * 8.0 * sum(int(np.prod(manifest.tensors[key].shape)) for key in manifest.delta)
+        moved_bytes = 3 * 8.0 * sum(math.prod(manifest.tensors[key].shape) for key in manifest.delta)
         bits = claim.precision_bits if claim.arithmetic == "arb" else 64
         cost = budget.balls(manifest.program, set(manifest.delta), 3, bits)
         return Cost(cost.seconds + 4e-9 * data, cost.bytes + 2 * data + moved_bytes)
 
     def prove(
-        self, claim: Claim, manifest: Manifest, tensors: Mapping[str, np.ndarray], delta: Mapping[str, np.ndarray],
+        self,
+        claim: Claim,
+        manifest: Manifest,
+        tensors: Mapping[str, np.ndarray],
+        delta: Mapping[str, np.ndarray],
         limit: Cost,
     ) -> Proved:
         forth = {key: Delta(1, steps, manifest.delta[key]) for key, steps in delta.items()}
@@ -161,7 +167,7 @@ class Midpoint:
         points: list[exact.Point] = [forth, back, {}]
         _inside(claim, manifest, tensors, points)
         if claim.arithmetic == "exact":
-            cost = budget.exact(manifest.program, tensors, points, most=limit.seconds)
+            cost = bitlengths.exact(manifest.program, tensors, points, most=limit.seconds)
             budget.require(cost, limit)
         try:
             values = exact.run(manifest.program, tensors, points, claim.arithmetic, claim.precision_bits)
@@ -175,9 +181,7 @@ class Midpoint:
 FORM = Midpoint()
 
 
-def _inside(
-    claim: Claim, manifest: Manifest, tensors: Mapping[str, np.ndarray], points: Sequence[exact.Point]
-) -> None:
+def _inside(claim: Claim, manifest: Manifest, tensors: Mapping[str, np.ndarray], points: Sequence[exact.Point]) -> None:
     """Refuse unless all three points satisfy all bounds, compared exactly."""
     for name, bounds in claim.domain.items():
         key = manifest.parameters[name]
@@ -194,8 +198,11 @@ def _decide(claim: Claim, values: Sequence[exact.Enclosure]) -> None:
         claimed: Any = fmpq(claim.gap.numerator, claim.gap.denominator)
     else:
         if any(not v.is_finite() for v in values):
-            refuse("E442", f"J has no finite enclosure at {claim.precision_bits} bits",
-                   why="an operator was evaluated outside its domain, or the enclosure became too wide")
+            refuse(
+                "E442",
+                f"J has no finite enclosure at {claim.precision_bits} bits",
+                why="an operator was evaluated outside its domain, or the enclosure became too wide",
+            )
         claimed = arb((claim.gap.numerator, 1 - claim.gap.denominator.bit_length()))  # exact: a power of two below
     if found >= claimed:
         return
@@ -206,7 +213,7 @@ def _decide(claim: Claim, values: Sequence[exact.Enclosure]) -> None:
 
 def decimal_below(value: Fraction, digits: int = 12) -> str:
     """A positive rational number as a decimal string, rounded down."""
-    context = Context(prec=digits, rounding=ROUND_FLOOR, Emin=-10**6, Emax=10**6)
+    context = Context(prec=digits, rounding=ROUND_FLOOR, Emin=-(10**6), Emax=10**6)
     if value.numerator.bit_length() < 2000 and value.denominator.bit_length() < 2000:
         return str(context.divide(Decimal(value.numerator), Decimal(value.denominator)))
     shift = value.numerator.bit_length() - value.denominator.bit_length()
@@ -225,10 +232,27 @@ def _statement(claim: Claim, manifest: Manifest) -> str:
     names = ", ".join(claim.blocks[:6]) + (f" and {len(claim.blocks) - 6} more" if len(claim.blocks) > 6 else "")
     others = len(manifest.parameters) - len(claim.blocks)
     held = f", the other {others} parameters held at their stored values," if others else ""
-    bounded = any(b is not None for pair in claim.domain.values() for b in pair)
-    where = "on its domain" if bounded else "on the whole space"
+    where = _where(claim)
     return (
         f"The function J of the graph in this file is not {claim.property} in ({names}){held} {where}: "
         f"at the stored point m and a = m + d, b = m - d, {_INEQUALITIES[claim.property]} by at least "
         f"{decimal_below(claim.gap, 6)}."
     )
+
+
+def _where(claim: Claim) -> str:
+    bounds = {name: pair for name, pair in claim.domain.items() if pair != (None, None)}
+    if not bounds:
+        return "on the whole space"
+    if len(bounds) > 3:
+        return f"on the domain that bounds {len(bounds)} parameters"
+    shown = []
+    for name, (low, high) in bounds.items():
+        left = "" if low is None else f"{low} <= "
+        right = "" if high is None else f" <= {high}"
+        shown.append(
+            f"{left}{name}{right}"
+            if not isinstance(low, str) and not isinstance(high, str)
+            else f"the stored bounds of {name}"
+        )
+    return f"on the domain {', '.join(shown)}"

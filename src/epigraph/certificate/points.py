@@ -3,6 +3,7 @@
 Moved values stay float64 arrays where the sum is exact (checked by TwoSum, vectorised) and become integers over a
 common power of two where it is not.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

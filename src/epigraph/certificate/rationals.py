@@ -3,6 +3,7 @@
 A tensor is an array of integers (``int64`` as long as nothing is computed, then ``fmpz``) and a denominator, an
 ``fmpz``; nothing is ever rounded.  Denominators are powers of two times what divisions and rational constants bring.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -90,10 +91,10 @@ class Rationals:
 
     def leaf(self, value: np.ndarray | Dyadic) -> Rational:
         found = value if isinstance(value, Dyadic) else dyadic(value)
+        integers = found.mantissas if found.mantissas.dtype == np.int64 else _each(fmpz, found.mantissas)
         if found.exponent > 0:
-            shifted = Rational(found.mantissas, ONE).objects * (ONE << found.exponent)
-            return Rational(_wrap(shifted), ONE)
-        return Rational(found.mantissas, ONE << -found.exponent)
+            return Rational(_wrap(Rational(integers, ONE).objects * (ONE << found.exponent)), ONE)
+        return Rational(integers, ONE << -found.exponent)
 
     def scalar(self, value: fmpq) -> Rational:
         return Rational(_wrap(value.p), value.q)
@@ -162,7 +163,9 @@ class Rationals:
     def _compare(self, node: Node, x: Rational, y: Rational) -> Rational:
         _, (left, right) = _common(x, y)
         relations: Mapping[str, Callable[[fmpz, fmpz], bool]] = {
-            "lt": lambda u, v: u < v, "le": lambda u, v: u <= v, "eq": lambda u, v: u == v,
+            "lt": lambda u, v: u < v,
+            "le": lambda u, v: u <= v,
+            "eq": lambda u, v: u == v,
         }
         holds = relations[node.attributes["relation"]]
         return Rational(_each(lambda u, v: ONE if holds(u, v) else ZERO, left, right), ONE)

@@ -3,6 +3,7 @@
 Nodes that no moving tensor reaches are evaluated once and shared by all points; what the other nodes read of them is
 kept until the last point is done.  Each point then runs through the moving nodes, freeing as it goes.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping

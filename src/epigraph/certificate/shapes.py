@@ -2,6 +2,7 @@
 
 Nothing in the file is believed: every shape is derived here from the operands and compared with the recorded one.
 """
+
 from __future__ import annotations
 
 import math
@@ -62,10 +63,10 @@ def _same(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
 
 
 def _matmul(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
-    left, right = shapes
+    left, right = (list(s) for s in shapes)
     if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
-        _fail(f"matmul of {list(left)} and {list(right)}", where)
-    return _broadcast((left[:-2], right[:-2]), a, where) + (left[-2], right[-1])
+        _fail(f"matmul of {left} and {right}", where)
+    return (*_broadcast((tuple(left[:-2]), tuple(right[:-2])), a, where), left[-2], right[-1])
 
 
 def _convolution(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
@@ -129,14 +130,14 @@ def _slice(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
     if a["dim"] >= len(x) or not a["start"] <= a["stop"] <= x[a["dim"]]:
         _fail(f"slice {a['start']}:{a['stop']} of dimension {a['dim']} of {list(x)}", where)
     size = len(range(a["start"], a["stop"], a["step"]))
-    return x[: a["dim"]] + (size,) + x[a["dim"] + 1 :]
+    return (*x[: a["dim"]], size, *x[a["dim"] + 1 :])
 
 
 def _concat(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
     d, first = a["dim"], shapes[0]
     if d >= len(first) or any(len(s) != len(first) or s[:d] + s[d + 1 :] != first[:d] + first[d + 1 :] for s in shapes):
         _fail(f"shapes {[list(s) for s in shapes[:8]]} cannot be concatenated along {d}", where)
-    return first[:d] + (sum(s[d] for s in shapes),) + first[d + 1 :]
+    return (*first[:d], sum(s[d] for s in shapes), *first[d + 1 :])
 
 
 def _take(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
@@ -158,12 +159,14 @@ SIGNATURES: dict[str, Signature] = {name: Signature(_unary) for name in _ELEMENT
     "maximum": Signature(_broadcast, 2, 2),
     "where": Signature(_broadcast, 3, 3),
     "compare": Signature(_broadcast, 2, 2, {"relation": at.relation}),
-    "power": Signature(_unary, attributes={"exponent": at.rational}),
+    "power": Signature(_unary, attributes={"exponent": at.exponent}),
     "elu": Signature(_unary, attributes={"alpha": at.rational}),
     "piecewise": Signature(_unary, attributes={"knots": at.knots, "pieces": at.pieces}),
     "matmul": Signature(_matmul, 2, 2),
     "convolution": Signature(
-        _convolution, 2, 2,
+        _convolution,
+        2,
+        2,
         {"stride": at.positives, "padding": at.shape, "dilation": at.positives, "groups": at.positive},
     ),
     "sum": Signature(_dropped, attributes=_DIMS),
@@ -173,7 +176,9 @@ SIGNATURES: dict[str, Signature] = {name: Signature(_unary) for name in _ELEMENT
     "reshape": Signature(_reshape, attributes={"shape": at.shape}),
     "permute": Signature(_permute, attributes={"dims": at.permutation}),
     "expand": Signature(_expand, attributes={"shape": at.shape}),
-    "slice": Signature(_slice, attributes={"dim": at.dimension, "start": at.count, "stop": at.count, "step": at.positive}),
+    "slice": Signature(
+        _slice, attributes={"dim": at.dimension, "start": at.count, "stop": at.count, "step": at.positive}
+    ),
     "concat": Signature(_concat, 1, INPUT_LIMIT, _DIM),
     "take": Signature(_take, 2, 2, _DIM),
     "same": Signature(_same, 1, INPUT_LIMIT),
@@ -203,7 +208,9 @@ def program(graph: Any, tensors: Mapping[str, Meta]) -> Program:
     return Program(tuple(nodes), output, _live(nodes, output))
 
 
-def _add_node(raw: Any, position: dict[int, int], nodes: list[Node], tensors: Mapping[str, Meta], names: set[str]) -> None:
+def _add_node(
+    raw: Any, position: dict[int, int], nodes: list[Node], tensors: Mapping[str, Meta], names: set[str]
+) -> None:
     if type(raw) is not dict or set(raw) != _NODE_FIELDS:
         refuse("E410", f"a node must have exactly the fields {sorted(_NODE_FIELDS)}", where=f"node number {len(nodes)}")
     identifier = at.integer(raw["id"], f"node number {len(nodes)}", 0)
@@ -284,7 +291,9 @@ def _continuous(knots: Sequence[fmpq], pieces: Sequence[Sequence[fmpq]], where: 
     if len(pieces) != len(knots) + 1:
         refuse("E410", f"{len(knots)} knots need {len(knots) + 1} pieces, not {len(pieces)}", where=where)
     for knot, left, right in zip(knots, pieces, pieces[1:], strict=False):
-        if sum((c * knot**i for i, c in enumerate(left)), fmpq(0)) != sum((c * knot**i for i, c in enumerate(right)), fmpq(0)):
+        if sum((c * knot**i for i, c in enumerate(left)), fmpq(0)) != sum(
+            (c * knot**i for i, c in enumerate(right)), fmpq(0)
+        ):
             refuse("E410", f"the pieces do not meet at {knot}", where=where)
 
 

@@ -1,4 +1,5 @@
-"""JSON without surprises: no floats, NaN, duplicate keys, huge integers, lone surrogates, deep nesting or trailing text."""
+"""JSON without surprises: no floats, NaN, duplicate keys, huge integers, lone surrogates or deep nesting."""
+
 from __future__ import annotations
 
 import json
@@ -16,7 +17,9 @@ def loads(data: bytes, where: str) -> Any:
         text = data.decode("utf-8", "strict")
         if sum(text.count(c) for c in ",[{") > TOKEN_LIMIT:
             refuse("E403", "too many values", where=where)
-        value = json.loads(text, parse_float=_no_float, parse_int=_integer, parse_constant=_no_float, object_pairs_hook=_object)
+        value = json.loads(
+            text, parse_float=_no_float, parse_int=_integer, parse_constant=_no_float, object_pairs_hook=_object
+        )
         json.dumps(value, ensure_ascii=False).encode("utf-8", "strict")  # a lone surrogate cannot be encoded
     except RecursionError:
         refuse("E403", "nested too deeply", where=where)

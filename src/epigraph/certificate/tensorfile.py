@@ -1,4 +1,5 @@
 """The safetensors layout, read strictly: a JSON header, then tensors that tile the rest without holes or overlaps."""
+
 from __future__ import annotations
 
 import math
@@ -12,7 +13,14 @@ from epigraph.certificate import strictjson
 from epigraph.certificate.codes import refuse
 
 DTYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1", "U8": "|u1",
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U8": "|u1",
     "BOOL": "|b1",
 }
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
@@ -51,7 +59,7 @@ def dump(tensors: Mapping[str, np.ndarray]) -> bytes:
 
 
 def load(data: bytes, where: str) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors document; refuses with E405.  Arrays are read-only views of ``data`` where aligned."""
+    """The tensors of a safetensors document; refuses with E405.  Arrays are views of ``data`` where aligned."""
 
     def fail(why: str) -> NoReturn:
         refuse("E405", "malformed tensor file", where=where, why=why)
@@ -90,7 +98,11 @@ def _entry(entry: Any, fail: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
     shape, offsets = entry["shape"], entry["data_offsets"]
     if type(entry["dtype"]) is not str or entry["dtype"] not in DTYPES:
         fail("unknown dtype")
-    if type(shape) is not list or len(shape) > RANK_LIMIT or any(type(s) is not int or not 0 <= s <= DIMENSION_LIMIT for s in shape):
+    if (
+        type(shape) is not list
+        or len(shape) > RANK_LIMIT
+        or any(type(s) is not int or not 0 <= s <= DIMENSION_LIMIT for s in shape)
+    ):
         fail("a shape must be a list of at most 16 sizes")
     if type(offsets) is not list or len(offsets) != 2 or any(type(o) is not int for o in offsets):
         fail("data_offsets must be two integers")

@@ -5,6 +5,7 @@ shapes in the file before anything is evaluated, and refused where it is over th
 
     python -m epigraph.certificate.verify FILE [--json] [--budget SECONDS] [--memory MIB]
 """
+
 from __future__ import annotations
 
 import json
@@ -63,13 +64,12 @@ class VerifyResult:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> VerifyResult:
-        plain = {name: value for name, value in raw.items() if name != "schema"}
-        return cls(**(plain | {"blocks": tuple(plain["blocks"])}))
+        plain: dict[str, Any] = {name: value for name, value in raw.items() if name != "schema"}
+        plain["blocks"] = tuple(plain["blocks"])
+        return cls(**plain)
 
 
-def verify(
-    path: str | Path, budget_seconds: float | None = None, budget_bytes: int | None = None
-) -> VerifyResult:
+def verify(path: str | Path, budget_seconds: float | None = None, budget_bytes: int | None = None) -> VerifyResult:
     """Check the certificate at ``path`` in a fenced child process.
 
     Raises ``CertificateError`` (codes E400 to E442, see ``codes.CODES``) where the file is malformed, too expensive for
@@ -77,18 +77,34 @@ def verify(
     """
     limit = _limit(budget_seconds, budget_bytes)
     command = [
-        sys.executable, "-P", "-m", "epigraph.certificate.verify", "--fenced",
-        "--budget", repr(limit.seconds), "--memory", repr(limit.bytes / 2**20), "--", os.fspath(Path(path).absolute()),
+        sys.executable,
+        "-P",
+        "-m",
+        "epigraph.certificate.verify",
+        "--fenced",
+        "--budget",
+        repr(limit.seconds),
+        "--memory",
+        repr(limit.bytes / 2**20),
+        "--",
+        os.fspath(Path(path).absolute()),
     ]
     root = str(Path(__file__).resolve().parents[2])
-    quiet = {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "0"}
+    paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    quiet = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "0"}
     try:
         done = subprocess.run(
-            command, env=os.environ | quiet, stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=4 * limit.seconds + 60, check=False,
+            command,
+            env=os.environ | quiet,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=4 * limit.seconds + 60,
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        refuse("E431", f"the check was stopped after {4 * limit.seconds + 60:,.0f} s", hint="the machine may be overloaded")
+        refuse(
+            "E431", f"the check was stopped after {4 * limit.seconds + 60:,.0f} s", hint="the machine may be overloaded"
+        )
     return _outcome(done.returncode, done.stdout, done.stderr, limit)
 
 
@@ -108,11 +124,18 @@ def _outcome(status: int, output: bytes, errors: bytes, limit: Cost) -> VerifyRe
         raise CertificateError(found["code"], found["what"], where=found["where"], why=found["why"], hint=found["hint"])
     tail = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
     if status in (-24, -9, 152, 137):
-        refuse("E431", f"the check was stopped after {limit.seconds:,.0f} s of processor time",
-               why="it cost more than its estimate", hint="raise the budget if you trust the source of the file")
+        refuse(
+            "E431",
+            f"the check was stopped after {limit.seconds:,.0f} s of processor time",
+            why="it cost more than its estimate",
+            hint="raise the budget if you trust the source of the file",
+        )
     if status in (-6, 134) or "MemoryError" in "".join(tail):
-        refuse("E432", f"the check was stopped at {limit.bytes / 2**20:,.0f} MiB of memory",
-               hint="raise the memory budget if you trust the source of the file")
+        refuse(
+            "E432",
+            f"the check was stopped at {limit.bytes / 2**20:,.0f} MiB of memory",
+            hint="raise the memory budget if you trust the source of the file",
+        )
     refuse("E433", f"the checking process ended with status {status}", why="".join(tail)[:300] or None)
 
 
@@ -132,12 +155,22 @@ def verify_here(path: str | Path, budget_seconds: float | None = None, budget_by
     proved = form.prove(claim, manifest, tensors, delta, limit)
     raw = manifest.claim
     return VerifyResult(
-        ok=True, property=raw.get("property", ""), form=manifest.form, statement=proved.statement, gap=proved.gap,
-        arithmetic=raw.get("arithmetic", ""), precision_bits=raw.get("precision_bits", 0),
-        blocks=tuple(raw.get("blocks", ())), values=dict(proved.values), seconds=time.perf_counter() - start,
-        peak_bytes=_peak_bytes(), estimate={"seconds": cost.seconds, "bytes": cost.bytes},
-        nodes=len(manifest.program.nodes), tensors={key: t.sha256 for key, t in manifest.tensors.items()},
-        graph_sha256=manifest.graph_sha256, provenance=manifest.provenance,
+        ok=True,
+        property=raw.get("property", ""),
+        form=manifest.form,
+        statement=proved.statement,
+        gap=proved.gap,
+        arithmetic=raw.get("arithmetic", ""),
+        precision_bits=raw.get("precision_bits", 0),
+        blocks=tuple(raw.get("blocks", ())),
+        values=dict(proved.values),
+        seconds=time.perf_counter() - start,
+        peak_bytes=_peak_bytes(),
+        estimate={"seconds": cost.seconds, "bytes": cost.bytes},
+        nodes=len(manifest.program.nodes),
+        tensors={key: t.sha256 for key, t in manifest.tensors.items()},
+        graph_sha256=manifest.graph_sha256,
+        provenance=manifest.provenance,
     )
 
 
@@ -181,7 +214,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of this module; exits 0 where the certificate holds and 1 where it is refused."""
     import argparse
 
-    parser = argparse.ArgumentParser(prog="python -m epigraph.certificate.verify", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m epigraph.certificate.verify", description="Check a certificate file."
+    )
     parser.add_argument("file")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--budget", type=float, default=None, help="seconds of processor time")

@@ -77,7 +77,9 @@ class Formula:
         """The objective of these variables on this domain."""
         from epigraph.objective.objective import Objective
 
-        return Objective.from_function(self, self.point(), domain=dict(self.domain), name=name or self.text)
+        J = Objective.from_function(self, self.point(), domain=dict(self.domain), name=name or self.text)
+        J.notes.extend(self.notes)
+        return J
 
 
 def _inside(bounds: Bounds, attempt: int, index: int) -> float:

@@ -45,7 +45,7 @@ class _Console(Console):
     """Rich's console, which leaves a closed pipe to the command line."""
 
     def on_broken_pipe(self) -> None:
-        raise  # noqa: PLE0704  (the BrokenPipeError that is being handled)
+        raise BrokenPipeError
 
 
 def console(stream: TextIO | None = None) -> Console:

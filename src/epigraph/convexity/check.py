@@ -1,0 +1,170 @@
+"""``check``: the prover and the refuter together, and one verdict."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from epigraph.convexity.evidence import Court
+from epigraph.convexity.freeze import freeze_sets
+from epigraph.convexity.modulus import modulus
+from epigraph.convexity.prove import CLAIMS, Prover
+from epigraph.convexity.quadratic import quadratic_claims
+from epigraph.convexity.refute import Found, Refuter
+from epigraph.convexity.verdict import Proof, Status, Verdict
+from epigraph.errors import UsageError
+from epigraph.objective.objective import Objective
+
+Progress = Callable[[str], None]
+
+
+@final
+@dataclass(frozen=True)
+class Effort:
+    """Seconds for the joint search, for all blocks together, and the largest graph whose blocks are searched."""
+
+    joint: float
+    blocks: float
+    refute_blocks_up_to: float
+
+
+EFFORTS = {"quick": Effort(3.0, 0.0, 0.0), "normal": Effort(40.0, 10.0, 2e6), "thorough": Effort(240.0, 120.0, 1e9)}
+
+
+def check(J: Objective, blocks: Sequence[str] | None = None, effort: str = "normal", seed: int = 0,
+          progress: Progress | None = None) -> Verdict:
+    r"""Is J convex?  Jointly in the given blocks (all by default), and in each of them alone.
+
+    Every "proved" comes with a derivation by composition rules, every "refuted" with points a, b and their midpoint m
+    confirmed in exact or ball arithmetic; what neither settles is "undecided".  Blocks that are not given are held,
+    at any value of the domain.
+
+    Args:
+        J: the objective.
+        blocks: names of parameters; the joint verdict is about these together.
+        effort: "quick", "normal" or "thorough": how long to search for counterexamples.
+        seed: of the search; the verdict is reproducible.
+        progress: called with one line before each stage that may take long.
+
+    Raises:
+        UsageError: an unknown block or effort.
+        ObjectiveError, CaptureError: J is no function that can be analysed.
+
+    Example:
+        >>> import torch
+        >>> J = Objective.from_function(lambda x, y: x * y, {"x": torch.tensor(0.5), "y": torch.tensor(0.5)})
+        >>> v = check(J)
+        >>> v.verdict, v.blocks["x"].verdict
+        ('nonconvex', 'affine')
+    """
+    if not isinstance(J, Objective):
+        raise UsageError("E020", f"check takes an Objective, not a {type(J).__name__}",
+                         hint="Objective(model, loss, inputs, targets) or Objective.from_function(f, {name: tensor})")
+    if effort not in EFFORTS:
+        raise UsageError("E027", f"unknown effort {effort!r}", hint="quick, normal or thorough")
+    active = J.blocks.resolve(None if blocks is None else list(blocks))
+    say = progress or (lambda text: None)
+    with _world(J):
+        return _Check(J, active, EFFORTS[effort], effort, seed, say).run()
+
+
+def _world(J: Objective) -> Any:
+    from epigraph.objective.world import untouched
+
+    return untouched(*J.modules())
+
+
+@final
+class _Check:
+    """One run: its prover, its refuter and its clock."""
+
+    def __init__(self, J: Objective, active: tuple[str, ...], effort: Effort, word: str, seed: int, say: Progress):
+        self.J, self.active, self.effort, self.word, self.say, self.seed = J, active, effort, word, say, seed
+        self.start = time.monotonic()
+        say("capturing the graph")
+        self.graph = J.graph()
+        self.captured = time.monotonic() - self.start
+        self.described = J.describe()
+        self.prover = Prover(self.graph, J.domain)
+        self.court = Court(self.graph, J.domain, self.described)
+        self.refuter = Refuter(self.graph, J.domain, self.court, seed)
+
+    def run(self) -> Verdict:
+        self.say("propagating curvature")
+        proofs = self._proofs(self.active)
+        found = self._refute(self.active, proofs, self.effort.joint, "searching for a counterexample")
+        parts = self._blocks() if len(self.active) > 1 else {}
+        if len(self.active) == 1 and tuple(self.active) == tuple(self.J.parameters):
+            parts = {}
+        convex = "convex" in proofs
+        alone = [n for n in self.active if n in parts and parts[n].convex == "proved"]
+        freeze = () if convex or len(self.active) == 1 else freeze_sets(self.active, alone, self.prover.convex)
+        blockers = () if convex or "concave" in proofs else self.prover.blockers(self.active)
+        verdict = self._verdict(self.active, proofs, found, notes=(*self.J.notes, *found.notes, *self._domain_notes()))
+        extra = {"blocks": parts or {n: verdict for n in self.active}, "freeze": freeze, "blockers": blockers,
+                 "modulus": modulus(self.prover, self.active) if convex else None, "effort": self._spent(found)}
+        return _replace(verdict, extra)
+
+    def _proofs(self, active: Sequence[str]) -> dict[str, Proof]:
+        proofs = self.prover.proofs(active)
+        if "convex" not in proofs and "concave" not in proofs:
+            proofs |= quadratic_claims(self.prover, active, self.court)
+        return proofs
+
+    def _refute(self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float, text: str) -> Found:
+        kinds = [k for k in ("convex", "concave", "quasiconvex", "quasiconcave") if k not in proofs]
+        if not kinds or seconds <= 0 or not self.court.possible:
+            return Found()
+        self.say(text)
+        return self.refuter.search(active, kinds, seconds)
+
+    def _blocks(self) -> dict[str, Verdict]:
+        """Each block alone; counterexamples are sought while the time for blocks lasts."""
+        out = {}
+        deadline = time.monotonic() + self.effort.blocks
+        search = self.refuter.work <= self.effort.refute_blocks_up_to
+        for i, name in enumerate(self.active):
+            proofs = self.prover.proofs((name,))
+            open_ = "convex" not in proofs and "concave" not in proofs
+            left = deadline - time.monotonic()
+            share = max(left / max(1, len(self.active) - i) * 2, 0.3) if left > 0 else 0.0
+            found = Found()
+            if open_ and search and share > 0:
+                proofs |= quadratic_claims(self.prover, (name,), self.court)
+                found = self._refute((name,), proofs, min(share, left), f"searching in {name} alone") if "convex" not in proofs else found
+            out[name] = self._verdict((name,), proofs, found, notes=tuple(found.notes))
+        return out
+
+    def _verdict(self, active: tuple[str, ...], proofs: Mapping[str, Proof], found: Found, notes: tuple[str, ...]) -> Verdict:
+        states: dict[str, Status] = {}
+        for name in CLAIMS:
+            states[name] = "proved" if name in proofs else "refuted" if name in found.certificates else "undecided"
+        return Verdict(objective=self.described, active=active, proofs=proofs, certificates=found.certificates,
+                       notes=tuple(dict.fromkeys(notes)), **_consequences(states))
+
+    def _domain_notes(self) -> list[str]:
+        if not self.court.possible:
+            names = sorted({n.attributes["target"] for n in self.graph if n.op == "opaque"})
+            return [f"no counterexample can be certified: {', '.join(names)} has no exact evaluation"]
+        return []
+
+    def _spent(self, found: Found) -> dict[str, Any]:
+        return {"level": self.word, "seed": self.seed, "seconds": round(time.monotonic() - self.start, 3),
+                "capture_seconds": round(self.captured, 3), "nodes": len(self.graph), "candidates": found.tried}
+
+
+def _consequences(states: dict[str, Status]) -> dict[str, Status]:
+    """Refutations that follow: what is not quasiconvex is not convex nor log-convex, and so on."""
+    out = dict(states)
+    for weak, strong in (("quasiconvex", "convex"), ("quasiconvex", "log_convex"), ("quasiconcave", "concave"),
+                         ("quasiconcave", "log_concave"), ("convex", "log_convex")):
+        if out[weak] == "refuted" and out[strong] == "undecided":
+            out[strong] = "refuted"
+    return out
+
+
+def _replace(verdict: Verdict, changes: Mapping[str, Any]) -> Verdict:
+    from dataclasses import replace
+
+    return replace(verdict, **changes)

@@ -1,0 +1,131 @@
+"""From a graph in memory to the data that a certificate file holds."""
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from epigraph.certificate import exact
+from epigraph.certificate.format import Payload, Stored, assemble, build
+from epigraph.certificate.points import Delta
+from epigraph.objective.domain import Domain
+from epigraph.objective.graph import Graph
+
+
+@final
+@dataclass(frozen=True)
+class Steps:
+    """A displacement d = k 2^scale of one parameter by integers k."""
+
+    k: NDArray[np.int32]
+    scale: int
+
+    def floats(self) -> NDArray[np.float64]:
+        return np.ldexp(self.k.astype(np.float64), self.scale)
+
+
+def array(tensor: Tensor) -> NDArray[Any]:
+    """A tensor's exact values as a NumPy array of a type that certificates store."""
+    value = tensor.detach().cpu()
+    if value.dtype in (torch.bfloat16, torch.float16):
+        value = value.to(torch.float32)
+    return value.contiguous().numpy()
+
+
+def manifest_graph(graph: Graph, forms: bool = False) -> tuple[dict[str, Any], dict[str, Stored], dict[str, str]]:
+    """The nodes that the output needs as plain data, their tensors, and the key of each parameter's tensor.
+
+    A ``same`` node is replaced by its first form unless ``forms`` asks for all of them.
+    """
+    order = _needed(graph, forms)
+    position = {old: new for new, old in enumerate(order)}
+    nodes, stored, keys = [], {}, {}
+    for old in order:
+        node = graph[old]
+        attributes = dict(node.attributes)
+        if node.op == "parameter":
+            key = attributes["tensor"] = f"p{len(keys)}"
+            name = attributes["name"]
+            keys[name] = key
+            stored[key] = Stored(array(graph.parameters[name]), "parameter", name)
+        elif "tensor" in attributes:
+            leaf = graph.tensors[attributes["tensor"]]
+            stored[attributes["tensor"]] = Stored(array(leaf.tensor), leaf.role, leaf.name)
+        inputs = node.inputs if forms or node.op != "same" else node.inputs[:1]
+        nodes.append({"id": position[old], "op": node.op, "inputs": [position[i] for i in inputs], "attributes": attributes,
+                      "shape": list(node.shape)})
+    return {"nodes": nodes, "output": position[graph.output]}, stored, keys
+
+
+def _needed(graph: Graph, forms: bool) -> list[int]:
+    seen, pending = set(), [graph.output]
+    while pending:
+        i = pending.pop()
+        if i not in seen:
+            seen.add(i)
+            node = graph[i]
+            pending += node.inputs if forms or node.op != "same" else node.inputs[:1]
+    return sorted(seen)
+
+
+def has_opaque(graph: Graph) -> bool:
+    """Does J use an operator that exact arithmetic cannot evaluate?"""
+    return any(graph[i].op == "opaque" for i in _needed(graph, forms=False))
+
+
+@final
+class Court:
+    """Decides in exact arithmetic whether a candidate violates a property, and makes the certificate's payload."""
+
+    def __init__(self, graph: Graph, domain: Domain, describe: Mapping[str, Any]):
+        self.graph, self.domain, self.describe = graph, domain, describe
+        self.possible = not has_opaque(graph)
+        self.plain, self.stored, self.keys = manifest_graph(graph) if self.possible else ({}, {}, {})
+
+    def _tensors(self, m: Mapping[str, Tensor]) -> dict[str, Stored]:
+        moved = {self.keys[name]: Stored(array(value), "parameter", name) for name, value in m.items() if name in self.keys}
+        return {**self.stored, **moved}
+
+    def certify(self, kind: str, m: Mapping[str, Tensor], steps: Mapping[str, Steps], seconds: float) -> tuple[Any, Payload] | None:
+        """(certified, payload) where the gap is proved positive at m and m +- steps, else None."""
+        if not self.possible:
+            return None
+        moves = {self.keys[n]: Delta(1, s.k, s.scale) for n, s in steps.items() if n in self.keys and s.k.any()}
+        if not moves:
+            return None
+        tensors = self._tensors(m)
+        found = exact.certify(self.plain, {k: s.array for k, s in tensors.items()}, moves, kind, budget_seconds=seconds)
+        if found is None:
+            return None
+        bounds = {name: (_side(self.domain.lower.get(name)), _side(self.domain.upper.get(name))) for name in self.keys
+                  if name in self.domain.lower or name in self.domain.upper}
+        payload = build(kind, found, self.plain, tensors, moves, blocks=[n for n in steps if n in self.keys], domain=bounds,
+                        provenance=self.provenance())
+        return found, payload
+
+    def provenance(self) -> dict[str, str]:
+        from epigraph import __version__
+
+        return {"epigraph": __version__, "torch": str(torch.__version__), "python": platform.python_version(),
+                "mode": str(self.describe.get("mode")), "objective": str(self.describe.get("name"))}
+
+
+def _side(bound: Tensor | None) -> Any:
+    if bound is None:
+        return None
+    return float(bound) if bound.ndim == 0 else bound.numpy()
+
+
+def proof_payload(graph: Graph, derivation: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]], provenance: Mapping[str, Any],
+                  keep: Sequence[str] = ()) -> Payload:
+    """The payload of a certificate of the form "derivation"."""
+    plain, stored, _ = manifest_graph(graph, forms=True)
+    extra = {key: Stored(value, "claim", key) for key, value in tensors.items()}
+    claim = {"form": "derivation", **derivation}
+    return assemble(claim, plain, {**stored, **extra}, {}, provenance)

@@ -1,0 +1,258 @@
+"""The refuter: searches from cheap to dear, each finding confirmed in exact arithmetic before it counts."""
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from epigraph.convexity import search
+from epigraph.convexity.evidence import Court, Steps
+from epigraph.convexity.search import Candidate, View
+from epigraph.convexity.verdict import Certificate
+from epigraph.objective.domain import Domain
+from epigraph.objective.evaluate import Evaluator
+from epigraph.objective.graph import Graph
+
+ROUNDING = 1e-12  # violations below this share of |J| are at the level of rounding in the data
+SMALL = 3e4  # entries that one evaluation touches: below, random lines are cheap
+
+
+@final
+@dataclass
+class Found:
+    """What a search has established: certificates by property, and what was seen but not confirmed."""
+
+    certificates: dict[str, Certificate] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    tried: int = 0
+
+
+@final
+class Refuter:
+    """Looks for violations of J's properties in some blocks; the others may take any value of the domain."""
+
+    def __init__(self, graph: Graph, domain: Domain, court: Court, seed: int = 0):
+        self.graph, self.domain, self.court, self.seed = graph, domain, court, seed
+        self.point = {k: domain.project(k, v.detach().double()) for k, v in graph.parameters.items()}
+        self.work = sum(n.numel for n in graph)
+
+    def search(self, active: Sequence[str], kinds: Sequence[str], seconds: float) -> Found:
+        """Certificates for as many of the properties as are found to fail within the time."""
+        found, wanted = Found(), [k for k in kinds if k in search.KINDS]
+        deadline = time.monotonic() + seconds
+        for offered in self._offers(tuple(active), wanted, deadline, found):
+            for kind, (view, candidate) in sorted(offered.items()):
+                if kind not in found.certificates and (done := self._confirm(view, candidate, active, deadline, found)):
+                    found.certificates[kind] = done
+            if all(k in found.certificates for k in wanted) or time.monotonic() > deadline:
+                break
+        return found
+
+    # the searches, cheapest first -------------------------------------------------------------------------------
+    def _offers(self, active: tuple[str, ...], kinds: Sequence[str], deadline: float, found: Found) -> Iterator[dict[str, tuple[View, Candidate]]]:
+        generator = torch.Generator().manual_seed(self.seed)
+
+        def open_kinds() -> list[str]:
+            return [k for k in kinds if k not in found.certificates]
+
+        small = self.work < SMALL
+        if small:
+            yield from self._lines(active, open_kinds, generator, 2, deadline)
+        for head, tail in products(self.graph, active):
+            if time.monotonic() > deadline or not open_kinds():
+                return
+            yield from self._at_product(head, tail, open_kinds, generator)
+        view = self._view(active)
+        if not small:
+            yield from self._lines(active, open_kinds, generator, 1, deadline, view)
+        for kind in ("convex", "concave"):
+            if kind in open_kinds() and time.monotonic() < deadline and view.size <= 200_000:
+                candidate = search.ascent(view, kind, generator)
+                yield {} if candidate is None else {kind: (view, candidate)}
+        if open_kinds() and time.monotonic() < deadline:
+            yield _with(view, search.ritz(view, open_kinds(), generator))
+        if small and open_kinds():
+            yield from self._lines(active, open_kinds, generator, 4, deadline)
+
+    def _lines(self, active: tuple[str, ...], open_kinds: Any, generator: torch.Generator, rounds: int, deadline: float,
+               view: View | None = None) -> Iterator[dict[str, tuple[View, Candidate]]]:
+        """Random lines; for a part of the blocks the rest is moved to another random point from time to time."""
+        for round_ in range(rounds):
+            if view is None or (round_ and len(active) < len(self.point)):
+                view = self._view(active, self._elsewhere(active, generator) if round_ else None)
+            best: dict[str, Candidate] = {}
+            for rung in search.lines(view, open_kinds(), generator, 1, 4e7 / view.work):
+                search._merge(best, rung)
+                if time.monotonic() > deadline or all(k in best and best[k].defect > 1e-4 for k in open_kinds()):
+                    break
+            yield _with(view, best)
+            if not open_kinds() or time.monotonic() > deadline:
+                return
+
+    def _at_product(self, head: tuple[str, ...], tail: tuple[str, ...], open_kinds: Any,
+                    generator: torch.Generator) -> Iterator[dict[str, tuple[View, Candidate]]]:
+        moving = (*tail, *head)
+        view = self._view(moving)
+        yield _with(view, search.symmetric(view, open_kinds()))
+        if open_kinds():
+            yield _with(view, search.product_direction(view, head, open_kinds(), generator))
+        if open_kinds():
+            best: dict[str, Candidate] = {}
+            for rung in search.lines(view, open_kinds(), generator, 1, 2e7 / view.work):
+                search._merge(best, rung)
+                if all(k in best for k in open_kinds()):
+                    break
+            yield _with(view, best)
+
+    def _view(self, active: Sequence[str], fixed: Mapping[str, Tensor] | None = None) -> View:
+        point = {**self.point, **(fixed or {})}
+        evaluator = Evaluator(self.graph, active, point)
+        view = View(evaluator, {n: point[n] for n in active}, self.domain)
+        view.fixed = {k: v for k, v in (fixed or {}).items() if k not in active}  # type: ignore[attr-defined]
+        return view
+
+    def _elsewhere(self, active: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:
+        """The blocks that are held, at another point of the domain."""
+        out = {}
+        for name, value in self.point.items():
+            if name not in active:
+                noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+                out[name] = torch.round(self.domain.project(name, value + noise) * 2.0**20) / 2.0**20
+                out[name] = self.domain.project(name, out[name])
+        return out
+
+    # from a candidate to a certificate -----------------------------------------------------------------------------
+    def _confirm(self, view: View, candidate: Candidate, active: Sequence[str], deadline: float, found: Found) -> Certificate | None:
+        """Round the points to exact dyadic ones, look again in floats, then decide exactly."""
+        found.tried += 1
+        m, steps = dyadic(view, candidate, 8 if view.size > 20_000 else 20)
+        flat_m = torch.cat([m[n].reshape(-1) for n in view.names])
+        flat_d = torch.cat([torch.from_numpy(steps[n].floats()).reshape(-1) for n in view.names])
+        again = search._judge(view, flat_m, flat_d, [candidate.kind], candidate.refuter)
+        if candidate.kind not in again:
+            return None
+        whole = {**getattr(view, "fixed", {}), **m}
+        seconds = max(20.0, deadline - time.monotonic())
+        outcome = self.court.certify(candidate.kind, whole, steps, seconds)
+        if outcome is None:
+            return None
+        certified, payload = outcome
+        scale = max(abs(v) for v in certified.values.values())
+        relative = float(certified.gap / Fraction(scale)) if scale > 0 and math.isfinite(scale) else 0.0
+        if relative < ROUNDING:
+            found.notes.append(f"a violation of {candidate.kind} exists at the level of rounding in the data "
+                               f"(gap {float(certified.gap):.2g}, {relative:.1g} of |J|); it is not counted as a refutation")
+            return None
+        return self._certificate(view, candidate, whole, steps, certified, payload, relative, active)
+
+    def _certificate(self, view: View, candidate: Candidate, m: Mapping[str, Tensor], steps: Mapping[str, Steps], certified: Any,
+                     payload: Any, relative: float, active: Sequence[str]) -> Certificate:
+        shifts = {n: torch.from_numpy(s.floats()).reshape(m[n].shape) for n, s in steps.items()}
+        everywhere = {n: m[n].double() if n in m else v.detach().double() for n, v in self.graph.parameters.items()}
+        ends = [{n: v + sign * shifts[n] if n in shifts else v.clone() for n, v in everywhere.items()} for sign in (1, -1)]
+        return Certificate(
+            kind=candidate.kind, a=ends[0], b=ends[1], m=everywhere, gap=decimal(certified.gap), relative_gap=relative,
+            values=dict(certified.values), arithmetic=certified.arithmetic, precision_bits=certified.precision_bits,
+            refuter=candidate.refuter, blocks=tuple(n for n in view.names), profile=_profile(view, m, shifts), payload=payload)
+
+
+def _with(view: View, candidates: Mapping[str, Candidate]) -> dict[str, tuple[View, Candidate]]:
+    return {k: (view, c) for k, c in candidates.items()}
+
+
+def dyadic(view: View, candidate: Candidate, bits: int) -> tuple[dict[str, Tensor], dict[str, Steps]]:
+    """m on a grid, d = k 2^s with integers of so many bits, so that m + d and m - d are exact and stay in the box."""
+    m, d = view.unflatten(candidate.m), view.unflatten(candidate.d)
+    low, high = view.unflatten(view.lower), view.unflatten(view.upper)
+    points, steps = {}, {}
+    for name in view.names:
+        size = float(torch.maximum(m[name].abs().max(), d[name].abs().max())) if m[name].numel() else 0.0
+        top = math.frexp(size)[1] if size > 0 else 0
+        grid = top - 42
+        length = float(d[name].abs().max()) if d[name].numel() else 0.0
+        scale = max(math.frexp(length)[1] - bits, grid) if length > 0 else grid
+        middle = torch.round(m[name] * 2.0**-grid) * 2.0**grid
+        middle = torch.minimum(torch.maximum(middle, low[name]), high[name])
+        k = torch.round(d[name] * 2.0**-scale)
+        room = torch.minimum(high[name] - middle, middle - low[name])
+        limit = torch.where(torch.isfinite(room), torch.floor(room * 2.0**-scale), torch.inf)
+        k = torch.minimum(torch.maximum(k, -limit), limit)
+        exact = _exact(middle, k * 2.0**scale)
+        points[name] = middle.detach()
+        steps[name] = Steps(torch.where(exact, k, 0.0).detach().numpy().astype(np.int32), scale)
+    return points, steps
+
+
+def _exact(m: Tensor, d: Tensor) -> Tensor:
+    """Are m + d and m - d exact in float64, entry by entry?"""
+    good = torch.ones_like(m, dtype=torch.bool)
+    for sign in (1.0, -1.0):
+        total = m + sign * d
+        part = total - m
+        good &= ((m - (total - part)) + (sign * d - part)) == 0
+    return good
+
+
+def decimal(gap: Fraction) -> str:
+    """A decimal string of twelve digits that is not above the rational number."""
+    from decimal import ROUND_FLOOR, Context, Decimal
+
+    context = Context(prec=12, rounding=ROUND_FLOOR)
+    return format(context.divide(Decimal(gap.numerator), Decimal(gap.denominator)), "g")
+
+
+def _profile(view: View, m: Mapping[str, Tensor], shifts: Mapping[str, Tensor]) -> tuple[tuple[float, float], ...]:
+    """J along the segment, in floats, for the picture."""
+    count = 65 if view.work < 3e6 else 17
+    centre = torch.cat([m[n].reshape(-1) for n in view.names])
+    step = torch.cat([shifts[n].reshape(-1) for n in view.names])
+    s = torch.linspace(-1, 1, count, dtype=torch.float64)
+    values = view.values(centre + s[:, None] * step)
+    return tuple((float(x), float(y)) for x, y in zip(s, values, strict=True) if math.isfinite(float(y)))
+
+
+def products(graph: Graph, active: Sequence[str], limit: int = 3, tail_limit: int = 3) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Pairs (head, tail) of blocks whose tensors are multiplied, nearest to the output first.
+
+    The head is the factor that depends on fewest blocks; the tail the blocks of the other factor that enter last.
+    """
+    leaves = _leaf_sets(graph, set(active))
+    entry = {}
+    for node in graph:
+        for i in node.inputs:
+            if graph[i].op == "parameter":
+                entry[graph[i].attributes["name"]] = node.id
+    found: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+    for node in reversed(graph.nodes):
+        if node.op not in ("matmul", "convolution", "mul", "div") or len(node.inputs) != 2:
+            continue
+        sides = sorted((leaves[i] for i in node.inputs), key=len)
+        if not sides[0]:
+            continue
+        head = tuple(sorted(sides[0], key=lambda n: -entry.get(n, 0)))[:2]
+        tail = tuple(sorted(sides[1] - set(head), key=lambda n: -entry.get(n, 0)))[:tail_limit]
+        if tail and (head, tail) not in found:
+            found.append((head, tail))
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _leaf_sets(graph: Graph, active: set[str]) -> list[frozenset[str]]:
+    out: list[frozenset[str]] = []
+    for node in graph:
+        if node.op == "parameter":
+            name = node.attributes["name"]
+            out.append(frozenset([name] if name in active else []))
+        elif len(node.inputs) == 1:
+            out.append(out[node.inputs[0]])
+        else:
+            out.append(frozenset().union(*(out[i] for i in node.inputs)))
+    return out
