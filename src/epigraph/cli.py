@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +24,7 @@ from epigraph.errors import EpigraphError, UsageError
 
 if TYPE_CHECKING:
     from epigraph.convexity.verdict import Verdict
+    from epigraph.report.terminal import Evidence
 
 app = typer.Typer(
     name="epigraph", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -138,20 +141,39 @@ def _require_outputs(target: str | None, outputs: dict[str, Path | None]) -> Non
         taken[real] = f"the file of {option}"
 
 
-def _analyse(
-    target: str | None, expr: str | None, where: list[str] | None, blocks: list[str] | None, effort: Effort, seed: int
-) -> Verdict:
-    """Load the target and check it, with a line of progress."""
-    from epigraph.report.terminal import progress_line
+@dataclass(frozen=True)
+class Question:
+    """What is asked: the target and all that changes the answer."""
 
-    with _stdout_to_stderr(), progress_line() as progress:
-        progress("loading", target or expr)
-        import epigraph
-        from epigraph.objective.target import load
+    target: str | None
+    expr: str | None
+    where: list[str]
+    blocks: list[str]
+    effort: Effort
+    seed: int
 
-        objective = load(target, expr, list(where or []))
-        return epigraph.check(objective, blocks=list(blocks) if blocks else None, effort=effort.value, seed=seed,
-                              progress=progress)
+    def __str__(self) -> str:
+        """The arguments of ``epigraph check`` that ask the same, quoted for a shell."""
+        parts = [self.target] if self.target else ["--expr", self.expr or ""]
+        parts += [part for bound in self.where for part in ("--where", bound)]
+        parts += [part for name in self.blocks for part in ("--block", name)]
+        parts += ["--effort", self.effort.value] if self.effort is not Effort.normal else []
+        parts += ["--seed", str(self.seed)] if self.seed else []
+        return shlex.join(parts)
+
+    def answer(self) -> Verdict:
+        """Load the target and check it, with a line of progress."""
+        from epigraph.report.terminal import progress_line
+
+        with _stdout_to_stderr(), progress_line() as progress:
+            progress(f"loading {self.target or self.expr}")
+            import epigraph
+            from epigraph.objective.target import load
+
+            objective = load(self.target, self.expr, self.where)
+            return epigraph.check(
+                objective, blocks=self.blocks or None, effort=self.effort.value, seed=self.seed, progress=progress
+            )
 
 
 def _write_certificate(path: Path, verdict: Verdict) -> bool:
@@ -168,11 +190,29 @@ def _write_certificate(path: Path, verdict: Verdict) -> bool:
     return True
 
 
-def _write_report(path: Path, verdict: Verdict, certificate: str | None, target: str | None) -> None:
+def _write_report(path: Path, verdict: Verdict, certificate: str | None, arguments: str) -> None:
     from epigraph.report.files import write_atomically
     from epigraph.report.html import page
 
-    write_atomically(path, page(verdict, certificate_path=certificate, target=target))
+    write_atomically(path, page(verdict, certificate_path=certificate, arguments=arguments))
+
+
+def _write_outputs(
+    verdict: Verdict, certificate: Path | None, report: Path | None, arguments: str
+) -> tuple[Evidence, Exception | None]:
+    """Write the files; a failure is returned, so that the verdict is shown all the same before it is raised."""
+    from epigraph.report.terminal import Evidence
+
+    proof = page = None
+    try:
+        if certificate and _write_certificate(certificate, verdict):
+            proof = str(certificate)
+        if report:
+            _write_report(report, verdict, proof, arguments)
+            page = str(report)
+    except Exception as error:
+        return Evidence(proof, page), error
+    return Evidence(proof, page), None
 
 
 def _print_json(value: Any) -> None:
@@ -198,16 +238,17 @@ def check(
     with _outcome():
         _require_target(target, expr)
         _require_outputs(target, {"--certificate": certificate, "--report": report})
-        verdict = _analyse(target, expr, where, block, effort, seed)
-        written = str(certificate) if certificate and _write_certificate(certificate, verdict) else None
-        if report:
-            _write_report(report, verdict, written, target)
+        question = Question(target, expr, where or [], block or [], effort, seed)
+        verdict = question.answer()
+        evidence, failure = _write_outputs(verdict, certificate, report, str(question))
         if as_json:
             _print_json(verdict.to_dict())
         else:
-            from epigraph.report.terminal import Evidence, console, show_verdict
+            from epigraph.report.terminal import console, show_verdict
 
-            show_verdict(console(), verdict, Evidence(written, str(report) if report else None))
+            show_verdict(console(), verdict, evidence)
+        if failure:
+            raise failure
         if expect and verdict.verdict != expect.value:
             _say(f"expected {expect.value}, but the verdict is {verdict.verdict}")
             raise typer.Exit(1)
@@ -254,6 +295,7 @@ def zoo(
     name: Name = None,
     as_json: AsJson = False,
     run: Annotated[bool, typer.Option("--check", help="Check each and compare with what is known.")] = False,
+    effort: EffortOption = Effort.normal,
 ) -> None:
     """The objectives of the well-known question and its answers, with what is known of each."""
     with _outcome():
@@ -262,8 +304,8 @@ def zoo(
         with _stdout_to_stderr(), progress_line() as progress:
             from epigraph import zoo as shelf
 
-            entries = [shelf.get(name)] if name else list(shelf.entries())
-            records = [_checked(entry, progress) if run else _recorded(entry) for entry in entries]
+            entries = [shelf.get(name)] if name else list(shelf.ENTRIES.values())
+            records = [_checked(entry, effort, progress) if run else _recorded(entry) for entry in entries]
         if as_json:
             _print_json({"schema": "epigraph/zoo/1", "entries": records})
         elif name and not run:
@@ -276,20 +318,31 @@ def zoo(
 
 
 def _recorded(entry: Any) -> dict[str, Any]:
-    return {key: getattr(entry, key) for key in ("name", "title", "claim", "known", "reference")}
+    return {key: getattr(entry, key) for key in ("name", "title", "claim", "known", "reference", "notes")}
 
 
-def _checked(entry: Any, progress: Callable[..., None]) -> dict[str, Any]:
-    """The entry with the verdict found; ``agrees`` is None where it is undecided, which contradicts nothing."""
+def _checked(entry: Any, effort: Effort, progress: Callable[..., None]) -> dict[str, Any]:
+    """The entry with the verdict found; ``agrees`` is False if it contradicts what is known, None if less."""
     import epigraph
 
     progress("checking", entry.name)
     try:
-        word = epigraph.check(entry.build()).verdict
+        verdict = epigraph.check(entry.build(), effort=effort.value)
     except EpigraphError as error:
         return {**_recorded(entry), "verdict": f"error {error.code}", "agrees": False}
-    agrees = True if word == entry.known else None if "undecided" in (word, entry.known) else False
-    return {**_recorded(entry), "verdict": word, "agrees": agrees}
+    blocks = {name: block for name, block in verdict.blocks.items() if name in entry.known.get("blocks", {})}
+    wrong = _contradicts(verdict, entry.known)
+    wrong |= any(_contradicts(block, {"verdict": entry.known["blocks"][name]}) for name, block in blocks.items())
+    agrees = False if wrong else True if verdict.verdict == entry.known["verdict"] else None
+    return {**_recorded(entry), "verdict": verdict.verdict, "agrees": agrees}
+
+
+def _contradicts(verdict: Verdict, known: Mapping[str, Any]) -> bool:
+    """Is a property proved that is known to fail, or refuted that is known to hold?"""
+    word = known["verdict"]
+    facts = {"convex": word in ("affine", "convex"), "concave": word in ("affine", "concave")}
+    facts |= {name: state == "proved" for name, state in known.items() if name not in ("verdict", "blocks")}
+    return any(getattr(verdict, name, None) == ("refuted" if holds else "proved") for name, holds in facts.items())
 
 
 @app.command()
@@ -308,8 +361,9 @@ def report(
         if out is None:
             raise UsageError("E081", "no file to write the report to", hint="epigraph report TARGET --out report.html")
         _require_outputs(target, {"--out": out})
-        verdict = _analyse(target, expr, where, block, effort, seed)
-        _write_report(out, verdict, None, target)
+        question = Question(target, expr, where or [], block or [], effort, seed)
+        verdict = question.answer()
+        _write_report(out, verdict, None, str(question))
         print(f"{verdict.verdict}   {out}")
 
 

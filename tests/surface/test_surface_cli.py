@@ -1,8 +1,11 @@
 """The command line: what goes where, and with which exit code.  The analysis behind it is replaced."""
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -239,6 +242,25 @@ def test_report(run, tmp_path) -> None:
     assert "epigraph check m.py:J --certificate" in (tmp_path / "r.html").read_text()
 
 
+def test_report_repeats_the_question_for_a_shell(run, tmp_path) -> None:
+    question = ["--expr", "x*y", "--where", "x>0", "--block", "x", "--effort", "quick", "--seed", "3"]
+    run("report", "--out", tmp_path / "r.html", *question)
+    text = html.unescape((tmp_path / "r.html").read_text())
+    (command,) = re.findall(r"epigraph check (.+) --certificate evidence.epi", text)
+    assert shlex.split(command) == question
+
+
+def test_a_failed_write_does_not_lose_the_verdict(run, tmp_path, monkeypatch) -> None:
+    def full(path, payload):
+        raise CertificateError("E499", "the disk is full")
+
+    run.module("epigraph.certificate.format", write=full)
+    done = run("check", "m.py:J", "--certificate", tmp_path / "x.epi")
+    assert (done.code, done.err) == (1, "E499 the disk is full\n")
+    assert done.out.startswith("nonconvex")
+    assert "Evidence: --certificate" in done.out
+
+
 # verify and zoo ------------------------------------------------------------------------------------------------------
 def verifier(run, ok: bool = True, error: Exception | None = None):
     def verify(path, budget_seconds=None, budget_bytes=None):
@@ -282,28 +304,42 @@ def test_verify_against_a_target(run, tmp_path, monkeypatch) -> None:
     assert (done.code, done.out, done.err) == (1, "", "E410 about other data\n")
 
 
-def zoo_of(run, known: str) -> None:
-    entry = SimpleNamespace(name="xy", title="a product", claim="T22", known=known, reference="BV04", build=lambda: "J")
-    run.module("epigraph.zoo", entries=lambda: [entry], get=lambda name: entry)
+def zoo_of(run, known: str, **more) -> None:
+    facts = {"verdict": known, **more}
+    entry = SimpleNamespace(
+        name="xy", title="a product", claim="T22", known=facts, reference="BV04", notes="", build=lambda: "J"
+    )
+    run.module("epigraph.zoo", ENTRIES={"xy": entry}, get=lambda name: entry)
 
 
 def test_zoo(run) -> None:
     zoo_of(run, "nonconvex")
     assert "xy" in run("zoo").out
     assert "Claim: T22" in run("zoo", "xy").out
-    assert json.loads(run("zoo", "--json").out)["entries"][0]["known"] == "nonconvex"
+    assert json.loads(run("zoo", "--json").out)["entries"][0]["known"] == {"verdict": "nonconvex"}
     assert run.calls == []
-    assert run("zoo", "--check").code == 0
+    assert run("zoo", "--check", "--effort", "quick").code == 0
+    assert run.calls == [("check", "J", None, "quick", 0)]
 
 
-def test_zoo_contradicted_and_undecided(run, made) -> None:
-    zoo_of(run, "convex")
+@pytest.mark.parametrize(
+    ("known", "more", "found", "agrees"),
+    [("nonconvex", {}, {}, True), ("convex", {}, {}, False), ("concave", {}, {}, False), ("affine", {}, {}, False),
+     ("convex", {}, {"convex": "undecided", "concave": "undecided"}, None),
+     ("convex", {}, {"convex": "proved", "concave": "proved"}, False),
+     ("affine", {}, {"convex": "proved", "concave": "undecided"}, None),
+     ("nonconvex", {"quasiconvex": "proved"}, {"quasiconvex": "refuted"}, False),
+     ("nonconvex", {"quasiconvex": "refuted"}, {"quasiconvex": "refuted"}, True),
+     ("nonconvex", {"quasiconvex": "refuted"}, {"quasiconvex": "proved"}, False),
+     ("nonconvex", {"blocks": {"fc2.weight": "convex"}}, {}, True),
+     ("nonconvex", {"blocks": {"fc2.weight": "nonconvex"}}, {}, False)],
+)
+def test_zoo_compares_with_what_is_known(run, made, known, more, found, agrees) -> None:
+    zoo_of(run, known, **more)
+    run.verdict = made.verdict(blocks=made.digits().blocks, **found)
     done = run("zoo", "--check", "--json")
-    assert done.code == 1
-    assert json.loads(done.out)["entries"][0]["agrees"] is False
-    run.verdict = made.verdict(convex="undecided", concave="undecided")
-    done = run("zoo", "--check", "--json")
-    assert (done.code, json.loads(done.out)["entries"][0]["agrees"]) == (0, None)
+    assert json.loads(done.out)["entries"][0]["agrees"] is agrees
+    assert done.code == (1 if agrees is False else 0)
 
 
 # the process ---------------------------------------------------------------------------------------------------------
@@ -336,8 +372,9 @@ def test_as_a_module() -> None:
 def test_a_closed_pipe_is_quiet() -> None:
     code = (
         "import sys, types, epigraph\n"
-        "entry = types.SimpleNamespace(name='x' * 70000, title='', claim='', known='', reference='')\n"
-        "zoo = types.ModuleType('epigraph.zoo'); zoo.entries = lambda: [entry] * 9\n"
+        "entry = types.SimpleNamespace(name='x' * 70000, title='', claim='', reference='',\n"
+        "    known={'verdict': 'convex'}, notes='')\n"
+        "zoo = types.ModuleType('epigraph.zoo'); zoo.ENTRIES = dict.fromkeys('abc', entry)\n"
         "sys.modules['epigraph.zoo'] = epigraph.zoo = zoo\n"
         "from epigraph.cli import main\nmain(['zoo'])\n"
     )

@@ -117,7 +117,7 @@ def test_first_things_first(made) -> None:
         "nonconvex", "J(fc1.weight, fc1.bias, fc2.weight, fc2.bias)", "digits.py:objective · eval mode",
         "Neither convex nor concave.", "by at least 0.4 (relative 0.4)", "Convexity is lost at digits.py:15 in fc2",
         "Figure 1.", "Where convexity is lost", "What to freeze", "1,040 parameters", "Block by block", "What is known",
-        "Notes", "Check it again", "epigraph check digits.py:objective --certificate evidence.epi",
+        "Notes", "Check it again", 'verdict.certificate.save("evidence.epi")',
     ]
     found = [shown.find(landmark) for landmark in landmarks]
     assert -1 not in found, landmarks[found.index(-1)]
@@ -135,6 +135,8 @@ def test_source_is_quoted_with_numbers(made, tmp_path) -> None:
 def test_the_written_certificate_is_the_one_to_verify(made) -> None:
     shown = Reader(page(made.digits(), certificate_path="my evidence.epi")).words
     assert "epigraph verify 'my evidence.epi'" in shown
+    shown = Reader(page(made.digits(), arguments="--expr 'x*y'")).words
+    assert "epigraph check --expr 'x*y' --certificate evidence.epi epigraph verify evidence.epi" in shown
     undecided = made.verdict(convex="undecided", concave="undecided", quasiconcave="undecided")
     assert "Check it again" not in page(undecided)
 

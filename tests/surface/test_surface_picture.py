@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 from test_surface_numbers import value_of
@@ -73,6 +74,13 @@ def test_curve_passes_through_the_three_points(made) -> None:
     dots = {f"{e.get('cx')},{e.get('cy')}" for e in picture.find("epi-dot")}
     assert len(dots) == 3
     assert dots <= drawn
+
+
+def test_a_curve_that_misses_the_points_is_not_drawn(made) -> None:
+    certificate = made.certificate()
+    mirrored = replace(certificate, profile=tuple((-s, y) for s, y in certificate.profile))
+    assert segment(mirrored).panel.curves == ()
+    assert len(Drawing(draw(segment(mirrored), "x")).find("epi-dot")) == 3
 
 
 def test_a_small_gap_is_magnified_in_a_second_panel(made) -> None:

@@ -102,13 +102,16 @@ def test_verification_and_zoo(made) -> None:
     out = console(raw)
     facts = {"gap": "0.123456789", "arithmetic": "exact", "precision_bits": None, "seconds": 0.5}
     show_verification(out, "x.epi", facts, True, "J is not convex")
-    entry = {"name": "logistic", "title": "logistic regression", "claim": "so it is convex", "known": "convex",
-             "reference": "somewhere", "verdict": "nonconvex", "agrees": False}
+    known = {"verdict": "convex", "concave": "refuted", "blocks": {"w": "affine"}}
+    entry = {"name": "logistic", "title": "logistic regression", "claim": "so it is convex", "known": known,
+             "reference": "somewhere", "notes": "", "verdict": "nonconvex", "agrees": False}
     show_entry(out, entry)
+    out.width = 132
     show_zoo(out, [entry, {**entry, "verdict": "undecided", "agrees": None}], True)
     shown = raw.getvalue()
     assert "verified   J is not convex" in shown
     assert "gap at least 0.123456\n" in shown
     assert "x.epi · exact arithmetic · 0.50 s" in shown
     assert "Claim: so it is convex" in shown
-    assert shown.count("CONTRADICTS") == 1
+    assert "Known: convex; concave refuted; in w alone affine" in shown
+    assert shown.count("nonconvex, contradicts") == 1

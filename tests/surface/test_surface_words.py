@@ -91,6 +91,22 @@ def test_rows_tally_and_freeze(made) -> None:
     assert words.tally(rows) == "4 blocks: 2 convex, 2 nonconvex"
     assert words.freeze_size(verdict, ("fc1.weight", "fc1.bias")) == 16 * 64 + 16
     assert words.freeze_size(verdict, ("unknown",)) is None
+    assert words.block_rows(made.verdict(active=("w",), blocks={"w": made.block("convex", "w")})) == []
+
+
+def test_weight_decay_is_summed_up(made) -> None:
+    def shown(decay):
+        return words.context(made.verdict(objective={"weight_decay": decay, "parameters": ["w", "b"]}))
+
+    assert shown({"w": 0.01, "b": 0.01}) == ["weight decay 0.01"]
+    assert shown({"w": 0.01, "b": 0.0}) == ["weight decay 0.01 on 1 of 2"]
+    assert shown({"w": 0.01, "b": 0.1}) == ["weight decay 0.01 to 0.1"]
+    assert shown({}) == shown({"w": 0.0}) == shown(None) == []
+
+
+def test_a_step_says_what_it_is_about(made) -> None:
+    assert words.step_claim(made.step(0, "convex", op="aten.linear.default")) == "linear is convex"
+    assert words.step_claim(made.step(0, "J is convex")) == "J is convex"
 
 
 # the derivation ------------------------------------------------------------------------------------------------------

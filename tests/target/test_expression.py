@@ -33,12 +33,13 @@ def leaves() -> st.SearchStrategy[str]:
 
 def compound(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     binary = st.builds(lambda a, op, b: f"{a}{op}{b}", inner, st.sampled_from(["+", "-", " * ", "/", " - "]), inner)
+    names = st.sampled_from(["sin", "tanh", "atan", "abs", "sigmoid", "square"])
     return st.one_of(
         binary,
         st.builds(lambda a: f"({a})", inner),
         st.builds(lambda a: f"-{a}", inner),
         st.builds(lambda a, p: f"({a})**{p}", inner, st.sampled_from(["2", "-1", "3", "-x**2"])),
-        st.builds(lambda f, a: f"{f}({a})", st.sampled_from(["sin", "tanh", "atan", "abs", "sigmoid", "square"]), inner),
+        st.builds(lambda f, a: f"{f}({a})", names, inner),
         st.builds(lambda f, a, b: f"{f}({a}, {b})", st.sampled_from(["max", "min", "norm", "logsumexp"]), inner, inner),
         st.builds(lambda c, a, b: f"where({c} > y, {a}, {b})", inner, inner, inner),
     )
@@ -63,17 +64,23 @@ def test_a_formula_means_what_python_says(text: str, x: float, y: float) -> None
         assert got == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", sorted(set(ORACLE) - {"pi", "e", "max", "min", "norm", "logsumexp", "where", "clamp", "huber"}))
+NOT_UNARY = {"pi", "e", "max", "min", "norm", "logsumexp", "where", "clamp", "huber"}
+
+
+@pytest.mark.parametrize("name", sorted(set(ORACLE) - NOT_UNARY))
 def test_each_function_of_one_variable(name: str) -> None:
     for x in (0.3, 1.7):
         assert value(f"{name}(x)", x=x) == pytest.approx(ORACLE[name](x), rel=1e-12)
 
 
 @pytest.mark.parametrize(("text", "expected"), [
-    ("-x**2", -9.0), ("2**3**2*x", 1536.0), ("x**-1", 1 / 3), ("2-x-1", -2.0), ("12/x/2", 2.0), ("--x", 3.0), ("+x", 3.0),
-    ("-2**x", -8.0), ("x**2**0.5", 3 ** 2 ** 0.5), ("huber(x, 1)", 2.5), ("clamp(x, -1, 1)", 1.0), ("max(x, 5, 4)", 5.0),
+    ("-x**2", -9.0), ("2**3**2*x", 1536.0), ("x**-1", 1 / 3), ("2-x-1", -2.0), ("12/x/2", 2.0), ("--x", 3.0),
+    ("+x", 3.0),
+    ("-2**x", -8.0), ("x**2**0.5", 3 ** 2 ** 0.5), ("huber(x, 1)", 2.5), ("clamp(x, -1, 1)", 1.0),
+    ("max(x, 5, 4)", 5.0),
     ("where(x <= 3, 1, 2) + 0*x", 1.0), ("where(x < 3, 1, 2) + 0*x", 2.0), ("where(x == 3, 7, 0) + 0*x", 7.0),
-    ("where(x != 3, 7, 0) + 0*x", 0.0), ("norm(x, 4)", 5.0), ("logsumexp(x, x)", 3 + math.log(2)), ("e**x", math.e ** 3),
+    ("where(x != 3, 7, 0) + 0*x", 0.0), ("norm(x, 4)", 5.0), ("logsumexp(x, x)", 3 + math.log(2)),
+    ("e**x", math.e ** 3),
     ("1E-1*x", 0.1 * 3), ("x\n*\tx", 9.0),
 ])
 def test_precedence_and_functions(text: str, expected: float) -> None:
@@ -86,7 +93,8 @@ def test_numbers_are_float64_literals() -> None:
 
 
 @pytest.mark.parametrize(("text", "column", "says"), [
-    ("x^2", 2, "x**2"), ("(x", 1, "never closed"), ("x)", 2, "never opened"), ("x+", 3, "missing"), ("exp", 1, "exp(x)"),
+    ("x^2", 2, "x**2"), ("(x", 1, "never closed"), ("x)", 2, "never opened"), ("x+", 3, "missing"),
+    ("exp", 1, "exp(x)"),
     ("exp()", 5, "missing"), ("exp(x,y)", 1, "takes 1 argument"), ("2x", 2, "2*x"), ("x 2", 3, "operator is missing"),
     ("x*y + xy", 7, "x*y"), ("foo(x)", 1, "unknown function"), ("exq(x)", 1, "did you mean exp"), ("x>0", 2, "--where"),
     ("where(1>0,x,x)", 8, "no variable"), ("where(x,x,x)", 7, "compare"), ("where(0<x<1,x,x)", 8, "not a number"),
@@ -95,7 +103,8 @@ def test_numbers_are_float64_literals() -> None:
     ("x**(1/0)", 6, "finite"), ("1,x", 2, "comma"), ("|x|", 1, "abs(x)"), ("x//2", 2, "integer division"),
     ("ln(x)", 1, "log(x)"), ("logistic(x)", 1, "two meanings"), ("x(3)", 1, "product"), ("1.2.3*x", 4, "one point"),
     ("x = 3", 3, "=="), ("x²", 2, "x**2"), ("()", 2, "missing"), ("max(x,)", 7, "missing"), ("x*inf", 3, "finite"),
-    ("__import__('os')", 12, "unexpected character"), ("x.real", 2, "unexpected character"), ("x if x else x", 3, "operator"),
+    ("__import__('os')", 12, "unexpected character"), ("x.real", 2, "unexpected character"),
+    ("x if x else x", 3, "operator"),
     ("lambda + x", 1, "rename"), ("x**0x10", 5, "runs into"),
 ])
 def test_errors_point_at_the_column(text: str, column: int, says: str) -> None:
@@ -138,7 +147,8 @@ def test_variables_come_in_order_and_by_name() -> None:
 
 
 @pytest.mark.parametrize(("where", "domain"), [
-    ("x>0", {"x": (0.0, None)}), ("0 < x < 1", {"x": (0.0, 1.0)}), ("1 > x", {"x": (None, 1.0)}), ("1 >= x > -1", {"x": (-1.0, 1.0)}),
+    ("x>0", {"x": (0.0, None)}), ("0 < x < 1", {"x": (0.0, 1.0)}), ("1 > x", {"x": (None, 1.0)}),
+    ("1 >= x > -1", {"x": (-1.0, 1.0)}),
     ("x >= 1/2, y <= -1e-3", {"x": (0.5, None), "y": (None, -1e-3)}), (["x>0", "x>1", "x<=3"], {"x": (1.0, 3.0)}),
     ("x < 2*pi and y > 0", {"x": (None, 2 * math.pi), "y": (0.0, None)}), ("-exp(1) < x", {"x": (-math.e, None)}),
 ])
@@ -152,7 +162,8 @@ def test_a_strict_bound_is_named() -> None:
 
 
 @pytest.mark.parametrize(("where", "code"), [
-    ("x<=y", "E060"), ("x==1", "E060"), ("x!=1", "E060"), ("z>0", "E061"), ("x", "E060"), ("x>", "E060"), (">0", "E060"),
+    ("x<=y", "E060"), ("x==1", "E060"), ("x!=1", "E060"), ("z>0", "E061"), ("x", "E060"), ("x>", "E060"),
+    (">0", "E060"),
     ("x>1,x<0", "E062"), ("x>=1,x<=1", "E062"), ("x**2<1", "E060"), ("3<4", "E060"), ("0<1<x", "E060"), ("", "E060"),
     ("x>0,,x<3", "E060"), ("x+y<1", "E060"), ("0<x<1<2", "E060"), ("x>1/0", "E051"), ("pi<3", "E060"), ("x>0,", "E060"),
 ])
@@ -163,7 +174,8 @@ def test_conditions_that_are_no_box(where: str, code: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "where"), [
-    ("log(x - 3)", "x > 3"), ("1/(x - y)", None), ("sqrt(1 - x**2)", "-1 < x < 1"), ("log(-x)", "x < 0"), ("x + y", None),
+    ("log(x - 3)", "x > 3"), ("1/(x - y)", None), ("sqrt(1 - x**2)", "-1 < x < 1"), ("log(-x)", "x < 0"),
+    ("x + y", None),
     ("log(x) + log(9 - x)", "8.5 < x < 9"), ("1/(x - 0.5)", None), ("x", "x > 1e300"),
 ])
 def test_the_point_lies_inside_and_the_value_is_finite(text: str, where: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Loading ``file.py:name``: every way it can fail has a code, the user's line and a suggestion; nothing is left behind."""
+"""Loading ``file.py:name``: every failure has a code, the user's line and a suggestion; nothing is left behind."""
 from __future__ import annotations
 
 import os
@@ -94,14 +94,16 @@ def test_dataclasses_and_postponed_annotations_work(write) -> None:
 
 def test_the_world_is_left_as_it_was(write, tmp_path: Path, capsys) -> None:
     file = write("import os, sys, random, torch, numpy\nprint('from the file')\nsys.argv.append('more')\n"
-                 "sys.path.append('elsewhere')\nos.chdir('/')\ntorch.manual_seed(7); random.seed(7); numpy.random.seed(7)\n"
+                 "sys.path.append('elsewhere')\nos.chdir('/')\n"
+                 "torch.manual_seed(7); random.seed(7); numpy.random.seed(7)\n"
                  "assert len(sys.argv) == 2\n" + MODEL)
-    before = (sys.path[:], sys.argv[:], os.getcwd(), random.getstate(), torch.random.get_rng_state(), np.random.get_state()[1])
+    before = (sys.path[:], sys.argv[:], os.getcwd(), random.getstate())
+    generators = torch.random.get_rng_state(), np.random.get_state()[1]
     modules = set(sys.modules)
     load(file + ":parts")
-    assert (sys.path, sys.argv, os.getcwd(), random.getstate()) == before[:4]
-    assert torch.equal(torch.random.get_rng_state(), before[4])
-    assert (np.random.get_state()[1] == before[5]).all()
+    assert (sys.path, sys.argv, os.getcwd(), random.getstate()) == before
+    assert torch.equal(torch.random.get_rng_state(), generators[0])
+    assert (np.random.get_state()[1] == generators[1]).all()
     assert len({m for m in set(sys.modules) - modules if "target" in m or "user" in m}) == 1
     assert not (tmp_path / "__pycache__").exists()
     captured = capsys.readouterr()
@@ -129,9 +131,10 @@ def test_modules_know_where_they_were_built(write) -> None:
     ("import not_a_module_at_all", "f", "E106", ["user.py:1", "pip install not_a_module_at_all"]),
     ("from .model import Net", "f", "E106", ["relative import", "full name"]),
     ("import sys\nsys.exit(3)", "f", "E112", ["user.py:2", "exit(3)", "__main__"]),
-    ("import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', required=True)\np.parse_args()", "f", "E112",
-     ["user.py:4"]),
-    ("def objective(): pass\ndef other(a): pass", "objektive", "E107", ["did you mean", "objective", "it offers: objective"]),
+    ("import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', required=True)\np.parse_args()",
+     "f", "E112", ["user.py:4"]),
+    ("def objective(): pass\ndef other(a): pass", "objektive", "E107",
+     ["did you mean", "objective", "it offers: objective"]),
     ("x = 3", "f", "E107", ["no name 'f'"]),
     ("x = 3", "x", "E108", ["of type int"]),
     ("import torch", "torch", "E108", ["of type module"]),
@@ -142,7 +145,8 @@ def test_modules_know_where_they_were_built(write) -> None:
     ("def f():\n    yield 1", "f", "E108", ["generator"]),
     ("\ndef f(a, b=1, *, c): pass", "f", "E109", ["a, c", "user.py:2"]),
     ("def g():\n    return 1/0\ndef f():\n    return g()", "f", "E110", ["user.py:2", "ZeroDivisionError"]),
-    ("def f():\n    import torch\n    return torch.nn.Linear(2, 2)(torch.ones(3))", "f", "E110", ["user.py:3", "RuntimeError"]),
+    ("def f():\n    import torch\n    return torch.nn.Linear(2, 2)(torch.ones(3))", "f", "E110",
+     ["user.py:3", "RuntimeError"]),
     ("def f():\n    return f()", "f", "E110", ["RecursionError", "user.py:2"]),
     ("def f():\n    raise SystemExit", "f", "E112", ["exit()"]),
     ("def f(): return None", "f", "E111", ["returned None", "(model, loss, inputs, targets)"]),
@@ -150,9 +154,10 @@ def test_modules_know_where_they_were_built(write) -> None:
     ("def f(): return (1, 2)", "f", "E111", ["a tuple of 2"]),
     ("def f(): return (1, 2, 3, 4)", "f", "E111", ["the first is of type int"]),
     ("from torch import nn\ndef f(): return (nn.Linear(1, 1), 2, 3, 4)", "f", "E111", ["the second is of type int"]),
-    ("def f():\n    raise RuntimeError('Found no NVIDIA driver on your system.')", "f", "E114", ["user.py:2", "is_available"]),
-    ("def f():\n    raise RuntimeError('... torch.cuda.is_available() is False. ... use torch.load with map_location')", "f",
-     "E114", ["map_location"]),
+    ("def f():\n    raise RuntimeError('Found no NVIDIA driver on your system.')", "f", "E114",
+     ["user.py:2", "is_available"]),
+    ("def f():\n    raise RuntimeError('... torch.cuda.is_available() is False. ... use torch.load with map_location')",
+     "f", "E114", ["map_location"]),
 ])
 def test_failures(write, text: str, name: str, code: str, says: list[str]) -> None:
     error = failure(f"{write(text)}:{name}")
@@ -166,8 +171,10 @@ def test_failures(write, text: str, name: str, code: str, says: list[str]) -> No
 @pytest.mark.parametrize(("target", "code", "says"), [
     ("{}/user.py", "E101", "user.py:NAME, where NAME is one of parts"), ("{}/user.py:", "E101", "parts"),
     ("{}/user.py:a b", "E101", "not a name"), ("", "E101", "names no objective"), (":", "E101", "joined by a colon"),
-    ("{}/usr.py:f", "E102", "did you mean"), ("{}/none/user.py:f", "E102", "does not exist"), ("{}:f", "E103", "user.py:f"),
-    ("{}/data.txt:f", "E104", "not a Python file"), ("C:\\no\\such.py:f", "E102", "such.py"), ("C:\\no\\such.py", "E101", "colon"),
+    ("{}/usr.py:f", "E102", "did you mean"), ("{}/none/user.py:f", "E102", "does not exist"),
+    ("{}:f", "E103", "user.py:f"),
+    ("{}/data.txt:f", "E104", "not a Python file"), ("C:\\no\\such.py:f", "E102", "such.py"),
+    ("C:\\no\\such.py", "E101", "colon"),
 ])
 def test_paths_that_name_nothing(write, tmp_path: Path, target: str, code: str, says: str) -> None:
     write(MODEL)

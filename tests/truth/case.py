@@ -62,7 +62,8 @@ def formula(text: str, expected: str, why: str, where: str | None = None, reach:
     return Case(name, expected, why, text=text, where=where, reach=reach, known=known)
 
 
-def net(name: str, build: Callable[[], Parts], expected: str, why: str, mode: str = "eval", weight_decay: float = 0.0) -> Case:
+def net(name: str, build: Callable[[], Parts], expected: str, why: str, mode: str = "eval",
+        weight_decay: float = 0.0) -> Case:
     """A model with its loss and data; every parameter that requires a gradient counts."""
     return Case(name, expected, why, build=build, mode=mode, weight_decay=weight_decay)
 

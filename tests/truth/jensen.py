@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from case import Case
@@ -12,11 +12,14 @@ from torch.func import functional_call
 
 SCALES = (0.1, 0.5, 1.0, 3.0, 10.0, 50.0)
 FUNCTIONS = {
-    "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "abs": abs, "max": max, "min": min, "sin": math.sin, "cos": math.cos,
+    "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "abs": abs, "max": max, "min": min,
+    "sin": math.sin, "cos": math.cos,
     "tan": math.tan, "tanh": math.tanh, "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0.0,
-    "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))), "relu": lambda x: max(x, 0.0), "log1p": math.log1p,
+    "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))), "relu": lambda x: max(x, 0.0),
+    "log1p": math.log1p,
     "expm1": math.expm1, "cosh": math.cosh, "sinh": math.sinh, "erf": math.erf, "atan": math.atan, "norm": math.hypot,
-    "logsumexp": lambda *x: max(x) + math.log(sum(math.exp(v - max(x)) for v in x)), "where": lambda c, a, b: a if c else b,
+    "logsumexp": lambda *x: max(x) + math.log(sum(math.exp(v - max(x)) for v in x)),
+    "where": lambda c, a, b: a if c else b,
     "clamp": lambda x, a, b: min(max(x, a), b), "square": lambda x: x * x, "pi": math.pi, "e": math.e,
     "huber": lambda x, d: x * x / 2 if abs(x) <= d else d * (abs(x) - d / 2),
 }
@@ -87,14 +90,13 @@ def _bound(value: object, size: int, default: float) -> Tensor:
     return torch.full((size,), float(value), dtype=torch.float64)  # type: ignore[arg-type]
 
 
-def points(case: Case, size: int, count: int, seed: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+def points(case: Case, size: int, count: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Triples a, m, b with m the midpoint, at several scales inside the box; half of them along sparse directions."""
     generator = torch.Generator().manual_seed(seed)
     bounds = box(case)
     lower, upper = _bound(bounds[0], size, -torch.inf), _bound(bounds[1], size, torch.inf)
     scales = [s for s in SCALES if s <= case.reach]
     centre = torch.where(lower.isfinite(), lower, torch.where(upper.isfinite(), upper, torch.zeros(size)))
-    found = []
     for k in range(count):
         scale = scales[k % len(scales)]
         a = centre + scale * torch.randn(size, generator=generator, dtype=torch.float64)
@@ -105,8 +107,7 @@ def points(case: Case, size: int, count: int, seed: int) -> list[tuple[Tensor, T
             step *= torch.rand(size, generator=generator) < 2.0 / max(size, 2)
         a = reflect(a, lower, upper)
         b = reflect(a + step, lower, upper)
-        found.append((a, (a + b) / 2, b))
-    return found
+        yield a, (a + b) / 2, b
 
 
 def reflect(t: Tensor, lower: Tensor, upper: Tensor) -> Tensor:

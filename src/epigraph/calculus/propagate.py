@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import final
 
 import numpy as np
+import torch
 
 from epigraph.calculus import interval as iv
 from epigraph.calculus import rules  # noqa: F401  (registers the rules)
@@ -13,6 +14,9 @@ from epigraph.calculus.lattice import AFFINE, Facts, close, constant_bits, pack,
 from epigraph.calculus.rule import RULES
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph, Node
+
+
+LARGE = 1_000_000  # constants of more entries that would need a float64 copy are held by their least and greatest entry
 
 
 def leaf_interval(graph: Graph, node: Node, domain: Domain) -> Interval:
@@ -25,6 +29,8 @@ def leaf_interval(graph: Graph, node: Node, domain: Domain) -> Interval:
     if "value" in node.attributes:
         return _rational(node.attributes["value"])
     tensor = graph.tensors[node.attributes["tensor"]].tensor
+    if tensor.dtype != torch.float64 and tensor.numel() > LARGE:
+        return Interval(float(tensor.min()), float(tensor.max()))
     array = tensor.detach().cpu().double().numpy()
     return Interval.point(float(array) if array.ndim == 0 else array)
 

@@ -38,7 +38,7 @@ def each(f: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
 
 
 def _divide(x: arb, y: arb) -> arb:
-    return bf.finite(x / y) if y > 0 or y < 0 else bf.NAN
+    return bf.finite(x / y) if y.is_finite() and (y > 0 or y < 0) else bf.NAN
 
 
 def _less(x: arb, y: arb) -> arb:

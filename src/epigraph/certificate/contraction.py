@@ -30,25 +30,23 @@ def oriented(matrix: Callable[[int, int, list[Any]], Any], a: np.ndarray, b: np.
 
 def matmul(product: Product, zero: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a [..., i, j] times b [..., j, k] with NumPy's broadcasting of the leading dimensions."""
-    if b.ndim == 2 or math.prod(b.shape[:-2]) == 1:
-        rows = a.reshape(-1, a.shape[-1])
-        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        return _blocked(product, zero, rows, b.reshape(b.shape[-2:])).reshape(*lead, a.shape[-2], b.shape[-1])
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if 0 in (*a.shape, *b.shape):
+        return np.full((*lead, a.shape[-2], b.shape[-1]), zero, dtype=object)
+    if math.prod(b.shape[:-2]) == 1:
+        flat = _blocked(product, a.reshape(-1, a.shape[-1]), b.reshape(b.shape[-2:]))
+        return flat.reshape(*lead, a.shape[-2], b.shape[-1])
     left = np.broadcast_to(a, lead + a.shape[-2:])
     right = np.broadcast_to(b, lead + b.shape[-2:])
     out = np.empty((*lead, a.shape[-2], b.shape[-1]), dtype=object)
     for at in np.ndindex(*lead):
-        out[at] = _blocked(product, zero, left[at], right[at])
+        out[at] = _blocked(product, left[at], right[at])
     return out
 
 
-def _blocked(product: Product, zero: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _blocked(product: Product, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The product in blocks of rows of a, so that no temporary matrix has many more entries than the operands."""
     out = np.empty((a.shape[0], b.shape[1]), dtype=object)
-    if 0 in (*a.shape, *b.shape):
-        out[...] = zero
-        return out
     height = max(1, BLOCK_ENTRIES // max(a.shape[1], b.shape[1]))
     for start in range(0, a.shape[0], height):
         out[start : start + height] = product(a[start : start + height], b)

@@ -231,7 +231,8 @@ def _shown(value: exact.Enclosure) -> str:
 def _statement(claim: Claim, manifest: Manifest) -> str:
     names = ", ".join(claim.blocks[:6]) + (f" and {len(claim.blocks) - 6} more" if len(claim.blocks) > 6 else "")
     others = len(manifest.parameters) - len(claim.blocks)
-    held = f", the other {others} parameters held at their stored values," if others else ""
+    plural = "s" if others > 1 else ""
+    held = f", with {others} other parameter{plural} held at the stored value{plural}," if others else ""
     where = _where(claim)
     return (
         f"The function J of the graph in this file is not {claim.property} in ({names}){held} {where}: "

@@ -29,6 +29,8 @@ class Effort:
     refute_blocks_up_to: float
 
 
+SETTLED_WORK = 3e5  # a proved J with more entries is not searched for violations of the remaining properties
+
 EFFORTS = {"quick": Effort(3.0, 0.0, 0.0), "normal": Effort(40.0, 10.0, 2e6), "thorough": Effort(240.0, 120.0, 1e9)}
 
 
@@ -93,7 +95,9 @@ class _Check:
     def run(self) -> Verdict:
         self.say("propagating curvature")
         proofs = self._proofs(self.active)
-        found = self._refute(self.active, proofs, self.effort.joint, "searching for a counterexample")
+        settled = "convex" in proofs or "concave" in proofs
+        seconds = min(self.effort.joint, 3.0) if settled else self.effort.joint
+        found = self._refute(self.active, proofs, seconds, "searching for a counterexample")
         parts = self._blocks() if len(self.active) > 1 else {}
         if len(self.active) == 1 and tuple(self.active) == tuple(self.J.parameters):
             parts = {}
@@ -114,7 +118,8 @@ class _Check:
 
     def _refute(self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float, text: str) -> Found:
         kinds = [k for k in ("convex", "concave", "quasiconvex", "quasiconcave") if k not in proofs]
-        if not kinds or seconds <= 0 or not self.court.possible:
+        settled = "convex" in proofs or "concave" in proofs
+        if not kinds or seconds <= 0 or not self.court.possible or (settled and self.refuter.work > SETTLED_WORK):
             return Found()
         self.say(text)
         return self.refuter.search(active, kinds, seconds)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from epigraph.certificate import exact
+from epigraph.certificate.decide import certify_all
 from epigraph.certificate.format import Payload, Stored, assemble, build
 from epigraph.certificate.points import Delta
 from epigraph.objective.domain import Domain
@@ -92,22 +92,21 @@ class Court:
         moved = {self.keys[name]: Stored(array(value), "parameter", name) for name, value in m.items() if name in self.keys}
         return {**self.stored, **moved}
 
-    def certify(self, kind: str, m: Mapping[str, Tensor], steps: Mapping[str, Steps], seconds: float) -> tuple[Any, Payload] | None:
-        """(certified, payload) where the gap is proved positive at m and m +- steps, else None."""
+    def certify(self, m: Mapping[str, Tensor], moves: Mapping[str, Mapping[str, Steps]], seconds: float) -> dict[str, tuple[Any, Payload]]:
+        """(certified, payload) for each property whose gap is proved positive at m and m +- its steps."""
         if not self.possible:
-            return None
-        moves = {self.keys[n]: Delta(1, s.k, s.scale) for n, s in steps.items() if n in self.keys and s.k.any()}
-        if not moves:
-            return None
+            return {}
+        deltas = {kind: {self.keys[n]: Delta(1, s.k, s.scale) for n, s in steps.items() if n in self.keys and s.k.any()}
+                  for kind, steps in moves.items()}
         tensors = self._tensors(m)
-        found = exact.certify(self.plain, {k: s.array for k, s in tensors.items()}, moves, kind, budget_seconds=seconds)
-        if found is None:
-            return None
-        bounds = {name: (_side(self.domain.lower.get(name)), _side(self.domain.upper.get(name))) for name in self.keys
-                  if name in self.domain.lower or name in self.domain.upper}
-        payload = build(kind, found, self.plain, tensors, moves, blocks=[n for n in steps if n in self.keys], domain=bounds,
-                        provenance=self.provenance())
-        return found, payload
+        arrays = {k: s.array for k, s in tensors.items()}
+        decided = certify_all(self.plain, arrays, {k: d for k, d in deltas.items() if d}, budget_seconds=seconds)
+        return {kind: (found, build(kind, found, self.plain, tensors, deltas[kind], blocks=[n for n in moves[kind] if n in self.keys],
+                                    domain=self._bounds(), provenance=self.provenance())) for kind, found in decided.items()}
+
+    def _bounds(self) -> dict[str, tuple[Any, Any]]:
+        lower, upper = self.domain.lower, self.domain.upper
+        return {name: (_side(lower.get(name)), _side(upper.get(name))) for name in self.keys if name in lower or name in upper}
 
     def provenance(self) -> dict[str, str]:
         from epigraph import __version__

@@ -21,6 +21,7 @@ from epigraph.objective.evaluate import Evaluator
 from epigraph.objective.graph import Graph
 
 ROUNDING = 1e-12  # violations below this share of |J| are at the level of rounding in the data
+LARGE_BLOCK = 200_000  # blocks with more entries are left out of a product's tail where smaller ones exist
 SMALL = 3e4  # entries that one evaluation touches: below, random lines are cheap
 
 
@@ -47,10 +48,9 @@ class Refuter:
         """Certificates for as many of the properties as are found to fail within the time."""
         found, wanted = Found(), [k for k in kinds if k in search.KINDS]
         deadline = time.monotonic() + seconds
+        self.grace = min(40.0, 3 * seconds)  # a candidate in hand may be decided a while after the search has ended
         for offered in self._offers(tuple(active), wanted, deadline, found):
-            for kind, (view, candidate) in sorted(offered.items()):
-                if kind not in found.certificates and (done := self._confirm(view, candidate, active, deadline, found)):
-                    found.certificates[kind] = done
+            self._confirm_all({k: o for k, o in offered.items() if k not in found.certificates}, deadline, found)
             if all(k in found.certificates for k in wanted) or time.monotonic() > deadline:
                 break
         return found
@@ -76,7 +76,7 @@ class Refuter:
             if kind in open_kinds() and time.monotonic() < deadline and view.size <= 200_000:
                 candidate = search.ascent(view, kind, generator)
                 yield {} if candidate is None else {kind: (view, candidate)}
-        if open_kinds() and time.monotonic() < deadline:
+        if open_kinds() and time.monotonic() < deadline and view.size <= 3e6:
             yield _with(view, search.ritz(view, open_kinds(), generator))
         if small and open_kinds():
             yield from self._lines(active, open_kinds, generator, 4, deadline)
@@ -100,9 +100,9 @@ class Refuter:
                     generator: torch.Generator) -> Iterator[dict[str, tuple[View, Candidate]]]:
         moving = (*tail, *head)
         view = self._view(moving)
-        yield _with(view, search.symmetric(view, open_kinds()))
+        yield _with(view, search.product_direction(view, head, open_kinds(), generator))
         if open_kinds():
-            yield _with(view, search.product_direction(view, head, open_kinds(), generator))
+            yield _with(view, search.symmetric(view, open_kinds()))
         if open_kinds():
             best: dict[str, Candidate] = {}
             for rung in search.lines(view, open_kinds(), generator, 1, 2e7 / view.work):
@@ -114,9 +114,8 @@ class Refuter:
     def _view(self, active: Sequence[str], fixed: Mapping[str, Tensor] | None = None) -> View:
         point = {**self.point, **(fixed or {})}
         evaluator = Evaluator(self.graph, active, point)
-        view = View(evaluator, {n: point[n] for n in active}, self.domain)
-        view.fixed = {k: v for k, v in (fixed or {}).items() if k not in active}  # type: ignore[attr-defined]
-        return view
+        held = {k: v for k, v in (fixed or {}).items() if k not in active}
+        return View(evaluator, {n: point[n] for n in active}, self.domain, held)
 
     def _elsewhere(self, active: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:
         """The blocks that are held, at another point of the domain."""
@@ -129,31 +128,40 @@ class Refuter:
         return out
 
     # from a candidate to a certificate -----------------------------------------------------------------------------
-    def _confirm(self, view: View, candidate: Candidate, active: Sequence[str], deadline: float, found: Found) -> Certificate | None:
-        """Round the points to exact dyadic ones, look again in floats, then decide exactly."""
-        found.tried += 1
-        m, steps = dyadic(view, candidate, 8 if view.size > 20_000 else 20)
-        flat_m = torch.cat([m[n].reshape(-1) for n in view.names])
-        flat_d = torch.cat([torch.from_numpy(steps[n].floats()).reshape(-1) for n in view.names])
-        again = search._judge(view, flat_m, flat_d, [candidate.kind], candidate.refuter)
-        if candidate.kind not in again:
-            return None
-        whole = {**getattr(view, "fixed", {}), **m}
-        seconds = max(20.0, deadline - time.monotonic())
-        outcome = self.court.certify(candidate.kind, whole, steps, seconds)
-        if outcome is None:
-            return None
-        certified, payload = outcome
+    def _confirm_all(self, offered: Mapping[str, tuple[View, Candidate]], deadline: float, found: Found) -> None:
+        """Round each candidate to exact dyadic points, look again in floats, then decide exactly, equal midpoints together."""
+        groups: list[tuple[View, Tensor, dict[str, tuple[Candidate, dict[str, Steps]]], dict[str, Tensor]]] = []
+        for kind, (view, candidate) in sorted(offered.items()):
+            found.tried += 1
+            m, steps = dyadic(view, candidate, 8 if view.size > 20_000 else 20)
+            if kind not in search._judge(view, _flat(view, m), _flat_steps(view, steps), [kind], candidate.refuter):
+                continue
+            for group in groups:
+                if group[0] is view and all(torch.equal(group[3][n], m[n]) for n in m):
+                    group[2][kind] = (candidate, steps)
+                    break
+            else:
+                groups.append((view, candidate.m, {kind: (candidate, steps)}, m))
+        for view, _, members, m in groups:
+            whole = {**view.fixed, **m}
+            seconds = max(self.grace, deadline - time.monotonic())
+            decided = self.court.certify(whole, {k: s for k, (_, s) in members.items()}, seconds)
+            for kind, (certified, payload) in decided.items():
+                self._accept(view, members[kind][0], whole, members[kind][1], certified, payload, found)
+
+    def _accept(self, view: View, candidate: Candidate, m: Mapping[str, Tensor], steps: Mapping[str, Steps], certified: Any,
+                payload: Any, found: Found) -> None:
+        """Keep a certificate, unless its gap is at the level of rounding in the data."""
         scale = max(abs(v) for v in certified.values.values())
         relative = float(certified.gap / Fraction(scale)) if scale > 0 and math.isfinite(scale) else 0.0
         if relative < ROUNDING:
             found.notes.append(f"a violation of {candidate.kind} exists at the level of rounding in the data "
                                f"(gap {float(certified.gap):.2g}, {relative:.1g} of |J|); it is not counted as a refutation")
-            return None
-        return self._certificate(view, candidate, whole, steps, certified, payload, relative, active)
+            return
+        found.certificates[candidate.kind] = self._certificate(view, candidate, m, steps, certified, payload, relative)
 
     def _certificate(self, view: View, candidate: Candidate, m: Mapping[str, Tensor], steps: Mapping[str, Steps], certified: Any,
-                     payload: Any, relative: float, active: Sequence[str]) -> Certificate:
+                     payload: Any, relative: float) -> Certificate:
         shifts = {n: torch.from_numpy(s.floats()).reshape(m[n].shape) for n, s in steps.items()}
         everywhere = {n: m[n].double() if n in m else v.detach().double() for n, v in self.graph.parameters.items()}
         ends = [{n: v + sign * shifts[n] if n in shifts else v.clone() for n, v in everywhere.items()} for sign in (1, -1)]
@@ -161,6 +169,14 @@ class Refuter:
             kind=candidate.kind, a=ends[0], b=ends[1], m=everywhere, gap=decimal(certified.gap), relative_gap=relative,
             values=dict(certified.values), arithmetic=certified.arithmetic, precision_bits=certified.precision_bits,
             refuter=candidate.refuter, blocks=tuple(n for n in view.names), profile=_profile(view, m, shifts), payload=payload)
+
+
+def _flat(view: View, point: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([point[n].reshape(-1) for n in view.names])
+
+
+def _flat_steps(view: View, steps: Mapping[str, Steps]) -> Tensor:
+    return torch.cat([torch.from_numpy(steps[n].floats()).reshape(-1) for n in view.names])
 
 
 def _with(view: View, candidates: Mapping[str, Candidate]) -> dict[str, tuple[View, Candidate]]:
@@ -211,20 +227,20 @@ def decimal(gap: Fraction) -> str:
 def _profile(view: View, m: Mapping[str, Tensor], shifts: Mapping[str, Tensor]) -> tuple[tuple[float, float], ...]:
     """J along the segment, in floats, for the picture."""
     count = 65 if view.work < 3e6 else 17
-    centre = torch.cat([m[n].reshape(-1) for n in view.names])
+    centre = _flat(view, m)
     step = torch.cat([shifts[n].reshape(-1) for n in view.names])
     s = torch.linspace(-1, 1, count, dtype=torch.float64)
     values = view.values(centre + s[:, None] * step)
     return tuple((float(x), float(y)) for x, y in zip(s, values, strict=True) if math.isfinite(float(y)))
 
 
-def products(graph: Graph, active: Sequence[str], limit: int = 3, tail_limit: int = 3) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+def products(graph: Graph, active: Sequence[str], limit: int = 3, tail_limit: int = 2) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Pairs (head, tail) of blocks whose tensors are multiplied, nearest to the output first.
 
     The head is the factor that depends on fewest blocks; the tail the blocks of the other factor that enter last.
     """
     leaves = _leaf_sets(graph, set(active))
-    entry = {}
+    entry: dict[str, int] = {}
     for node in graph:
         for i in node.inputs:
             if graph[i].op == "parameter":
@@ -237,7 +253,8 @@ def products(graph: Graph, active: Sequence[str], limit: int = 3, tail_limit: in
         if not sides[0]:
             continue
         head = tuple(sorted(sides[0], key=lambda n: -entry.get(n, 0)))[:2]
-        tail = tuple(sorted(sides[1] - set(head), key=lambda n: -entry.get(n, 0)))[:tail_limit]
+        nearest = sorted(sides[1] - set(head), key=lambda n: -entry.get(n, 0))
+        tail = tuple(n for n in nearest if graph.parameters[n].numel() <= LARGE_BLOCK)[:tail_limit] or tuple(nearest[:1])
         if tail and (head, tail) not in found:
             found.append((head, tail))
         if len(found) >= limit:

@@ -36,8 +36,8 @@ class Candidate:
 class View:
     """J in some blocks, the others fixed at a point; everything that does not move is computed once."""
 
-    def __init__(self, evaluator: Evaluator, base: Mapping[str, Tensor], domain: Domain):
-        self.evaluator = evaluator
+    def __init__(self, evaluator: Evaluator, base: Mapping[str, Tensor], domain: Domain, fixed: Mapping[str, Tensor] | None = None):
+        self.evaluator, self.fixed = evaluator, dict(fixed or {})
         self.names = tuple(base)
         self.base = {k: v.detach().double() for k, v in base.items()}
         self.shapes = {k: v.shape for k, v in self.base.items()}
@@ -74,7 +74,7 @@ class View:
     def values(self, points: Tensor) -> Tensor:
         """J at the rows of a matrix, batched where that works."""
         with torch.no_grad():
-            chunk = max(1, min(len(points), int(4e6 / self.work)))
+            chunk = max(1, min(len(points), int(4e6 / (self.work + self.size))))
             if self._batched and chunk > 1:
                 try:
                     return torch.func.vmap(self.value, chunk_size=chunk)(points)
@@ -127,6 +127,8 @@ LADDER = (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0)
 
 def lines(view: View, kinds: Sequence[str], generator: torch.Generator, rounds: int, evaluations: float) -> Iterator[dict[str, Candidate]]:
     """Lines through the base point, the origin and random points, at a ladder of scales; the best candidates of each rung."""
+    if view.size > 1e6:
+        return
     count = 129 if view.work < 2e4 else 33 if view.work < 2e6 else 17
     rows = int(max(2, min(24, evaluations / count)))
     for round_ in range(rounds):
@@ -214,20 +216,21 @@ def product_direction(view: View, head: Sequence[str], kinds: Sequence[str], gen
 
 
 def _ladder_pairs(view: View, m: Tensor, first: Tensor, second: Tensor, kinds: Sequence[str]) -> dict[str, Candidate]:
-    """Displacements a * first + b * second over a grid of magnitudes and both signs."""
+    """Displacements a * first + b * second over a grid of magnitudes and both signs, b = 0 included."""
     sizes = [0.05, 0.2, 0.7, 2.0, 6.0, 20.0]
-    steps = [(a, s * b) for a in sizes for b in sizes for s in (1, -1)]
-    moves = torch.stack([a * first + b * second for a, b in steps])
-    reach = torch.tensor([view.reach(m, d) for d in moves], dtype=torch.float64)
-    moves = moves * reach[:, None]
-    values = view.values(torch.cat([m[None], m - moves, m + moves]))
-    n = len(moves)
-    found = defects(values[1 : n + 1], values[0].expand(n), values[n + 1 :])
-    best = {}
-    for kind in kinds:
-        worst = int(found[kind].argmax())
-        if float(found[kind][worst]) > NOISE:
-            best[kind] = Candidate(kind, m, moves[worst], float(found[kind][worst]), "product direction at a zero factor")
+    steps = [(a, 0.0) for a in sizes] + [(a, s * b) for a in sizes for b in sizes for s in (1, -1)]
+    middle = view.values(m[None])
+    best: dict[str, Candidate] = {}
+    rows = max(1, min(len(steps), int(4e6 / view.size)))
+    for start in range(0, len(steps), rows):
+        moves = torch.stack([a * first + b * second for a, b in steps[start : start + rows]])
+        moves *= torch.tensor([view.reach(m, d) for d in moves], dtype=torch.float64)[:, None]
+        found = defects(view.values(m - moves), middle.expand(len(moves)), view.values(m + moves))
+        for kind in kinds:
+            worst = int(found[kind].argmax())
+            defect = float(found[kind][worst])
+            if defect > max(NOISE, best[kind].defect if kind in best else 0.0):
+                best[kind] = Candidate(kind, m, moves[worst].clone(), defect, "product direction at a zero factor")
     return best
 
 

@@ -55,7 +55,7 @@ class Lowering:
 
     def _evaluate(self, op: Any, bound: Sequence[Any]) -> Any:
         with torch.no_grad():
-            return op(*_map(bound, lambda v: v.literal if isinstance(v, Expression) else v))
+            return apply(op, _map(list(bound), lambda v: v.literal if isinstance(v, Expression) else v))
 
     def _literal(self, value: Any) -> Any:
         return _map(value, lambda v: self.builder.literal(v) if isinstance(v, Tensor) else v)
@@ -66,7 +66,7 @@ class Lowering:
 
         if not any(self.builder.varies[x.id] for x in tensors):
             with torch.no_grad():
-                out = op(*_map(bound, lambda v: constant_value(self.builder, v) if isinstance(v, Expression) else v))
+                out = apply(op, _map(list(bound), lambda v: constant_value(self.builder, v) if isinstance(v, Expression) else v))
             if tensors:
                 self.notes.append(f"the constant result of {op} is taken as data, with the rounding of its float64 evaluation")
             return self._literal(out)
@@ -102,7 +102,7 @@ class _OpaqueCall:
 
 
 def _fill_call(op: Any, template: Any, tensors: Sequence[Tensor]) -> Any:
-    return op(*_map(template, lambda v: tensors[v.position] if isinstance(v, _Hole) else v))
+    return apply(op, _map(list(template), lambda v: tensors[v.position] if isinstance(v, _Hole) else v))
 
 
 def _map(value: Any, function: Callable[[Any], Any]) -> Any:
@@ -133,6 +133,17 @@ def bind(op: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> list
         else:
             raise CaptureError("E305", f"{op} lacks its argument {argument.name}")
     return out
+
+
+def apply(op: Any, bound: Sequence[Any]) -> Any:
+    """Call an operator with all arguments of its schema, the keyword-only ones by name."""
+    plain, named = [], {}
+    for argument, value in zip(op._schema.arguments, bound, strict=True):
+        if argument.kwarg_only:
+            named[argument.name] = value
+        else:
+            plain.append(value)
+    return op(*plain, **named)
 
 
 # tier one ---------------------------------------------------------------------------------------------------------

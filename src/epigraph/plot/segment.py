@@ -77,6 +77,14 @@ def _pieces(profile: Iterable[Point]) -> tuple[tuple[Point, ...], ...]:
     return tuple(tuple(run) for run in runs if len(run) > 1)
 
 
+def _passes(profile: Iterable[Point], points: Iterable[Point]) -> bool:
+    """Does the profile pass through the certificate's points, up to 2 % of their range?  If not, it is of another J."""
+    values, points = dict(profile), list(points)
+    heights = [y for _, y in points]
+    slack = 0.02 * (max(heights) - min(heights)) + 1e-6 * max(map(abs, heights))
+    return all(abs(values[s] - y) <= slack for s, y in points if math.isfinite(values.get(s, math.nan)))
+
+
 def _heights(certificate: Certificate) -> dict[str, float] | None:
     """J at a, b, m from the certificate's enclosures, or None if one is missing or not finite."""
     found = {}
@@ -104,7 +112,8 @@ def segment(certificate: Certificate) -> Segment | None:
     name, left, right = _line(certificate.kind, at)
     points = {"a": (-1.0, at["a"]), "m": (0.0, at["m"]), "b": (1.0, at["b"])}
     line = ((-1.0, left), (1.0, right))
-    panel = Panel(_pieces(certificate.profile), line, points, left / 2 + right / 2, at["m"], "J", name)
+    curves = _pieces(certificate.profile) if _passes(certificate.profile, points.values()) else ()
+    panel = Panel(curves, line, points, left / 2 + right / 2, at["m"], "J", name)
     if not math.isfinite(panel.extent[1] - panel.extent[0]):
         return None
     small = panel.share < VISIBLE and certificate.relative_gap > ROUNDING

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +47,15 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "clean": words.clean, "stopped": words.stopped, "listed": words.listed, "math": mathematical,
-        "shape": shape_text, "down": round_down, "power": superscripted, "counted": counted,
+        "shape": shape_text, "down": round_down, "power": superscripted, "counted": counted, "named": words.step_claim,
     }
     return environment
+
+
+def _in_order(found: Iterable[str]) -> list[str]:
+    """Properties in the order convex, concave, quasiconvex and so on."""
+    order = list(words.ADJECTIVES)
+    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def _picture(certificate: Certificate, identifier: str) -> dict[str, Any]:
@@ -72,32 +79,36 @@ def _findings(verdict: Verdict) -> list[tuple[str, str, str]]:
         if status == "proved":
             proof, reason = verdict.proofs.get(name), words.implied(verdict, name)
             evidence = f"derivation of {counted(len(proof.steps), 'step')}" if proof else ""
-            evidence = f"follows, as J is {reason}" if reason and not proof else evidence
+            evidence = f"follows, as J is {reason}" if reason else evidence
         elif status == "refuted":
-            certificate, figures = verdict.certificates.get(name), list(verdict.certificates)
+            certificate, figures = verdict.certificates.get(name), _in_order(verdict.certificates)
             if certificate:
                 evidence = f"Figure {figures.index(name) + 1}: gap at least {round_down(certificate.gap)}"
         rows.append((adjective, status, evidence))
     return rows
 
 
-def _commands(verdict: Verdict, certificate_path: str | None, target: str | None) -> list[str]:
-    """What to type to see the evidence checked again."""
+def _commands(verdict: Verdict, certificate_path: str | None, arguments: str | None) -> list[str]:
+    """What to type to see the evidence checked again: in a shell, or after Python where there is no target."""
+    path = "evidence.epi"
     if certificate_path:
         return [f"epigraph verify {shlex.quote(certificate_path)}"]
-    if verdict.verdict == "undecided":
+    if verdict.certificate is None and verdict.proof is None:
         return []
-    name = target or verdict.objective.get("name") or "TARGET"
-    shown = shlex.quote(words.clean(name)) if name != "TARGET" else name
-    return [f"epigraph check {shown} --certificate evidence.epi", "epigraph verify evidence.epi"]
+    if arguments:
+        return [f"epigraph check {arguments} --certificate {path}", f"epigraph verify {path}"]
+    if verdict.verdict == "nonconvex":
+        return [f'verdict.certificate.save("{path}")', f'epigraph.verify("{path}")']
+    return [f'epigraph.certificate.save_proof("{path}", verdict)', f'epigraph.verify("{path}")']
 
 
-def _view(verdict: Verdict, *, level: int, certificate_path: str | None, target: str | None) -> dict[str, Any]:
+def _view(verdict: Verdict, *, level: int, certificate_path: str | None, arguments: str | None) -> dict[str, Any]:
     """All that the template shows, computed."""
     digest = hashlib.sha256(to_json([verdict.to_dict(), level]).encode()).hexdigest()[:10]
     identifier = f"epi-{digest}"
-    pictures = [_picture(c, f"{identifier}-{name}") for name, c in verdict.certificates.items()]
-    proofs = [(words.ADJECTIVES.get(n, n), p, lay_out(p.steps), f"{identifier}-{n}") for n, p in verdict.proofs.items()]
+    pictures = [_picture(verdict.certificates[n], f"{identifier}-{n}") for n in _in_order(verdict.certificates)]
+    shown = [n for n in _in_order(verdict.proofs) if not words.implied(verdict, n)]
+    proofs = [(words.ADJECTIVES.get(n, n), lay_out(verdict.proofs[n].steps), f"{identifier}-{n}") for n in shown]
     return {
         "verdict": verdict, "level": level, "id": identifier,
         "standing": words.standing(verdict), "evidence": words.evidence(verdict),
@@ -106,21 +117,21 @@ def _view(verdict: Verdict, *, level: int, certificate_path: str | None, target:
         "blocker_lead": words.blocker_lead(verdict), "quotes": quotes(verdict.blockers),
         "rows": words.block_rows(verdict), "tally": words.tally(words.block_rows(verdict)),
         "freeze": [(names, words.freeze_size(verdict, names)) for names in verdict.freeze],
-        "effort": words.effort_words(verdict.effort), "commands": _commands(verdict, certificate_path, target),
+        "effort": words.effort_words(verdict.effort), "commands": _commands(verdict, certificate_path, arguments),
     }
 
 
-def fragment(verdict: Verdict, *, certificate_path: str | None = None, target: str | None = None) -> str:
+def fragment(verdict: Verdict, *, certificate_path: str | None = None, arguments: str | None = None) -> str:
     """The verdict for a notebook: a ``<section>`` with its own style, which touches nothing around it."""
-    view = _view(verdict, level=3, certificate_path=certificate_path, target=target)
+    view = _view(verdict, level=3, certificate_path=certificate_path, arguments=arguments)
     return _environment().get_template("fragment.html.j2").render(view)
 
 
-def page(verdict: Verdict, *, certificate_path: str | None = None, target: str | None = None) -> str:
+def page(verdict: Verdict, *, certificate_path: str | None = None, arguments: str | None = None) -> str:
     """The verdict as one HTML file that opens offline.
 
-    ``certificate_path`` is the file that ``epigraph verify`` should be given, ``target`` what was analysed; both only
-    appear in the commands at the end.
+    ``certificate_path`` is the file that ``epigraph verify`` should be given, ``arguments`` what stood after ``epigraph
+    check``, quoted for a shell; both only appear in the commands at the end.
     """
-    view = _view(verdict, level=1, certificate_path=certificate_path, target=target)
+    view = _view(verdict, level=1, certificate_path=certificate_path, arguments=arguments)
     return _environment().get_template("page.html.j2").render(view)

@@ -106,7 +106,7 @@ def _standing(out: Console, verdict: Verdict) -> None:
     if verdict.proof is not None:
         step = verdict.proof.steps[-1]
         where = f", at {words.clean(step.location)}" if step.location else ""
-        _write(out, f"Last step: {words.clean(step.claim)}, by {words.clean(step.lemma)}{where}.", indent=4)
+        _write(out, f"Last step: {words.step_claim(step)}, by {words.clean(step.lemma)}{where}.", indent=4)
     out.print()
 
 
@@ -186,23 +186,31 @@ def show_verification(out: Console, path: str, result: Mapping[str, Any], ok: bo
 def show_zoo(out: Console, entries: Sequence[Mapping[str, Any]], checked: bool) -> None:
     """Print the zoo as a table: name, title, known verdict, and what the check said."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for title in ("name", "title", "known", *(["check"] if checked else [])):
+    for title in ("name", "title", "known", *(["found"] if checked else [])):
         table.add_column(title, overflow="fold")
     for entry in entries:
-        cells = [Text(str(entry["name"])), Text(str(entry["title"])), Text(str(entry["known"]))]
+        cells = [Text(entry["name"]), Text(entry["title"]), Text(entry["known"]["verdict"])]
         if checked:
-            style = "bold red" if entry["agrees"] is False else ""
-            cells.append(Text(str(entry["verdict"]) + ("  CONTRADICTS" if entry["agrees"] is False else ""), style))
+            wrong = entry["agrees"] is False
+            text = entry["verdict"] + (", contradicts what is known" if wrong else "")
+            cells.append(Text(text, STYLES["nonconvex"] if wrong else ""))
         table.add_row(*cells)
     out.print(table)
+    if not checked:
+        _write(out, ("epigraph zoo NAME tells more of one, epigraph check zoo:NAME analyses it.", "dim"))
 
 
 def show_entry(out: Console, entry: Mapping[str, Any]) -> None:
     """Print one entry of the zoo: what is claimed, what is known, and where it is from."""
-    out.print(Text.assemble((str(entry["name"]), "bold"), "   ", str(entry["title"])))
-    for key, title in (("claim", "Claim"), ("known", "Known"), ("reference", "Reference")):
-        if entry.get(key):
-            _write(out, f"{title}: {entry[key]}", indent=4)
+    _write(out, (entry["name"], "bold"), "   ", entry["title"])
+    known = entry["known"]
+    facts = [known["verdict"]]
+    facts += [f"{adjective} {known[name]}" for name, adjective in words.ADJECTIVES.items() if name in known]
+    facts += [f"in {name} alone {word}" for name, word in known.get("blocks", {}).items()]
+    for title, text in (("Claim", entry["claim"]), ("Known", "; ".join(facts)), ("Reference", entry["reference"]),
+                        ("Note", entry["notes"])):
+        if text:
+            _write(out, f"{title}: {text}", indent=4)
     _write(out, (f"epigraph check zoo:{entry['name']}", "dim"), indent=4)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 from epigraph.plot.numbers import counted, round_down, rounded
 
 if TYPE_CHECKING:
-    from epigraph.convexity.verdict import Blocker, Certificate, Verdict
+    from epigraph.convexity.verdict import Blocker, Certificate, Step, Verdict
 
 ADJECTIVES = {
     "convex": "convex", "concave": "concave", "quasiconvex": "quasiconvex", "quasiconcave": "quasiconcave",
@@ -96,13 +96,20 @@ def context(verdict: Verdict) -> list[str]:
     for key, noun in (("size", "parameter"), ("samples", "sample")):
         if isinstance(objective.get(key), int):
             parts.append(counted(objective[key], noun))
-    decay = objective.get("weight_decay")
-    if isinstance(decay, (int, float)) and decay:
-        parts.append(f"weight decay {rounded(float(decay))}")
-    elif decay and not isinstance(decay, (int, float)):
-        parts.append(f"weight decay {clean(decay)}")
+    parts += _decay_words(objective.get("weight_decay"), len(parameter_shapes(objective)))
     parts += domain_words(objective.get("domain"))
     return parts
+
+
+def _decay_words(decay: Any, count: int) -> list[str]:
+    """One number where all parameters have the same, otherwise the range and how many have any."""
+    if not isinstance(decay, Mapping):
+        return [f"weight decay {rounded(decay) if isinstance(decay, float) else clean(decay)}"] if decay else []
+    sizes = [float(value) for value in decay.values() if value]
+    if not sizes:
+        return []
+    span = " to ".join(dict.fromkeys((rounded(min(sizes)), rounded(max(sizes)))))
+    return [f"weight decay {span}" + (f" on {len(sizes)} of {count}" if len(sizes) < count else "")]
 
 
 def domain_words(domain: Any) -> list[str]:
@@ -213,6 +220,22 @@ def blocker_lead(verdict: Verdict) -> str:
     return "Convexity is lost at" if verdict.verdict == "nonconvex" else "The rules of convexity stop at"
 
 
+def step_claim(step: Step) -> str:
+    """The claim with its subject: ``cross_entropy_loss is convex``."""
+    claim = clean(step.claim)
+    return claim if " is " in claim else f"{operator(step.op)} is {claim}"
+
+
+def operator(op: str) -> str:
+    """``aten.linear.default`` as ``linear``.
+
+    >>> operator("aten.linear.default"), operator("aten.add.Tensor"), operator("parameter")
+    ('linear', 'add', 'parameter')
+    """
+    parts = clean(op).split(".")
+    return parts[1] if len(parts) == 3 else clean(op)
+
+
 @final
 @dataclass(frozen=True)
 class Row:
@@ -225,7 +248,9 @@ class Row:
 
 
 def block_rows(verdict: Verdict) -> list[Row]:
-    """One row for each block, in the order of the model."""
+    """One row for each block, in the order of the model; none where J has but one."""
+    if len(verdict.blocks) == 1 and tuple(verdict.blocks) == verdict.active:
+        return []
     shapes = parameter_shapes(verdict.objective)
     return [Row(clean(name), shapes.get(name), block.verdict, block.modulus) for name, block in verdict.blocks.items()]
 
@@ -253,14 +278,11 @@ def freeze_size(verdict: Verdict, names: Sequence[str]) -> int | None:
 
 
 def effort_words(effort: Mapping[str, Any]) -> list[str]:
-    """``effort normal``, ``seed 0``, ``1.2 s`` and what else is recorded as one number or word."""
-    parts: list[str] = []
-    for key, value in effort.items():
-        if key in ("seconds", "elapsed") and isinstance(value, (int, float)):
-            parts.append(f"{value:.2f} s" if value < 10 else f"{value:.0f} s")
-        elif key in ("effort", "level"):
-            parts.append(f"effort {clean(value)}")
-        elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
-            shown = rounded(value) if isinstance(value, float) else clean(value)
-            parts.append(f"{clean(key).replace('_', ' ')} {shown}")
+    """``effort normal``, ``seed 0``, ``1.2 s``; the rest of what is recorded is in the JSON."""
+    parts = [f"effort {clean(effort[key])}" for key in ("effort", "level") if effort.get(key)]
+    if isinstance(effort.get("seed"), int):
+        parts.append(f"seed {effort['seed']}")
+    seconds = effort.get("seconds")
+    if isinstance(seconds, (int, float)):
+        parts.append(f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s")
     return parts

@@ -65,7 +65,8 @@ def one_valley(x: Tensor, y: Tensor) -> Tensor:
 
 ENTRIES = (
     Entry("square", "x²", "A convex function of one variable looks like x².",
-          {"verdict": "convex", "quasiconvex": "proved", "concave": "refuted"}, BV04 + "3.1.5", scalar(square, "x**2", x=0.5)),
+          {"verdict": "convex", "quasiconvex": "proved", "concave": "refuted"}, BV04 + "3.1.5",
+          scalar(square, "x**2", x=0.5)),
     Entry("negative-square", "-x²", "A concave function of one variable looks like -x²: it has no minimum at all.",
           {"verdict": "concave", "quasiconcave": "proved", "convex": "refuted", "quasiconvex": "refuted"},
           BV04 + "3.1.5", scalar(negative_square, "-x**2", x=0.5)),
@@ -89,7 +90,8 @@ ENTRIES = (
     Entry("product-of-squares", "x²y²", "Even a product of nonnegative convex functions is not convex.",
           {"verdict": "nonconvex", "concave": "refuted", "blocks": {"x": "convex", "y": "convex"}},
           "at (1, 1) the Hessian has determinant 4 - 16 < 0", scalar(product_of_squares, "x**2*y**2", x=0.5, y=0.5)),
-    Entry("one-valley", "log(1 + x² + y²)", "A quasi-convex function can have an indefinite Hessian and still one valley.",
+    Entry("one-valley", "log(1 + x² + y²)",
+          "A quasi-convex function can have an indefinite Hessian and still one valley.",
           {"verdict": "nonconvex", "concave": "refuted", "quasiconvex": "proved", "quasiconcave": "refuted"},
           "an increasing function of the convex x² + y²; at (2, 0) the Hessian has the eigenvalues -6/25 and 2/5",
           scalar(one_valley, "log(1 + x**2 + y**2)", x=0.5, y=0.5),

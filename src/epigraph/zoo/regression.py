@@ -97,7 +97,8 @@ def rbf_output() -> Objective:
     def squares(weights: Tensor) -> Tensor:
         return ((features @ weights - Y) ** 2).mean()
 
-    return Objective.from_function(squares, {"weights": normal(4, seed=26)}, name="radial basis functions, fixed centres")
+    point = {"weights": normal(4, seed=26)}
+    return Objective.from_function(squares, point, name="radial basis functions, fixed centres")
 
 
 def rbf_centres() -> Objective:
@@ -114,7 +115,8 @@ CROSS_ENTROPY = BV04 + "7.1.1: log-sum-exp of affine maps minus an affine map"
 ENTRIES = (
     Entry("logistic-breast-cancer", "logistic regression on 569 breast cancer samples",
           "The cost of logistic regression is convex.",
-          {"verdict": "convex", "blocks": {"weight": "convex", "bias": "convex"}}, CROSS_ENTROPY, logistic_breast_cancer),
+          {"verdict": "convex", "blocks": {"weight": "convex", "bias": "convex"}}, CROSS_ENTROPY,
+          logistic_breast_cancer),
     Entry("softmax-digits", "softmax regression on 1797 digits",
           "A network without a hidden layer is convex under cross-entropy.",
           {"verdict": "convex", "blocks": {"weight": "convex", "bias": "convex"}}, CROSS_ENTROPY, softmax_digits),
@@ -122,15 +124,16 @@ ENTRIES = (
           {"verdict": "convex"}, BV04 + "3.1.5", least_squares),
     Entry("least-squares-permuted", "least squares with the rows of X and y permuted together",
           "Permuting the data is a symmetry of the data, not of the parameters: there is one minimiser.",
-          {"verdict": "convex"}, BV04 + "3.1.5", permuted_rows, notes="The same function as least-squares: a sum in another order."),
+          {"verdict": "convex"}, BV04 + "3.1.5", permuted_rows,
+          notes="The same function as least-squares: a sum in another order."),
     Entry("sigmoid-squared-error", "a sigmoid under squared error", "One layer is convex only with the right loss.",
           {"verdict": "nonconvex", "concave": "refuted"},
-          "bounded and not constant; up to floor(n/d)^d local minima (Auer, Herbster and Warmuth 1995)", sigmoid_squares,
-          notes="No product of parameters is needed to destroy convexity."),
+          "bounded and not constant; up to floor(n/d)^d local minima (Auer, Herbster and Warmuth 1995)",
+          sigmoid_squares, notes="No product of parameters is needed to destroy convexity."),
     Entry("sigmoid-squared-error-decay", "a sigmoid under squared error with strong weight decay",
           "Enough weight decay makes a one-layer model convex.", {"verdict": "convex"},
-          "the second derivative of (sigmoid(z) - y)² is at least -0.1203 for y in [0, 1], and 0.1203 times the largest "
-          "eigenvalue of XᵀX/n is less than the decay of 1", sigmoid_squares_decayed),
+          "the second derivative of (sigmoid(z) - y)² is at least -0.1203 for y in [0, 1], and 0.1203 times the "
+          "largest eigenvalue of XᵀX/n is less than the decay of 1", sigmoid_squares_decayed),
     Entry("logistic-likelihood", "the likelihood of logistic regression",
           "The likelihood is log-concave and neither convex nor concave; its negative logarithm is convex.",
           {"verdict": "nonconvex", "concave": "refuted", "log_concave": "proved", "quasiconcave": "proved"},

@@ -29,7 +29,8 @@ def first_order() -> Objective:
 
 
 def second_order() -> Objective:
-    return Objective.from_function(moving_average, {"theta": torch.tensor([0.5, 0.1], dtype=torch.float64)}, name="MA(2)")
+    point = {"theta": torch.tensor([0.5, 0.1], dtype=torch.float64)}
+    return Objective.from_function(moving_average, point, name="MA(2)")
 
 
 def autoregression() -> Objective:
