@@ -35,5 +35,13 @@ def test_linked_pages_exist():
             assert (path.parent / link).exists(), f"{path.relative_to(ROOT)} links to {link}"
 
 
+def test_objectives_named_are_in_the_zoo():
+    import epigraph
+
+    text = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+    named = set(re.findall(r"zoo:([a-z0-9-]+)", text))
+    assert len(named) > 20 and named <= set(epigraph.zoo.names())
+
+
 def test_the_last_lines_say_how_to_run_the_tests():
     assert "make test" in README.splitlines()[-2]

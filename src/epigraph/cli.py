@@ -13,7 +13,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +24,7 @@ from epigraph.errors import EpigraphError, UsageError
 
 if TYPE_CHECKING:
     from epigraph.convexity.verdict import Verdict
-    from epigraph.report.terminal import Evidence
+    from epigraph.report.words import Record
 
 app = typer.Typer(
     name="epigraph", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -161,6 +161,12 @@ class Question:
         parts += ["--seed", str(self.seed)] if self.seed else []
         return shlex.join(parts)
 
+    def record(self) -> Record:
+        """What was asked, for those who read the answer."""
+        from epigraph.report.words import Record
+
+        return Record(target=self.target, arguments=str(self))
+
     def answer(self) -> Verdict:
         """Load the target and check it, with a line of progress."""
         from epigraph.report.terminal import progress_line
@@ -181,38 +187,34 @@ def _write_certificate(path: Path, verdict: Verdict) -> bool:
     if verdict.verdict == "nonconvex" and verdict.certificate is not None:
         verdict.certificate.save(path)
     elif verdict.proof is not None:
-        from epigraph.certificate import save_proof
-
-        save_proof(path, verdict)
+        verdict.proof.save(path)
     else:
         _say(f"{path} is not written: the verdict is {verdict.verdict}, and there is no evidence to write")
         return False
     return True
 
 
-def _write_report(path: Path, verdict: Verdict, certificate: str | None, arguments: str) -> None:
+def _write_report(path: Path, verdict: Verdict, record: Record) -> None:
     from epigraph.report.files import write_atomically
     from epigraph.report.html import page
 
-    write_atomically(path, page(verdict, certificate_path=certificate, arguments=arguments))
+    write_atomically(path, page(verdict, record))
 
 
 def _write_outputs(
-    verdict: Verdict, certificate: Path | None, report: Path | None, arguments: str
-) -> tuple[Evidence, Exception | None]:
+    verdict: Verdict, question: Question, certificate: Path | None, report: Path | None
+) -> tuple[Record, Exception | None]:
     """Write the files; a failure is returned, so that the verdict is shown all the same before it is raised."""
-    from epigraph.report.terminal import Evidence
-
-    proof = page = None
+    record = question.record()
     try:
         if certificate and _write_certificate(certificate, verdict):
-            proof = str(certificate)
+            record = replace(record, certificate=str(certificate))
         if report:
-            _write_report(report, verdict, proof, arguments)
-            page = str(report)
+            _write_report(report, verdict, record)
+            record = replace(record, report=str(report))
     except Exception as error:
-        return Evidence(proof, page), error
-    return Evidence(proof, page), None
+        return record, error
+    return record, None
 
 
 def _print_json(value: Any) -> None:
@@ -240,13 +242,13 @@ def check(
         _require_outputs(target, {"--certificate": certificate, "--report": report})
         question = Question(target, expr, where or [], block or [], effort, seed)
         verdict = question.answer()
-        evidence, failure = _write_outputs(verdict, certificate, report, str(question))
+        record, failure = _write_outputs(verdict, question, certificate, report)
         if as_json:
             _print_json(verdict.to_dict())
         else:
             from epigraph.report.terminal import console, show_verdict
 
-            show_verdict(console(), verdict, evidence)
+            show_verdict(console(), verdict, record)
         if failure:
             raise failure
         if expect and verdict.verdict != expect.value:
@@ -284,7 +286,7 @@ def verify(
 def _match(file: Path, target: str) -> None:
     """Raise ``CertificateError`` unless the certificate is about this objective, graph and data."""
     with _stdout_to_stderr():
-        from epigraph.certificate import match
+        from epigraph.convexity.evidence import match
         from epigraph.objective.target import load
 
         match(file, load(target, None, []))
@@ -363,7 +365,7 @@ def report(
         _require_outputs(target, {"--out": out})
         question = Question(target, expr, where or [], block or [], effort, seed)
         verdict = question.answer()
-        _write_report(out, verdict, None, str(question))
+        _write_report(out, verdict, question.record())
         print(f"{verdict.verdict}   {out}")
 
 

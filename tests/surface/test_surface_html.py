@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from epigraph.report.html import fragment, mathematical, page
+from epigraph.report.words import Record
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 ALLOWED = {
@@ -133,9 +134,9 @@ def test_source_is_quoted_with_numbers(made, tmp_path) -> None:
 
 
 def test_the_written_certificate_is_the_one_to_verify(made) -> None:
-    shown = Reader(page(made.digits(), certificate_path="my evidence.epi")).words
+    shown = Reader(page(made.digits(), Record(certificate="my evidence.epi"))).words
     assert "epigraph verify 'my evidence.epi'" in shown
-    shown = Reader(page(made.digits(), arguments="--expr 'x*y'")).words
+    shown = Reader(page(made.digits(), Record(arguments="--expr 'x*y'"))).words
     assert "epigraph check --expr 'x*y' --certificate evidence.epi epigraph verify evidence.epi" in shown
     undecided = made.verdict(convex="undecided", concave="undecided", quasiconcave="undecided")
     assert "Check it again" not in page(undecided)

@@ -5,14 +5,15 @@ import io
 
 import pytest
 
-from epigraph.report.terminal import Evidence, console, show_entry, show_verdict, show_verification, show_zoo
+from epigraph.report.terminal import console, show_entry, show_verdict, show_verification, show_zoo
+from epigraph.report.words import Record
 
 
-def screen(verdict, evidence: Evidence | None = None, width: int = 80, encoding: str = "utf-8") -> str:
+def screen(verdict, record: Record | None = None, width: int = 80, encoding: str = "utf-8") -> str:
     raw = io.BytesIO()
     out = console(io.TextIOWrapper(raw, encoding=encoding, write_through=True))
     out.width = width
-    show_verdict(out, verdict, evidence)
+    show_verdict(out, verdict, record)
     return raw.getvalue().decode(encoding)
 
 
@@ -61,7 +62,7 @@ def test_the_verdict_fits_one_screen_when_there_are_many_blocks(made) -> None:
 
 
 def test_evidence_names_the_files_written(made) -> None:
-    shown = screen(made.digits(), Evidence("x.epi", "r.html"))
+    shown = screen(made.digits(), Record(certificate="x.epi", report="r.html"))
     assert "Evidence: x.epi   (check it again: epigraph verify x.epi)" in shown
     assert "Report: r.html" in shown
 
@@ -76,7 +77,7 @@ def test_undecided_promises_nothing(made) -> None:
 def test_proof_is_summed_up(made) -> None:
     shown = " ".join(screen(made.proved()).split())
     assert "Proved convex by a derivation of 9 steps; strongly convex with modulus at least 0.001." in shown
-    assert "Last step: node 8 is convex on its domain" in shown
+    assert "It rests on: leaf; a sum of convex functions is convex." in shown
 
 
 def test_plain_ascii_where_the_terminal_has_nothing_else(made) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,29 @@ def test_a_modulus_is_claimed_only_when_positive(made) -> None:
     for modulus in (None, 0.0):
         weak = made.verdict(convex="proved", modulus=modulus, proofs={"convex": made.deep_proof(3)})
         assert "strongly" not in " ".join(words.evidence(weak))
+
+
+def test_what_a_settled_verdict_rests_on_is_its_proof(made) -> None:
+    both = made.verdict(
+        convex="proved", concave="refuted", proofs={"convex": made.deep_proof(3)},
+        certificates={"concave": made.certificate("concave", lambda s: s * s)},
+    )
+    assert words.evidence(both) == ["Proved convex by a derivation of 3 steps."]
+    assert words.lemmas(both) == "It rests on: leaf; a sum of convex functions is convex."
+    many = [made.step(i, "convex", lemma=f"lemma {i}") for i in range(9)]
+    rich = made.verdict(convex="proved", proofs={"convex": replace(made.deep_proof(1), steps=tuple(many))})
+    assert words.lemmas(rich).endswith("lemma 5; and 3 further lemmas.")
+    assert words.lemmas(made.digits()) is None
+
+
+def test_what_follows_from_what(made) -> None:
+    verdict = made.verdict(quasiconvex="refuted", quasiconcave="undecided")
+    assert words.excluded(verdict, "convex") == "quasiconvex"
+    assert words.excluded(verdict, "log_convex") == "convex"
+    assert words.excluded(verdict, "log_concave") is None
+    assert words.excluded(verdict, "quasiconvex") is None
+    proved = made.verdict(convex="proved", concave="undecided")
+    assert (words.implied(proved, "quasiconvex"), words.implied(proved, "quasiconcave")) == ("convex", None)
 
 
 def test_further_properties_leave_out_what_follows(made) -> None:
@@ -157,6 +181,8 @@ def test_quotes_show_the_marked_line_with_its_neighbours(made, tmp_path) -> None
     file.write_text(made.SOURCE)
     (quote,) = quotes(made.digits(file).blockers)
     assert [(n, marked) for n, _, marked in quote.lines] == [(13, False), (14, False), (15, True)]
+    file.write_text(made.SOURCE + "\n\nmore = 1\n")
+    assert quotes(made.digits(file).blockers)[0].lines[-1][0] == 15  # blank lines at the edge are left out
     assert quote.lines[-1][1] == made.SOURCE.splitlines()[14]
 
 

@@ -88,7 +88,7 @@ class _Check:
         self.graph = J.graph()
         self.captured = time.monotonic() - self.start
         self.described = J.describe()
-        self.prover = Prover(self.graph, J.domain)
+        self.prover = Prover(self.graph, J.domain, self.described)
         self.court = Court(self.graph, J.domain, self.described)
         self.refuter = Refuter(self.graph, J.domain, self.court, seed)
 

@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import numpy as np
 import torch
@@ -12,10 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from epigraph.certificate.decide import certify_all
-from epigraph.certificate.format import Payload, Stored, assemble, build
+from epigraph.certificate.format import Payload, Stored, assemble, build, read
+from epigraph.certificate.manifest import graph_sha256
 from epigraph.certificate.points import Delta
+from epigraph.errors import CertificateError
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph
+
+if TYPE_CHECKING:
+    from epigraph.objective.objective import Objective
 
 
 @final
@@ -109,10 +115,15 @@ class Court:
         return {name: (_side(lower.get(name)), _side(upper.get(name))) for name in self.keys if name in lower or name in upper}
 
     def provenance(self) -> dict[str, str]:
-        from epigraph import __version__
+        return provenance(self.describe)
 
-        return {"epigraph": __version__, "torch": str(torch.__version__), "python": platform.python_version(),
-                "mode": str(self.describe.get("mode")), "objective": str(self.describe.get("name"))}
+
+def provenance(describe: Mapping[str, Any]) -> dict[str, str]:
+    """Where a certificate comes from, in words."""
+    from epigraph import __version__
+
+    return {"epigraph": __version__, "torch": str(torch.__version__), "python": platform.python_version(),
+            "mode": str(describe.get("mode")), "objective": str(describe.get("name"))}
 
 
 def _side(bound: Tensor | None) -> Any:
@@ -121,10 +132,48 @@ def _side(bound: Tensor | None) -> Any:
     return float(bound) if bound.ndim == 0 else bound.numpy()
 
 
-def proof_payload(graph: Graph, derivation: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]], provenance: Mapping[str, Any],
-                  keep: Sequence[str] = ()) -> Payload:
-    """The payload of a certificate of the form "derivation"."""
+def proof_payload(graph: Graph, parts: tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]], provenance: Mapping[str, Any]) -> Payload:
+    """The payload of a derivation, which ``epigraph verify`` re-checks with its own lemmas."""
+    derivation, extra = parts
     plain, stored, _ = manifest_graph(graph, forms=True)
-    extra = {key: Stored(value, "claim", key) for key, value in tensors.items()}
-    claim = {"form": "derivation", **derivation}
-    return assemble(claim, plain, {**stored, **extra}, {}, provenance)
+    tensors = {**stored, **{key: Stored(value, "bound", key) for key, value in extra.items()}}
+    return assemble({"form": "derivation", **derivation}, plain, tensors, {}, provenance)
+
+
+def match(path: str | Path, J: Objective) -> None:
+    """Is the certificate about this objective?  Its graph, constants, parameter names and domain must be J's.
+
+    Raises CertificateError (E460) at the first difference.  The values of the parameters are the certificate's own.
+    """
+    payload = read(path)
+    derived = payload.manifest["claim"]["form"] == "derivation"
+    plain, stored, _ = manifest_graph(J.graph(), forms=derived)
+    theirs = payload.manifest["tensors"]
+    if graph_sha256(plain) != graph_sha256(payload.manifest["graph"]):
+        _differs("the graph differs", "the model, the loss or the shape of the data is another, or another version of torch captured it")
+    own = assemble(payload.manifest["claim"], plain, stored, {}).manifest["tensors"]
+    for key, entry in own.items():
+        fields = ("name", "shape") if entry["role"] == "parameter" else ("dtype", "shape", "sha256")
+        if key not in theirs or any(entry[f] != theirs[key][f] for f in fields):
+            _differs(f"the {entry['role']} tensor {entry['name'] or key} differs", "the certificate was made for other data")
+    if _box(payload.manifest["claim"].get("domain", {}), payload.base) != _own_box(J.domain):
+        _differs("the domain differs", "its bounds are not those of the target")
+
+
+def _differs(what: str, why: str) -> NoReturn:
+    raise CertificateError("E460", f"the certificate is not about this target: {what}", why=why,
+                           hint="make a new certificate with epigraph check --certificate")
+
+
+def _box(domain: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
+    def side(bound: Any) -> Any:
+        if isinstance(bound, Mapping):
+            return tensors[bound["tensor"]].reshape(-1).tolist()
+        return None if bound is None else [float.fromhex(bound)]
+
+    return {name: [side(b) for b in pair] for name, pair in domain.items()}
+
+
+def _own_box(domain: Domain) -> dict[str, list[Any]]:
+    names = {*domain.lower, *domain.upper}
+    return {n: [box[n].reshape(-1).tolist() if n in box else None for box in (domain.lower, domain.upper)] for n in names}

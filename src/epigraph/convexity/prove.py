@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from epigraph.convexity.verdict import Blocker, Proof, Step
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph, Node
 
+if TYPE_CHECKING:
+    from epigraph.certificate.format import Payload
+
 CLAIMS = {"convex": CONVEX, "concave": CONCAVE, "quasiconvex": QCONVEX, "quasiconcave": QCONCAVE,
           "log_convex": LOGCONVEX, "log_concave": LOGCONCAVE}
 _PRODUCTS = ("matmul", "convolution", "mul", "div")
@@ -35,8 +38,8 @@ _LAYOUT = ("reshape", "permute", "expand", "slice", "take", "same")
 class Prover:
     """Intervals once, then one walk for each choice of active blocks; walks are remembered."""
 
-    def __init__(self, graph: Graph, domain: Domain):
-        self.graph, self.domain = graph, domain
+    def __init__(self, graph: Graph, domain: Domain, describe: Mapping[str, Any] | None = None):
+        self.graph, self.domain, self.describe = graph, domain, describe or {}
         self.names = tuple(graph.parameter_nodes)
         self._walks: dict[frozenset[str], Propagation] = {}
 
@@ -110,7 +113,8 @@ class Prover:
 
     def proof(self, active: Sequence[str], name: str) -> Proof:
         walk = self.walk(active)
-        return Proof(name, _steps(walk, self.graph, CLAIMS[name]), Derivation(self, tuple(active), name))
+        derivation = Derivation(self, tuple(active), name)
+        return Proof(name, _steps(walk, self.graph, CLAIMS[name]), derivation, derivation.payload)
 
 
 @final
@@ -119,6 +123,12 @@ class Derivation(Mapping[str, Any]):
 
     def __init__(self, prover: Prover, active: tuple[str, ...], name: str):
         self._prover, self._active, self._name = prover, active, name
+
+    def payload(self) -> Payload:
+        """What a certificate file of this derivation holds."""
+        from epigraph.convexity.evidence import proof_payload, provenance
+
+        return proof_payload(self._prover.graph, self.parts, provenance(self._prover.describe))
 
     @cached_property
     def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

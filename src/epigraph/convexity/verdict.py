@@ -1,12 +1,14 @@
 """What ``check`` returns: the verdict with its evidence, as frozen data."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
 from torch import Tensor
+
+from epigraph.errors import UsageError
 
 Status = Literal["proved", "refuted", "undecided"]
 Word = Literal["affine", "convex", "concave", "nonconvex", "undecided"]
@@ -71,6 +73,16 @@ class Proof:
     property: str
     steps: tuple[Step, ...]
     derivation: Mapping[str, Any] = field(repr=False)
+    payload: Callable[[], Any] | None = field(default=None, repr=False, compare=False)  # makes what save() writes
+
+    def save(self, path: str | Path) -> None:
+        """Write the derivation as a certificate file, which ``epigraph verify`` re-checks with its own lemmas."""
+        from epigraph.certificate.format import write
+
+        if self.payload is None:
+            raise UsageError("E028", f"this proof of {self.property} has no file form",
+                             why="it rests on a lemma about the whole function", hint="--json prints it")
+        write(path, self.payload())
 
     def to_dict(self) -> dict[str, Any]:
         return {"property": self.property, "steps": [s.to_dict() for s in self.steps]}

@@ -84,25 +84,27 @@ def _findings(verdict: Verdict) -> list[tuple[str, str, str]]:
             certificate, figures = verdict.certificates.get(name), _in_order(verdict.certificates)
             if certificate:
                 evidence = f"Figure {figures.index(name) + 1}: gap at least {round_down(certificate.gap)}"
+            elif words.excluded(verdict, name):
+                evidence = f"follows, as J is not {words.excluded(verdict, name)}"
         rows.append((adjective, status, evidence))
     return rows
 
 
-def _commands(verdict: Verdict, certificate_path: str | None, arguments: str | None) -> list[str]:
+def _commands(verdict: Verdict, record: words.Record) -> list[str]:
     """What to type to see the evidence checked again: in a shell, or after Python where there is no target."""
     path = "evidence.epi"
-    if certificate_path:
-        return [f"epigraph verify {shlex.quote(certificate_path)}"]
+    if record.certificate:
+        return [f"epigraph verify {shlex.quote(record.certificate)}"]
     if verdict.certificate is None and verdict.proof is None:
         return []
-    if arguments:
-        return [f"epigraph check {arguments} --certificate {path}", f"epigraph verify {path}"]
+    if record.arguments:
+        return [f"epigraph check {record.arguments} --certificate {path}", f"epigraph verify {path}"]
     if verdict.verdict == "nonconvex":
         return [f'verdict.certificate.save("{path}")', f'epigraph.verify("{path}")']
-    return [f'epigraph.certificate.save_proof("{path}", verdict)', f'epigraph.verify("{path}")']
+    return [f'verdict.proof.save("{path}")', f'epigraph.verify("{path}")']
 
 
-def _view(verdict: Verdict, *, level: int, certificate_path: str | None, arguments: str | None) -> dict[str, Any]:
+def _view(verdict: Verdict, level: int, record: words.Record) -> dict[str, Any]:
     """All that the template shows, computed."""
     digest = hashlib.sha256(to_json([verdict.to_dict(), level]).encode()).hexdigest()[:10]
     identifier = f"epi-{digest}"
@@ -111,27 +113,23 @@ def _view(verdict: Verdict, *, level: int, certificate_path: str | None, argumen
     proofs = [(words.ADJECTIVES.get(n, n), lay_out(verdict.proofs[n].steps), f"{identifier}-{n}") for n in shown]
     return {
         "verdict": verdict, "level": level, "id": identifier,
-        "standing": words.standing(verdict), "evidence": words.evidence(verdict),
-        "further": words.further(verdict), "scope": words.scope(verdict), "context": words.context(verdict),
+        "standing": words.standing(verdict), "evidence": words.evidence(verdict), "lemmas": words.lemmas(verdict),
+        "further": words.further(verdict), "scope": words.scope(verdict), "context": words.context(verdict, record),
         "findings": _findings(verdict), "pictures": pictures, "proofs": proofs,
         "blocker_lead": words.blocker_lead(verdict), "quotes": quotes(verdict.blockers),
         "rows": words.block_rows(verdict), "tally": words.tally(words.block_rows(verdict)),
         "freeze": [(names, words.freeze_size(verdict, names)) for names in verdict.freeze],
-        "effort": words.effort_words(verdict.effort), "commands": _commands(verdict, certificate_path, arguments),
+        "effort": words.effort_words(verdict.effort), "commands": _commands(verdict, record),
     }
 
 
-def fragment(verdict: Verdict, *, certificate_path: str | None = None, arguments: str | None = None) -> str:
+def fragment(verdict: Verdict, record: words.Record | None = None) -> str:
     """The verdict for a notebook: a ``<section>`` with its own style, which touches nothing around it."""
-    view = _view(verdict, level=3, certificate_path=certificate_path, arguments=arguments)
+    view = _view(verdict, 3, record or words.Record())
     return _environment().get_template("fragment.html.j2").render(view)
 
 
-def page(verdict: Verdict, *, certificate_path: str | None = None, arguments: str | None = None) -> str:
-    """The verdict as one HTML file that opens offline.
-
-    ``certificate_path`` is the file that ``epigraph verify`` should be given, ``arguments`` what stood after ``epigraph
-    check``, quoted for a shell; both only appear in the commands at the end.
-    """
-    view = _view(verdict, level=1, certificate_path=certificate_path, arguments=arguments)
+def page(verdict: Verdict, record: words.Record | None = None) -> str:
+    """The verdict as one HTML file that opens offline; ``record`` says what was asked and where the evidence lies."""
+    view = _view(verdict, 1, record or words.Record())
     return _environment().get_template("page.html.j2").render(view)

@@ -74,5 +74,9 @@ def quotes(blockers: Sequence[Blocker], context: int = 2) -> tuple[Quote, ...]:
 
 def _stretch(filename: str, lines: list[str], marked: dict[int, list[Blocker]], context: int) -> Quote:
     first, last = max(1, min(marked) - context), min(len(lines), max(marked) + context)
+    while first < min(marked) and not lines[first - 1].strip():
+        first += 1
+    while last > max(marked) and not lines[last - 1].strip():
+        last -= 1
     shown = tuple((n, _short(lines[n - 1]), n in marked) for n in range(first, last + 1))
     return Quote(filename, shown, tuple(b for number in sorted(marked) for b in marked[number]))

@@ -5,8 +5,7 @@ import codecs
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO, final
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console
@@ -57,15 +56,6 @@ def console(stream: TextIO | None = None) -> Console:
     return _Console(file=stream, markup=False, highlight=False, emoji=False)
 
 
-@final
-@dataclass(frozen=True)
-class Evidence:
-    """Where the evidence was written, if it was."""
-
-    certificate: str | None = None
-    report: str | None = None
-
-
 def _write(out: Console, *parts: str | tuple[str, str], indent: int = 0) -> None:
     """Print a paragraph, wrapped and indented as a whole."""
     for line in Text.assemble(*parts).wrap(out, max(20, out.width - indent)):
@@ -73,9 +63,10 @@ def _write(out: Console, *parts: str | tuple[str, str], indent: int = 0) -> None
         out.print(Text(" " * indent) + line)
 
 
-def show_verdict(out: Console, verdict: Verdict, evidence: Evidence | None = None) -> None:
-    """Print a verdict."""
-    _headline(out, verdict)
+def show_verdict(out: Console, verdict: Verdict, record: words.Record | None = None) -> None:
+    """Print a verdict; ``record`` says what was asked and where the evidence lies."""
+    record = record or words.Record()
+    _headline(out, verdict, record)
     if verdict.blockers:
         _blocker(out, verdict, verdict.blockers[0])
     _standing(out, verdict)
@@ -84,29 +75,26 @@ def show_verdict(out: Console, verdict: Verdict, evidence: Evidence | None = Non
         _blocks(out, rows)
     _freeze(out, verdict)
     _notes(out, verdict.notes)
-    _evidence(out, verdict, evidence or Evidence())
+    _evidence(out, verdict, record)
 
 
-def _headline(out: Console, verdict: Verdict) -> None:
+def _headline(out: Console, verdict: Verdict, record: words.Record) -> None:
     word = verdict.verdict
     indent = len(word) + 3
     _write(out, (word, STYLES[word]), "   ", words.subject(verdict, max(24, out.width - indent - 3)))
-    for line in words.packed(words.context(verdict), out.width - indent):
+    for line in words.packed(words.context(verdict, record), out.width - indent):
         _write(out, (line, "dim"), indent=indent)
     out.print()
 
 
 def _standing(out: Console, verdict: Verdict) -> None:
     _write(out, (words.standing(verdict), "bold"))
-    for sentence in words.evidence(verdict):
-        _write(out, sentence, indent=4)
+    for sentence in (*words.evidence(verdict), words.lemmas(verdict)):
+        if sentence:
+            _write(out, sentence, indent=4)
     for sentence in (words.further(verdict), words.scope(verdict)):
         if sentence:
             _write(out, sentence)
-    if verdict.proof is not None:
-        step = verdict.proof.steps[-1]
-        where = f", at {words.clean(step.location)}" if step.location else ""
-        _write(out, f"Last step: {words.step_claim(step)}, by {words.clean(step.lemma)}{where}.", indent=4)
     out.print()
 
 
@@ -158,14 +146,14 @@ def _notes(out: Console, notes: Sequence[str]) -> None:
         out.print()
 
 
-def _evidence(out: Console, verdict: Verdict, evidence: Evidence) -> None:
-    if evidence.certificate:
-        path = words.clean(evidence.certificate)
+def _evidence(out: Console, verdict: Verdict, record: words.Record) -> None:
+    if record.certificate:
+        path = words.clean(record.certificate)
         _write(out, f"Evidence: {path}   (check it again: epigraph verify {path})")
     elif verdict.verdict != "undecided":
         _write(out, ("Evidence: --certificate FILE keeps it, epigraph verify FILE checks it again.", "dim"))
-    if evidence.report:
-        _write(out, f"Report: {words.clean(evidence.report)}")
+    if record.report:
+        _write(out, f"Report: {words.clean(record.report)}")
     for line in words.packed(words.effort_words(verdict.effort), out.width):
         _write(out, (line, "dim"))
 

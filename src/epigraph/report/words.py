@@ -86,10 +86,21 @@ def parameter_shapes(objective: Mapping[str, Any]) -> dict[str, object]:
     return {name: facts.get("shape") if isinstance(facts, Mapping) else facts for name, facts in parameters.items()}
 
 
-def context(verdict: Verdict) -> list[str]:
-    """What J is: name, mode, loss, sizes, regulariser, domain; only what the objective records."""
+@final
+@dataclass(frozen=True)
+class Record:
+    """What was asked, and which files were written: the target, the arguments of ``epigraph check``, two paths."""
+
+    target: str | None = None
+    arguments: str | None = None
+    certificate: str | None = None
+    report: str | None = None
+
+
+def context(verdict: Verdict, record: Record | None = None) -> list[str]:
+    """What J is: target, name, mode, loss, sizes, regulariser, domain; only what is recorded."""
     objective = verdict.objective
-    parts: list[str] = []
+    parts = [clean(record.target)] if record and record.target else []
     for key, template in (("name", "{}"), ("mode", "{} mode"), ("loss", "{}")):
         if objective.get(key):
             parts.append(template.format(clean(objective[key])))
@@ -172,21 +183,29 @@ def standing(verdict: Verdict) -> str:
 
 
 def evidence(verdict: Verdict) -> list[str]:
-    """A sentence for each proof and counterexample about convexity and concavity."""
-    sentences: list[str] = []
-    proofs = [(name, verdict.proofs[name]) for name in ("convex", "concave") if name in verdict.proofs]
-    for name, proof in proofs:
-        strongly = ""
-        if name == "convex" and verdict.modulus is not None and verdict.modulus > 0:
-            strongly = f"; strongly convex with modulus at least {round_down(float(verdict.modulus))}"
-        sentences.append(f"Proved {name} by a derivation of {counted(len(proof.steps), 'step')}{strongly}.")
-    for name in ("convex", "concave"):
-        certificate = verdict.certificates.get(name)
-        if certificate is not None:
-            sentences.append(f"{violation(certificate)}, {arithmetic(certificate)}.")
-    if any(name in verdict.certificates for name in ("convex", "concave")):
-        sentences[-1] = sentences[-1][:-1] + "; m is the midpoint of a and b."
-    return sentences
+    """What the summary word rests on: proofs of convexity and concavity, or else counterexamples to them."""
+    if verdict.verdict in ("affine", "convex", "concave"):
+        return [_proved(verdict, name) for name in ("convex", "concave") if name in verdict.proofs]
+    found = [verdict.certificates[name] for name in ("convex", "concave") if name in verdict.certificates]
+    starts = ("At the midpoint m of two points a and b, ", "Elsewhere, ")
+    return [f"{start}{violation(c)}, {arithmetic(c)}." for start, c in zip(starts, found, strict=False)]
+
+
+def _proved(verdict: Verdict, name: str) -> str:
+    steps = verdict.proofs[name].steps
+    strongly = ""
+    if name == "convex" and verdict.modulus is not None and verdict.modulus > 0:
+        strongly = f"; strongly convex with modulus at least {round_down(float(verdict.modulus))}"
+    return f"Proved {name} by a derivation of {counted(len(steps), 'step')}{strongly}."
+
+
+def lemmas(verdict: Verdict, limit: int = 6) -> str | None:
+    """The lemmas that the proof rests on, each once, from the parameters to J."""
+    if verdict.proof is None:
+        return None
+    names = list(dict.fromkeys(clean(step.lemma) for step in verdict.proof.steps))
+    more = f"; and {counted(len(names) - limit, 'further lemma')}" if len(names) > limit else ""
+    return f"It rests on: {'; '.join(names[:limit])}{more}."
 
 
 def implied(verdict: Verdict, name: str) -> str | None:
@@ -196,6 +215,16 @@ def implied(verdict: Verdict, name: str) -> str | None:
     if name == "quasiconcave" and verdict.concave == "proved":
         return "concave"
     return None
+
+
+def excluded(verdict: Verdict, name: str) -> str | None:
+    """The weaker property whose refutation refutes ``name`` too, or None."""
+    weaker = {
+        "convex": ("quasiconvex",), "concave": ("quasiconcave",), "log_convex": ("convex", "quasiconvex"),
+        "log_concave": ("quasiconcave",),
+    }
+    found = (other for other in weaker.get(name, ()) if getattr(verdict, other) == "refuted")
+    return ADJECTIVES.get(next(found, ""))
 
 
 def further(verdict: Verdict) -> str | None:
