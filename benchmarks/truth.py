@@ -21,6 +21,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "truth")]
 
 from judge import EXTERNAL, Tally, external_cases, external_objective  # noqa: E402
 from table import FAMILIES  # noqa: E402
+from traps import TRAPS  # noqa: E402
 
 import epigraph  # noqa: E402
 from epigraph import zoo  # noqa: E402
@@ -40,7 +41,7 @@ def rows(arguments: argparse.Namespace):
         return
     from case import objective
 
-    for family, cases in FAMILIES.items():
+    for family, cases in {**FAMILIES, **({"traps": TRAPS} if arguments.family == "traps" else {})}.items():
         if arguments.family in (None, family):
             for case in cases[:: arguments.every]:
                 yield family, case.name, case.expected, lambda case=case: objective(case), case.truth

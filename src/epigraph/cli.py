@@ -183,15 +183,16 @@ class Question:
 
 
 def _write_certificate(path: Path, verdict: Verdict) -> bool:
-    """Write the evidence for the summary word; False where there is none."""
-    if verdict.verdict == "nonconvex" and verdict.certificate is not None:
-        verdict.certificate.save(path)
-    elif verdict.proof is not None:
-        verdict.proof.save(path)
-    else:
-        _say(f"{path} is not written: the verdict is {verdict.verdict}, and there is no evidence to write")
-        return False
-    return True
+    """Write the evidence for the summary word; False where there is none, or none that a file can hold."""
+    from epigraph.report.words import evidence_file
+
+    keeper = evidence_file(verdict)
+    if keeper is not None:
+        keeper.save(path)
+        return True
+    why = "its proof has no file form (--json prints it)" if verdict.proof else "there is no evidence to write"
+    _say(f"{path} is not written: the verdict is {verdict.verdict}, and {why}")
+    return False
 
 
 def _write_report(path: Path, verdict: Verdict, record: Record) -> None:
@@ -330,8 +331,9 @@ def _checked(entry: Any, effort: Effort, progress: Callable[..., None]) -> dict[
     progress("checking", entry.name)
     try:
         verdict = epigraph.check(entry.build(), effort=effort.value)
-    except EpigraphError as error:
-        return {**_recorded(entry), "verdict": f"error {error.code}", "agrees": False}
+    except Exception as error:
+        _say(f"{entry.name}: {type(error).__name__}: {error}")
+        return {**_recorded(entry), "verdict": getattr(error, "code", type(error).__name__), "agrees": False}
     blocks = {name: block for name, block in verdict.blocks.items() if name in entry.known.get("blocks", {})}
     wrong = _contradicts(verdict, entry.known)
     wrong |= any(_contradicts(block, {"verdict": entry.known["blocks"][name]}) for name, block in blocks.items())

@@ -150,10 +150,10 @@ attack("E401", "a name outside the folder", _zipfile(lambda a, c: [a.writestr(f"
 
 
 def _bomb(path: Path) -> Path:
-    """A deflated gigabyte of zeros that declares 100 bytes."""
+    """A deflated quarter of a gigabyte of zeros that declares 100 bytes."""
     engine = zlib.compressobj(9, zlib.DEFLATED, -15)
     zeros = b"\0" * 2**20
-    packed = b"".join([*(engine.compress(zeros) for _ in range(1024)), engine.flush()])
+    packed = b"".join([*(engine.compress(zeros) for _ in range(256)), engine.flush()])
     contents = Draft(PAYLOADS["exact"]).contents()
     data = b"".join(container.pack(contents | {"manifest.json": b"x" * 100}))
     header = container._LOCAL.unpack_from(data)

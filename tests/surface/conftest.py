@@ -59,7 +59,7 @@ def step(node: int, claim: str, premises: tuple[int, ...] = (), **changes: Any) 
     return Step(node=node, claim=claim, premises=premises, **{**facts, **changes})
 
 
-def deep_proof(count: int) -> Proof:
+def deep_proof(count: int, payload: Any = lambda: {"format": "proof"}) -> Proof:
     """A derivation like those of deep networks: a long chain of sums with short side arguments and shared leaves."""
     steps = [step(0, "x is a parameter: affine", lemma="leaf", op="parameter")]
     while len(steps) < count:
@@ -67,7 +67,7 @@ def deep_proof(count: int) -> Proof:
         premises = (n - 1,) if n % 3 else (n - 1, n // 2)
         sides = (f"softplus >= 0 on [0, {n}]",) if n % 5 == 0 else ()
         steps.append(step(n, f"node {n} is convex on its domain", premises, sides=sides))
-    return Proof("convex", tuple(steps), {})
+    return Proof("convex", tuple(steps), {}, payload)
 
 
 def verdict(

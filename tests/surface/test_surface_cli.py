@@ -169,13 +169,16 @@ def test_certificate_and_report_are_written(run, tmp_path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.html", "x.epi"]
 
 
-def test_a_proof_is_written_by_its_own_function(run, made, tmp_path, monkeypatch) -> None:
-    import epigraph.certificate
-
-    monkeypatch.setattr(epigraph.certificate, "save_proof", lambda p, v: p.write_text(v.verdict), raising=False)
+def test_a_proof_is_written_where_it_has_a_file_form(run, made, tmp_path) -> None:
     run.verdict = made.proved()
-    assert run("check", "m.py:J", "--certificate", tmp_path / "p.epi").code == 0
-    assert (tmp_path / "p.epi").read_text() == "convex"
+    done = run("check", "m.py:J", "--certificate", tmp_path / "p.epi")
+    assert done.code == 0
+    assert (tmp_path / "p.epi").read_text() == "{'format': 'proof'}"
+    run.verdict = made.verdict(convex="proved", proofs={"convex": made.deep_proof(3, payload=None)})
+    done = run("check", "m.py:J", "--certificate", tmp_path / "q.epi")
+    assert (done.code, (tmp_path / "q.epi").exists()) == (0, False)
+    assert "its proof has no file form" in done.err
+    assert "--certificate" not in done.out
 
 
 @pytest.mark.parametrize("states", [("undecided", "undecided"), ("undecided", "refuted"), ("refuted", "refuted")])
@@ -267,7 +270,7 @@ def verifier(run, ok: bool = True, error: Exception | None = None):
         run.calls.append(("verify", Path(path).name, budget_seconds))
         if error:
             raise error
-        facts = {"ok": ok, "statement": "J is not convex", "gap": "1/3"}
+        facts = {"ok": ok, "statement": "J is not convex", "gap": "1/3", "arithmetic": "arb", "precision_bits": 128}
         return SimpleNamespace(ok=ok, statement="J is not convex", gap="1/3", to_dict=lambda: facts)
 
     run.module("epigraph.certificate.verify", verify=verify)
@@ -279,7 +282,7 @@ def test_verify(run, tmp_path) -> None:
     verifier(run)
     done = run("verify", file, "--budget", "2.5")
     assert done.code == 0
-    assert done.out.startswith("verified   J is not convex")
+    assert done.out.split() == f"verified {file} J is not convex. ball arithmetic at 128 bits".split()
     assert run.calls == [("verify", "x.epi", 2.5)]
     assert json.loads(run("verify", file, "--json").out)["ok"] is True
     verifier(run, ok=False)
@@ -289,9 +292,7 @@ def test_verify(run, tmp_path) -> None:
     assert (done.code, done.out, done.err) == (1, "", "E402 the gap is not positive\n")
 
 
-def test_verify_against_a_target(run, tmp_path, monkeypatch) -> None:
-    import epigraph.certificate
-
+def test_verify_against_a_target(run, tmp_path) -> None:
     def match(path, objective):
         assert (path, objective) == (file, "J")
         raise CertificateError("E410", "about other data")
@@ -299,7 +300,7 @@ def test_verify_against_a_target(run, tmp_path, monkeypatch) -> None:
     file = tmp_path / "x.epi"
     file.touch()
     verifier(run)
-    monkeypatch.setattr(epigraph.certificate, "match", match, raising=False)
+    run.module("epigraph.convexity.evidence", match=match)
     done = run("verify", file, "--target", "m.py:J")
     assert (done.code, done.out, done.err) == (1, "", "E410 about other data\n")
 

@@ -12,7 +12,7 @@ TRAPS: list[Case] = [
     formula("log(exp(x))", "affine", IDENTITY),
     formula("exp(log(x))", "affine", IDENTITY, where="x>0"),
     formula("sqrt(x)**2", "affine", IDENTITY, where="x>=0"),
-    formula("sqrt(x**2) - abs(x)", "affine", "constant 0"),
+    formula("sqrt(x**2) - abs(x) + y", "affine", "y"),
     formula("sigmoid(x) + sigmoid(-x)", "affine", "constant 1"),
     formula("sin(x)**2 + cos(x)**2", "affine", "constant 1"),
     formula("tanh(x) - 2*sigmoid(2*x) + 1", "affine", "constant 0"),
@@ -80,4 +80,3 @@ TRAPS: list[Case] = [
     formula("softplus(x)*sigmoid(x)", "nonconvex",
             "s(1 - s)(2 s + (1 - 2 s) p + s) with p = softplus: at x = 4 about -0.02", quasiconvex=True),
 ]
-CASES = TRAPS

@@ -107,7 +107,7 @@ def write_atomically(path: str | Path, parts: list[bytes]) -> None:
 def opened(path: str | Path, limits: Limits) -> Iterator[Archive]:
     """The archive at ``path``, its directory checked; the file is opened once."""
     try:
-        file = open(path, "rb")
+        file = open(path, "rb", opener=_without_waiting)
     except (OSError, ValueError) as error:
         refuse("E400", f"cannot open {path}", why=str(error), hint="check the path")
     with file:
@@ -117,6 +117,11 @@ def opened(path: str | Path, limits: Limits) -> Iterator[Archive]:
         if status.st_size > limits.file:
             refuse("E402", f"the file has {status.st_size} bytes, the limit is {limits.file}")
         yield Archive(file, status.st_size, limits)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open at once: a named pipe would wait for a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @final

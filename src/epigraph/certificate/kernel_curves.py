@@ -105,23 +105,20 @@ def _power(node: Node, lo: Array, hi: Array) -> Curve:
     right, left = np.asarray(lo >= 0), np.asarray(hi <= 0)
     if p == 0:
         return Curve(YES, YES, YES, YES, YES, YES, YES, YES)
+    one_sided = right | left
     if p.denominator > 1:  # x >= 0 only
-        bent = right if p > 1 or p < 0 else NO
-        side, root_bent = right, right if p >= 2 or p < 0 else NO
-        return Curve(right if p > 0 else NO, right if p < 0 else NO, bent, right if 0 < p < 1 else NO,
-                     NO, side if p < 0 else NO, side if p > 0 else NO, root_bent)  # fmt: skip
-    even = p % 2 == 0
-    either = right | left
-    if p > 0:
-        up, down = (right, left) if even else (YES, NO)
-        convex, concave = (YES, either & (p == 0)) if even else (right, left)
-        if p == 1:
-            convex = concave = YES
-        return Curve(up, down, convex, concave, NO, NO, either if even else right,
-                     (YES if even else right) if p >= 2 else NO)  # fmt: skip
-    positive = either if even else right  # where f > 0
-    up, down = (left, right) if even else (NO, either)
-    return Curve(up, down, positive, NO if even else left, NO, positive, NO, positive)
+        bent, flat = (right, NO) if p > 1 or p < 0 else (NO, right)
+        up, down = (right, NO) if p > 0 else (NO, right)
+        logs = (NO, right) if p > 0 else (right, NO)
+        return Curve(up, down, bent, flat, NO, *logs, right if p >= 2 or p < 0 else NO)
+    if p < 0:
+        positive = one_sided if p % 2 == 0 else right
+        up, down = (left, right) if p % 2 == 0 else (NO, one_sided)
+        return Curve(up, down, positive, NO if p % 2 == 0 else left, NO, positive, NO, positive)
+    if p % 2 == 0:
+        return Curve(right, left, YES, log_concave=one_sided, root_convex=YES)
+    return Curve(YES, NO, YES if p == 1 else right, YES if p == 1 else left, log_concave=right,
+                 root_convex=right if p >= 2 else NO)  # fmt: skip
 
 
 def _elu(node: Node, lo: Array, hi: Array) -> Curve:

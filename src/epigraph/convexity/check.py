@@ -29,6 +29,7 @@ class Effort:
     refute_blocks_up_to: float
 
 
+GLANCE_WORK = 2e4  # up to here every proved property is attacked once before it is believed
 SETTLED_WORK = 3e5  # a proved J with more entries is not searched for violations of the remaining properties
 
 EFFORTS = {"quick": Effort(3.0, 0.0, 0.0), "normal": Effort(40.0, 10.0, 2e6), "thorough": Effort(240.0, 120.0, 1e9)}
@@ -94,7 +95,7 @@ class _Check:
 
     def run(self) -> Verdict:
         self.say("propagating curvature")
-        proofs = self._proofs(self.active)
+        proofs, doubts = self._trusted(self._proofs(self.active))
         settled = "convex" in proofs or "concave" in proofs
         seconds = min(self.effort.joint, 3.0) if settled else self.effort.joint
         found = self._refute(self.active, proofs, seconds, "searching for a counterexample")
@@ -105,7 +106,7 @@ class _Check:
         alone = [n for n in self.active if n in parts and parts[n].convex == "proved"]
         freeze = () if convex or len(self.active) == 1 else freeze_sets(self.active, alone, self.prover.convex)
         blockers = () if convex or "concave" in proofs else self.prover.blockers(self.active)
-        verdict = self._verdict(self.active, proofs, found, notes=(*self.J.notes, *found.notes, *self._domain_notes()))
+        verdict = self._verdict(self.active, proofs, found, notes=(*self.J.notes, *doubts, *found.notes, *self._domain_notes()))
         extra = {"blocks": parts or {n: verdict for n in self.active}, "freeze": freeze, "blockers": blockers,
                  "modulus": modulus(self.prover, self.active) if convex else None, "effort": self._spent(found)}
         return _replace(verdict, extra)
@@ -115,6 +116,17 @@ class _Check:
         if "convex" not in proofs and "concave" not in proofs:
             proofs |= quadratic_claims(self.prover, active, self.court)
         return proofs
+
+    def _trusted(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:
+        """The refuter's glance at what has been proved: a confirmed violation would be an error of a rule."""
+        kinds = [k for k in ("convex", "concave", "quasiconvex", "quasiconcave") if k in proofs]
+        if not kinds or self.refuter.work > GLANCE_WORK or not self.court.possible:
+            return proofs, []
+        wrong = self.refuter.glance(self.active, kinds)
+        if not wrong:
+            return proofs, []
+        text = "an internal contradiction: the rules prove J {} and exact arithmetic refutes it; nothing is claimed, please report this"
+        return {}, [text.format(", ".join(sorted(wrong)))]
 
     def _refute(self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float, text: str) -> Found:
         kinds = [k for k in ("convex", "concave", "quasiconvex", "quasiconcave") if k not in proofs]

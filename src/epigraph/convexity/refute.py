@@ -55,6 +55,15 @@ class Refuter:
                 break
         return found
 
+    def glance(self, active: Sequence[str], kinds: Sequence[str]) -> dict[str, Certificate]:
+        """One short round of lines against properties that have been proved: nothing should be found."""
+        found = Found()
+        self.grace = 5.0
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        for offered in self._lines(tuple(active), lambda: list(kinds), generator, 1, time.monotonic() + 1.0):
+            self._confirm_all(offered, time.monotonic() + 5.0, found)
+        return found.certificates
+
     # the searches, cheapest first -------------------------------------------------------------------------------
     def _offers(self, active: tuple[str, ...], kinds: Sequence[str], deadline: float, found: Found) -> Iterator[dict[str, tuple[View, Candidate]]]:
         generator = torch.Generator().manual_seed(self.seed)

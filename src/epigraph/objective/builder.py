@@ -34,6 +34,14 @@ def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(torch.broadcast_shapes(*shapes))
 
 
+def _total(op: str, attributes: dict[str, Attribute]) -> bool:
+    """Is the operator defined for all real operands?"""
+    if op == "power":
+        exponent = Fraction(attributes["exponent"])
+        return exponent.denominator == 1 and exponent > 0
+    return op not in ("log", "sqrt", "xlogx", "div", "opaque")
+
+
 @final
 class Expression:
     """A node under construction.  ``literal`` is the exact tensor it stands for where that is known."""
@@ -168,6 +176,7 @@ class Builder:
         self.opaque_calls: dict[int, Callable[..., Tensor]] = {}
         self.origin: Origin = NOWHERE
         self.varies: list[bool] = []  # per node: does it depend on a parameter?
+        self.total: list[bool] = []  # per node: is it defined for all real parameters?
         self._known: dict[Any, int] = {}
         self._leaves: dict[Any, int] = {}
 
@@ -206,6 +215,7 @@ class Builder:
             found = len(self.nodes)
             self.nodes.append(Node(found, op, identifiers, attributes, tuple(shape), self.origin))
             self.varies.append(op == "parameter" or any(self.varies[i] for i in identifiers))
+            self.total.append(_total(op, attributes) and all(self.total[i] for i in identifiers))
             self._known[key] = found
         return Expression(self, found, tuple(shape))
 
@@ -229,7 +239,8 @@ class Builder:
             return x
         if x.value == 0 and shape == y.shape:
             return y
-        if (y.op == "neg" and y.argument().id == x.id) or (x.op == "neg" and x.argument().id == y.id):
+        opposite = (y.op == "neg" and y.argument().id == x.id) or (x.op == "neg" and x.argument().id == y.id)
+        if opposite and self.total[x.id]:
             return self.rational(0).expand(shape)
         if x.id > y.id:
             x, y = y, x

@@ -65,7 +65,7 @@ def _picture(certificate: Certificate, identifier: str) -> dict[str, Any]:
     values = [(f"J({name})", rounded(float(at[name]), 8)) for name in ("a", "b", "m") if name in at]
     return {
         "certificate": certificate, "info": info, "values": values,
-        "statement": words.violation(certificate), "arithmetic": words.arithmetic(certificate),
+        "statement": words.violation(certificate), "arithmetic": words.confirmed(certificate),
         "wide": Markup(draw(info, f"{identifier}-w", WIDE)) if info else None,
         "narrow": Markup(draw(info, f"{identifier}-n", NARROW)) if info else None,
     }
@@ -95,7 +95,7 @@ def _commands(verdict: Verdict, record: words.Record) -> list[str]:
     path = "evidence.epi"
     if record.certificate:
         return [f"epigraph verify {shlex.quote(record.certificate)}"]
-    if verdict.certificate is None and verdict.proof is None:
+    if words.evidence_file(verdict) is None:
         return []
     if record.arguments:
         return [f"epigraph check {record.arguments} --certificate {path}", f"epigraph verify {path}"]

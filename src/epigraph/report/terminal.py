@@ -150,7 +150,7 @@ def _evidence(out: Console, verdict: Verdict, record: words.Record) -> None:
     if record.certificate:
         path = words.clean(record.certificate)
         _write(out, f"Evidence: {path}   (check it again: epigraph verify {path})")
-    elif verdict.verdict != "undecided":
+    elif words.evidence_file(verdict) is not None:
         _write(out, ("Evidence: --certificate FILE keeps it, epigraph verify FILE checks it again.", "dim"))
     if record.report:
         _write(out, f"Report: {words.clean(record.report)}")
@@ -160,14 +160,10 @@ def _evidence(out: Console, verdict: Verdict, record: words.Record) -> None:
 
 def show_verification(out: Console, path: str, result: Mapping[str, Any], ok: bool, statement: str) -> None:
     """Print what a certificate file was found to prove."""
-    out.print(Text.assemble(("verified" if ok else "not verified", "bold green" if ok else "bold red"), "   ",
-                            words.clean(statement)))
-    if result.get("gap"):
-        _write(out, f"gap at least {round_down(str(result['gap']), 6)}", indent=4)
-    facts = [words.clean(path)]
-    for key, label in (("arithmetic", "{} arithmetic"), ("precision_bits", "{} bits"), ("seconds", "{:.2f} s")):
-        if result.get(key):
-            facts.append(label.format(result[key]))
+    _write(out, ("verified" if ok else "not verified", STYLES["convex" if ok else "nonconvex"]), "   ", words.clean(path))
+    _write(out, words.stopped(statement), indent=4)
+    facts = [words.arithmetic(str(result["arithmetic"]), int(result.get("precision_bits") or 0))] * bool(result["arithmetic"])
+    facts += [f"{result['seconds']:.2f} s"] if isinstance(result.get("seconds"), float) else []
     _write(out, (" · ".join(facts), "dim"), indent=4)
 
 

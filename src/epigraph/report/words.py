@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 from epigraph.plot.numbers import counted, round_down, rounded
 
 if TYPE_CHECKING:
-    from epigraph.convexity.verdict import Blocker, Certificate, Step, Verdict
+    from epigraph.convexity.verdict import Blocker, Certificate, Proof, Step, Verdict
 
 ADJECTIVES = {
     "convex": "convex", "concave": "concave", "quasiconvex": "quasiconvex", "quasiconcave": "quasiconcave",
@@ -157,11 +157,14 @@ def violation(certificate: Certificate) -> str:
     return by + f" (relative {round_down(float(certificate.relative_gap), 2)})"
 
 
-def arithmetic(certificate: Certificate) -> str:
+def arithmetic(name: str, bits: int) -> str:
+    """``exact arithmetic`` or ``ball arithmetic at 128 bits``."""
+    return f"ball arithmetic at {bits} bits" if name == "arb" else f"{clean(name)} arithmetic"
+
+
+def confirmed(certificate: Certificate) -> str:
     """How the gap was confirmed."""
-    if certificate.arithmetic == "exact":
-        return "confirmed in exact arithmetic"
-    return f"confirmed in ball arithmetic at {certificate.precision_bits} bits"
+    return f"confirmed in {arithmetic(certificate.arithmetic, certificate.precision_bits)}"
 
 
 _STANDING = {
@@ -188,7 +191,7 @@ def evidence(verdict: Verdict) -> list[str]:
         return [_proved(verdict, name) for name in ("convex", "concave") if name in verdict.proofs]
     found = [verdict.certificates[name] for name in ("convex", "concave") if name in verdict.certificates]
     starts = ("At the midpoint m of two points a and b, ", "Elsewhere, ")
-    return [f"{start}{violation(c)}, {arithmetic(c)}." for start, c in zip(starts, found, strict=False)]
+    return [f"{start}{violation(c)}, {confirmed(c)}." for start, c in zip(starts, found, strict=False)]
 
 
 def _proved(verdict: Verdict, name: str) -> str:
@@ -225,6 +228,14 @@ def excluded(verdict: Verdict, name: str) -> str | None:
     }
     found = (other for other in weaker.get(name, ()) if getattr(verdict, other) == "refuted")
     return ADJECTIVES.get(next(found, ""))
+
+
+def evidence_file(verdict: Verdict) -> Certificate | Proof | None:
+    """What ``--certificate`` saves: the counterexample or the proof behind the summary word, or None."""
+    if verdict.verdict == "nonconvex":
+        return verdict.certificate
+    proof = verdict.proof
+    return proof if proof is not None and proof.payload is not None else None
 
 
 def further(verdict: Verdict) -> str | None:

@@ -1,0 +1,300 @@
+r"""The lemma table: what may be claimed of each node from the claims, intervals and carriers of its operands.
+
+BV04 is Boyd and Vandenberghe, Convex Optimization.  f, g are operands, a and b two points of the box, m between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from epigraph.certificate import contraction, layout
+from epigraph.certificate.graph import Node
+from epigraph.certificate.kernel_claims import (
+    Claims,
+    Mask,
+    both,
+    composed,
+    constant,
+    either,
+    negative,
+    scaled,
+    unpacked,
+    where,
+)
+from epigraph.certificate.kernel_curves import CURVES, NO, YES, Curve
+from epigraph.certificate.kernel_numbers import fraction
+from epigraph.certificate.kernel_records import Record
+
+Carried = tuple[int, bool, bool]  # an affine node; nondecreasing, nonincreasing in its same entry
+Lemma = Callable[[Node, Sequence[Record]], Claims]
+
+
+# one variable ------------------------------------------------------------------------------------------------------
+
+
+def curve(node: Node, x: Record) -> Curve:
+    return CURVES[node.op](node, x.lower, x.upper)
+
+
+def _elementwise(node: Node, x: Sequence[Record]) -> Claims:
+    g = x[0].claims
+    return either(composed(curve(node, x[0]), g), _THROUGH.get(node.op, _nothing)(node, g))
+
+
+def _nothing(node: Node, g: Claims) -> Claims:
+    return Claims()
+
+
+def _through_log(node: Node, g: Claims) -> Claims:
+    """log g is convex or concave: that is the definition of log-convex and log-concave."""
+    return Claims(convex=g.log_convex, concave=g.log_concave)
+
+
+def _through_sqrt(node: Node, g: Claims) -> Claims:
+    """sqrt g is convex by definition of root-convex; its logarithm is half that of g."""
+    return Claims(convex=g.root_convex, log_convex=g.log_convex, log_concave=g.log_concave)
+
+
+def _through_power(node: Node, g: Claims) -> Claims:
+    """log g^p = p log g.  g^p = (sqrt g)^(2p) is an increasing convex function of sqrt g for 2p >= 1, its root for p >= 1.
+
+    The claims about log g and sqrt g say that g >= 0, where x^p is what it is on x >= 0 for every p.
+    """
+    p = fraction(node.attributes["exponent"])
+    if p < 0:
+        return Claims(log_convex=g.log_concave, log_concave=g.log_convex)
+    return Claims(convex=g.root_convex & np.bool_(2 * p >= 1), log_convex=g.log_convex, log_concave=g.log_concave,
+                  root_convex=g.root_convex & np.bool_(p >= 1))  # fmt: skip
+
+
+def _through_positive_part(node: Node, g: Claims) -> Claims:
+    """|g| = max(g, 0) = g where a claim says that g >= 0."""
+    return where(g.nonnegative, g)
+
+
+_THROUGH: Mapping[str, Callable[[Node, Claims], Claims]] = {
+    "log": _through_log, "sqrt": _through_sqrt, "power": _through_power, "abs": _through_positive_part,
+    "relu": _through_positive_part,
+}  # fmt: skip
+
+
+# arithmetic ----------------------------------------------------------------------------------------------------------
+
+
+def _add(node: Node, x: Sequence[Record]) -> Claims:
+    """Inequalities add [BV04 3.2.1].  log(e^u + e^v) is convex and increasing, so that log-convexity adds [BV04 3.5.2];
+
+    sqrt(u^2 + v^2) is convex and increasing in u, v >= 0, so that root-convexity adds (Minkowski).  A constant shift keeps the
+    order of the three values and so the quasi claims.
+    """
+    f, g = x[0].claims, x[1].claims
+    shift = np.bool_(not x[1].varies), np.bool_(not x[0].varies)
+    return Claims(
+        f.convex & g.convex, f.concave & g.concave, (f.quasiconvex & shift[0]) | (g.quasiconvex & shift[1]),
+        (f.quasiconcave & shift[0]) | (g.quasiconcave & shift[1]), f.log_convex & g.log_convex, NO,
+        f.root_convex & g.root_convex,
+    )  # fmt: skip
+
+
+def _neg(node: Node, x: Sequence[Record]) -> Claims:
+    return negative(x[0].claims)
+
+
+def _mul(node: Node, x: Sequence[Record]) -> Claims:
+    """A constant factor scales.  Logarithms of factors add.  Factors f, g >= 0 that are functions of one affine entry z:
+
+    f(a)g(a) s + f(b)g(b)(1-s) - (s f(a) + (1-s) f(b)) (s g(a) + (1-s) g(b)) = s(1-s) (f(a)-f(b)) (g(a)-g(b)),
+    which is >= 0 where they move the same way (f, g convex: f g convex), <= 0 where they move oppositely (concave: concave).
+    """
+    f, g = x
+    if not f.varies:
+        return scaled(g.claims, f.lower >= 0, f.upper <= 0)
+    if not g.varies:
+        return scaled(f.claims, g.lower >= 0, g.upper <= 0)
+    positive = (f.lower >= 0) & (g.lower >= 0)
+    alike, against = _directions(f, g)
+    return Claims(
+        convex=positive & f.claims.convex & g.claims.convex & np.bool_(alike),
+        concave=positive & f.claims.concave & g.claims.concave & np.bool_(against),
+        log_convex=f.claims.log_convex & g.claims.log_convex, log_concave=f.claims.log_concave & g.claims.log_concave,
+    )  # fmt: skip
+
+
+def _directions(f: Record, g: Record) -> tuple[bool, bool]:
+    """Do f and g move the same way, or oppositely, as monotone functions of the same entry of one affine node?"""
+    pairs = [(u, v) for u in f.carriers for v in g.carriers if u[0] == v[0] and f.shape == g.shape]
+    alike = any((u[1] and v[1]) or (u[2] and v[2]) for u, v in pairs)
+    return alike, any((u[1] and v[2]) or (u[2] and v[1]) for u, v in pairs)
+
+
+def _div(node: Node, x: Sequence[Record]) -> Claims:
+    """A constant divisor of one sign scales.  Otherwise g >= 0, and points with g = 0 have no value.
+
+    u^2/g is convex in (u, g) with g > 0, increasing in u >= 0, decreasing in g: convex for u = sqrt f convex, g concave
+    [BV04 3.2.6].  k/g is convex for a constant k >= 0 and g concave.  log f - log g.
+    Where g > 0, f/g <= t is f - t g <= 0, and f/g >= t is t g - f <= 0: for f >= 0 only t >= 0 matters, for f <= 0 only
+    t <= 0, and for affine f, g every t gives a half-space [BV04 3.4.1].
+    """
+    f, g = x
+    c, d = f.claims, g.claims
+    if not g.varies:
+        return where((g.lower > 0) | (g.upper < 0), scaled(c, g.lower > 0, g.upper < 0))
+    above, below = f.lower >= 0, f.upper <= 0
+    fixed = np.bool_(not f.varies)
+    nonnegative = Claims(
+        convex=(c.root_convex & d.concave) | (fixed & above & d.concave), concave=fixed & below & d.concave,
+        log_convex=c.log_convex & d.log_concave, log_concave=c.log_concave & d.log_convex,
+    )  # fmt: skip
+    positive = Claims(
+        quasiconvex=(c.affine & d.affine) | (above & c.convex & d.concave) | (below & c.convex & d.convex),
+        quasiconcave=(c.affine & d.affine) | (above & c.concave & d.convex) | (below & c.concave & d.concave),
+    )
+    return either(where(g.lower >= 0, nonnegative), where(g.lower > 0, positive))
+
+
+def _maximum(node: Node, x: Sequence[Record]) -> Claims:
+    """The epigraph of max(f, g) is the intersection of both [BV04 3.2.3]; so are sublevel sets; log and sqrt are increasing.
+
+    Where f >= g on the whole box, max(f, g) = f.
+    """
+    f, g = x
+    c = both(f.claims, g.claims)
+    met = Claims(c.convex, NO, c.quasiconvex, NO, c.log_convex, NO, c.root_convex)
+    return either(met, either(where(f.lower >= g.upper, f.claims), where(g.lower >= f.upper, g.claims)))
+
+
+# sums of products ---------------------------------------------------------------------------------------------------
+
+
+def _contraction(node: Node, x: Sequence[Record]) -> Claims:
+    """Each result is a sum of products c_j f_j.  One factor constant: the products scale and add [BV04 3.2.1]: convex where
+
+    f_j is convex unless c_j <= 0 and concave unless c_j >= 0.  Both varying: products and sums of log-convex functions.
+    """
+    if x[0].varies and x[1].varies:
+        return Claims(log_convex=np.bool_(_all(x[0].claims.log_convex) and _all(x[1].claims.log_convex)))
+    first = x[0].varies
+    f, c = (x[0], x[1]) if first else (x[1], x[0])
+    up, down = _all(c.lower >= 0), _all(c.upper <= 0)
+    shared = Claims(*(np.bool_(_all(m)) for m in f.claims))
+    kept = scaled(shared, np.bool_(up), np.bool_(down))
+    simple = Claims(kept.convex, kept.concave, NO, NO, kept.log_convex, NO, kept.root_convex)
+    hopeless = f.bits.ndim == 0 and not (shared.convex | shared.concave)
+    if simple.convex or simple.concave or hopeless:
+        return simple
+    rises, falls = (_full(np.asarray(m, dtype=np.float32), c.shape) for m in (c.upper > 0, c.lower < 0))
+    bent = [_full(np.asarray(~m, dtype=np.float32), f.shape) for m in (f.claims.convex, f.claims.concave)]
+
+    def count(a: Any, b: Any) -> Any:
+        return _product(node, a, b) if first else _product(node, b, a)
+
+    convex = (count(bent[0], rises) == 0) & (count(bent[1], falls) == 0)
+    concave = (count(bent[1], rises) == 0) & (count(bent[0], falls) == 0)
+    return either(simple, Claims(convex=convex, concave=concave))
+
+
+def _product(node: Node, a: Any, b: Any) -> Any:
+    """The contraction of two arrays of zeros and ones in float32: a sum of such terms is zero only where all are."""
+    if node.op == "matmul":
+        return a @ b
+    return contraction.convolution(np.matmul, 0.0, a, b, node.attributes, node.shape).astype(np.float32)
+
+
+def _all(mask: Mask) -> bool:
+    return bool(np.all(mask))
+
+
+def _full(array: Any, shape: tuple[int, ...]) -> Any:
+    return np.broadcast_to(array, shape)
+
+
+# reductions ----------------------------------------------------------------------------------------------------------
+
+
+def _reduced(node: Node, f: Record) -> Claims:
+    """The claims that all entries along the dimensions have."""
+    dims = tuple(node.attributes["dims"])
+    return Claims(*(m if m.ndim == 0 else _full(m, f.shape).all(axis=dims) for m in f.claims))
+
+
+def _sum(node: Node, x: Sequence[Record]) -> Claims:
+    """As for ``add``."""
+    c = _reduced(node, x[0])
+    return Claims(c.convex, c.concave, NO, NO, c.log_convex, NO, c.root_convex)
+
+
+def _amax(node: Node, x: Sequence[Record]) -> Claims:
+    """As for ``maximum``."""
+    c = _reduced(node, x[0])
+    return Claims(c.convex, NO, c.quasiconvex, NO, c.log_convex, NO, c.root_convex)
+
+
+def _logsumexp(node: Node, x: Sequence[Record]) -> Claims:
+    """log sum e^u is convex and increasing in every u [BV04 3.1.5]."""
+    return Claims(convex=_reduced(node, x[0]).convex)
+
+
+def _log_softmax(node: Node, x: Sequence[Record]) -> Claims:
+    """u_i - log sum e^u: affine minus convex for affine u; 0 where there is one entry."""
+    dim, f = node.attributes["dim"], x[0]
+    if f.shape[dim] == 1:
+        return constant(YES)
+    affine = f.claims.affine
+    return Claims(concave=affine if affine.ndim == 0 else _full(affine, f.shape).all(axis=dim, keepdims=True))
+
+
+# entries that move ---------------------------------------------------------------------------------------------------
+
+
+def _layout(node: Node, x: Sequence[Record]) -> Claims:
+    bits = x[0].bits
+    return unpacked(bits if bits.ndim == 0 else layout.arrange(node, bits))
+
+
+def _concat(node: Node, x: Sequence[Record]) -> Claims:
+    return unpacked(np.concatenate([_full(f.bits, f.shape) for f in x], axis=node.attributes["dim"]))
+
+
+def _take(node: Node, x: Sequence[Record]) -> Claims:
+    bits = x[0].bits
+    index = np.asarray(x[1].data).astype(np.int64)
+    return unpacked(bits if bits.ndim == 0 else np.take(bits, index, axis=node.attributes["dim"]))
+
+
+def _same(node: Node, x: Sequence[Record]) -> Claims:
+    """The operands here are those that have been shown equal to the first one: claims of each hold for all."""
+    found = x[0].claims
+    for other in x[1:]:
+        found = either(found, other.claims)
+    return found
+
+
+# conditions ----------------------------------------------------------------------------------------------------------
+
+
+def _where(node: Node, x: Sequence[Record]) -> Claims:
+    """A condition that does not vary selects the same operand at all three points: known, or one of both."""
+    c, f, g = x
+    if c.varies:
+        return Claims()
+    yes, no = c.lower > 0, c.upper < 1  # its values are 0 and 1 only
+    return either(both(f.claims, g.claims), either(where(yes, f.claims), where(no, g.claims)))
+
+
+def _compare(node: Node, x: Sequence[Record]) -> Claims:
+    """f < g and f <= g for affine f, g hold on a half-space, whose complement is convex too."""
+    if node.attributes["relation"] == "eq":
+        return Claims()
+    half = x[0].claims.affine & x[1].claims.affine
+    return Claims(quasiconvex=half, quasiconcave=half)
+
+
+LEMMAS: Mapping[str, Lemma] = {
+    **dict.fromkeys(CURVES, _elementwise), "add": _add, "neg": _neg, "mul": _mul, "div": _div, "maximum": _maximum,
+    "matmul": _contraction, "convolution": _contraction, "sum": _sum, "amax": _amax, "logsumexp": _logsumexp,
+    "log_softmax": _log_softmax, "reshape": _layout, "permute": _layout, "expand": _layout, "slice": _layout,
+    "concat": _concat, "take": _take, "same": _same, "where": _where, "compare": _compare,
+}  # fmt: skip
