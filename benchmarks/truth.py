@@ -19,7 +19,7 @@ START = time.perf_counter()
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "truth")]
 
-from judge import EXTERNAL, Tally, external_cases, external_objective  # noqa: E402
+from judge import EXTERNAL, Tally, external_cases, external_objective, zoo_truth  # noqa: E402
 from table import FAMILIES  # noqa: E402
 from traps import TRAPS  # noqa: E402
 
@@ -45,13 +45,6 @@ def rows(arguments: argparse.Namespace):
         if arguments.family in (None, family):
             for case in cases[:: arguments.every]:
                 yield family, case.name, case.expected, lambda case=case: objective(case), case.truth
-
-
-def zoo_truth(entry: zoo.Entry, name: str) -> bool | None:
-    words = {"convex": ("affine", "convex"), "concave": ("affine", "concave")}
-    if name in words:
-        return entry.verdict in words[name]
-    return {"proved": True, "refuted": False}.get(entry.known.get(name, ""))
 
 
 def main() -> None:

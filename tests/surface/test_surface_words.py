@@ -78,7 +78,9 @@ def test_further_properties_leave_out_what_follows(made) -> None:
 def test_scope_names_what_is_held(made) -> None:
     verdict = made.verdict(active=("fc2.weight",))
     assert words.subject(verdict) == "J(fc2.weight)"
-    assert "fc1.weight, fc1.bias, fc2.bias held" in words.scope(verdict)
+    assert words.scope(verdict).endswith("fc1.weight, fc1.bias, fc2.bias held at the values of the counterexample.")
+    proved = made.verdict(active=("fc2.weight",), convex="proved")
+    assert words.scope(proved).endswith("fc1.weight, fc1.bias, fc2.bias held at any value.")
     assert words.scope(made.verdict()) is None
 
 

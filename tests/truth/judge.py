@@ -11,6 +11,7 @@ from typing import Any
 from case import Case, objective
 
 import epigraph
+from epigraph import zoo
 from epigraph.errors import EpigraphError
 from epigraph.objective.objective import Objective
 
@@ -64,6 +65,14 @@ class Tally:
         for title in ("wrong", "failed", "undecided"):
             lines += [f"  {title}: {entry}" for entry in getattr(self, title)]
         return "\n".join(lines)
+
+
+def zoo_truth(entry: zoo.Entry, name: str) -> bool | None:
+    """What an entry of the zoo knows of a property, or None."""
+    words = {"convex": ("affine", "convex"), "concave": ("affine", "concave")}
+    if name in words:
+        return entry.verdict in words[name]
+    return {"proved": True, "refuted": False}.get(entry.known.get(name, ""))
 
 
 def external_cases() -> list[Any]:

@@ -106,20 +106,26 @@ def up(value: Bound) -> Bound:
     return np.nextafter(np.where(np.isnan(value), INF, value), INF)
 
 
+def least(value: Bound) -> Bound:
+    """A computed number as a lower bound: NaN says nothing, and a real number that overflowed is at least MAX."""
+    if isinstance(value, float):
+        return -INF if value != value else min(value, MAX)
+    return np.minimum(np.where(np.isnan(value), -INF, value), MAX)
+
+
+def greatest(value: Bound) -> Bound:
+    """A computed number as an upper bound."""
+    if isinstance(value, float):
+        return INF if value != value else max(value, -MAX)
+    return np.maximum(np.where(np.isnan(value), INF, value), -MAX)
+
+
 def widen(lower: Bound, upper: Bound, units: float = LIBM, absolute: float = 0.0) -> Interval:
-    """Outward by some units in the last place of each bound, and by an absolute amount."""
-    tiny = absolute + 2.0**-1070
-    low = lower - (abs(lower) * (units * _ULP) + tiny)
-    high = upper + (abs(upper) * (units * _ULP) + tiny)
-    return Interval(_settle(low, lower, -INF), _settle(high, upper, INF))
-
-
-def _settle(value: Bound, original: Bound, limit: float) -> Bound:
-    """inf - inf came from an infinite bound, which stays; NaN becomes the limit."""
-    if isinstance(value, float) and isinstance(original, float):
-        return value if value == value else (original if math.isinf(original) else limit)
-    fixed = np.where(np.isnan(value), np.where(np.isinf(original), original, limit), value)
-    return fixed
+    """Outward by some units in the last place of each bound, and by an absolute amount; one unit more for rounding."""
+    share, tiny = (units + 1) * _ULP, absolute + 2.0**-1070
+    low, high = least(lower), greatest(upper)
+    with np.errstate(over="ignore"):
+        return Interval(low - (abs(low) * share + tiny), high + (abs(high) * share + tiny))
 
 
 def clip(x: Interval, low: float, high: float) -> Interval:
@@ -172,41 +178,55 @@ def _product(a: Bound, b: Bound) -> Bound:
 
 
 def mul(x: Interval, y: Interval) -> Interval:
+    """x y; corners that float64 holds exactly are not widened, and a bound on the sign is kept."""
+    corners = [(a, b, _product(a, b)) for a in _ends(x) for b in _ends(y)]
+    products, exact = [c for _, _, c in corners], [_exact(*corner) for corner in corners]
+    same = (x.nonnegative & y.nonnegative) | (x.nonpositive & y.nonpositive)
+    opposite = (x.nonnegative & y.nonpositive) | (x.nonpositive & y.nonnegative)
     if x.uniform and y.uniform:
-        return _mul_scalars(x, y)
-    if x.lower is x.upper:
-        x, y = y, x
-    corners = [_product(a, b) for b in ((y.lower,) if y.lower is y.upper else (y.lower, y.upper))
-               for a in ((x.lower,) if x.lower is x.upper else (x.lower, x.upper))]
-    low, high = corners[0], corners[0]
-    for corner in corners[1:]:
-        low, high = np.minimum(low, corner), np.maximum(high, corner)
-    if len(corners) == 1 and _short(x.lower) and _short(y.lower) and bool(np.all((low == 0) | (np.abs(low) > 1e-280))):
-        return Interval.point(low)
-    same = ((x.lower >= 0) & (y.lower >= 0)) | ((x.upper <= 0) & (y.upper <= 0))
-    opposite = ((x.lower >= 0) & (y.upper <= 0)) | ((x.upper <= 0) & (y.lower >= 0))
-    return Interval(np.where(same, np.maximum(down(low), 0.0), down(low)), np.where(opposite, np.minimum(up(high), 0.0), up(high)))
+        low = min(c if e else down(c) for c, e in zip(products, exact, strict=True))
+        high = max(c if e else up(c) for c, e in zip(products, exact, strict=True))
+        return Interval(least(max(low, 0.0) if same else low), greatest(min(high, 0.0) if opposite else high))
+    low, high = _outermost(products, exact, np.minimum, down, INF), _outermost(products, exact, np.maximum, up, -INF)
+    return Interval(np.where(same, np.maximum(low, 0.0), low), np.where(opposite, np.minimum(high, 0.0), high))
 
 
-def _mul_scalars(x: Interval, y: Interval) -> Interval:
-    (xl, xu), (yl, yu) = x.hull, y.hull
-    corners = [_product(a, b) for a in (xl, xu) for b in (yl, yu)]
-    low, high = min(corners), max(corners)  # type: ignore[type-var]
-    if all(_short(v) for v in (xl, xu, yl, yu)) and all(c == 0 or abs(c) > 1e-280 for c in corners):
-        return Interval(low, high)
-    same = (xl >= 0 and yl >= 0) or (xu <= 0 and yu <= 0)
-    opposite = (xl >= 0 and yu <= 0) or (xu <= 0 and yl >= 0)
-    low, high = down(low), up(high)
-    return Interval(max(low, 0.0) if same else low, min(high, 0.0) if opposite else high)  # type: ignore[type-var]
+def _ends(x: Interval) -> tuple[Bound, ...]:
+    return (x.lower,) if x.lower is x.upper else (x.lower, x.upper)
 
 
-def _short(value: Bound) -> bool:
-    """At most 24 significant bits, so that products of two such numbers are exact in float64."""
+def _outermost(products: Sequence[Bound], exact: Sequence[Mask], pick: np.ufunc, outward: Callable[[Bound], Bound],
+               limit: float) -> Bound:
+    """The outermost corner: the exact ones as they are, the rounded ones moved outward by one unit."""
+    held, rounded = limit, limit
+    for product, e in zip(products, exact, strict=True):
+        held, rounded = pick(held, np.where(e, product, limit)), pick(rounded, np.where(e, limit, product))
+    return pick(held, outward(rounded))
+
+
+def _exact(a: Bound, b: Bound, product: Bound) -> Mask:
+    """Is the product exact?  A factor is zero or an infinite bound, or the significant bits fit into 53."""
+    whole = (a == 0) | (b == 0) | (abs(a) == INF) | (abs(b) == INF)
+    if np.size(product) > 100_000:
+        return whole
+    p, q = significant(a), significant(b)
+    return whole | ((p == 1) | (q == 1) | (p + q <= 53)) & (abs(product) > 1e-300) & (abs(product) <= MAX)
+
+
+def significant(value: Bound) -> int | NDArray[np.int64]:
+    """The number of bits from the first to the last one that is set; 0 for 0 and for infinite bounds."""
     if isinstance(value, float):
-        return value == 0.0 or math.isinf(value) or math.ldexp(math.frexp(value)[0], 24).is_integer()
-    if value.size > 100_000:
-        return False
-    return bool(np.all(np.ldexp(np.frexp(value)[0], 24) % 1 == 0))
+        whole = 0 if math.isinf(value) else abs(value.as_integer_ratio()[0])
+        return (whole // (whole & -whole)).bit_length() if whole else 0
+    finite = np.where(np.isinf(value), 0.0, value)
+    scaled = np.abs(np.ldexp(np.frexp(finite)[0], 53)).astype(np.int64)
+    last = np.frexp((scaled & -scaled).astype(np.float64))[1]
+    return np.where(scaled == 0, 0, 54 - last)
+
+
+def plain(value: Bound) -> Bound:
+    """An array without dimensions as a float."""
+    return float(value) if np.ndim(value) == 0 else value
 
 
 def reciprocal(x: Interval) -> Interval:
@@ -218,44 +238,42 @@ def reciprocal(x: Interval) -> Interval:
         if high <= 0:
             return Interval(down(1 / high) if high else -INF, min(up(1 / low), 0.0) if low else 0.0)
         return WHOLE
-    with np.errstate(divide="ignore"):
-        inverse = down(1 / np.asarray(x.upper, dtype=np.float64)), up(1 / np.asarray(x.lower, dtype=np.float64))
-    positive, negative = x.lower >= 0, x.upper <= 0
-    low = np.where(positive, np.maximum(inverse[0], 0.0), np.where(negative, np.where(x.upper == 0, -INF, inverse[0]), -INF))
-    high = np.where(positive, np.where(x.lower == 0, INF, inverse[1]), np.where(negative, np.minimum(inverse[1], 0.0), INF))
-    return Interval(low, high)
+    with np.errstate(divide="ignore", over="ignore"):
+        below, above = down(1 / np.asarray(x.upper, np.float64)), up(1 / np.asarray(x.lower, np.float64))
+    low = np.where(x.nonnegative, np.maximum(below, 0.0), np.where(x.negative, below, -INF))
+    high = np.where(x.positive, above, np.where(x.nonnegative, INF, np.where(x.nonpositive, np.minimum(above, 0.0), INF)))
+    return Interval(np.where(np.equal(x.upper, 0) & x.nonnegative, 0.0, low), high)
 
 
 def total(x: Interval, axes: tuple[int, ...], shape: tuple[int, ...]) -> Interval:
-    """Sum over axes, with the error bound of any order of summation."""
+    """Sum over axes, with the error bound of any order of summation; exact where all terms are multiples of 2^-20."""
     count = math.prod(shape[a] for a in axes)
     if x.uniform:
         return mul(x, Interval.point(float(count)))
-    slack = (count + 4) * _ULP
-    bounds = []
-    for values, sign in ((x.lower, -1), (x.upper, 1)):
-        full = np.broadcast_to(values, shape)
-        with np.errstate(invalid="ignore", over="ignore"):
-            plain, size = full.sum(axes), np.abs(full).sum(axes)
-            moved = plain + sign * (slack * size + 2.0**-1060)
-        bounds.append(np.where(np.isfinite(moved), moved, np.where(plain == -sign * INF, -sign * MAX, sign * INF)))
-    nonnegative = np.broadcast_to(x.lower >= 0, shape).all(axes)
-    nonpositive = np.broadcast_to(x.upper <= 0, shape).all(axes)
-    return Interval(np.where(nonnegative, np.maximum(bounds[0], 0.0), bounds[0]),
-                    np.where(nonpositive, np.minimum(bounds[1], 0.0), bounds[1]))
+    low = _sum_over(np.broadcast_to(x.lower, shape), axes, -1, count)
+    high = _sum_over(np.broadcast_to(x.upper, shape), axes, 1, count)
+    nonnegative = np.broadcast_to(x.nonnegative, shape).all(axes)
+    nonpositive = np.broadcast_to(x.nonpositive, shape).all(axes)
+    return Interval(np.where(nonnegative, np.maximum(low, 0.0), low), np.where(nonpositive, np.minimum(high, 0.0), high))
+
+
+def _sum_over(values: NDArray[np.float64], axes: tuple[int, ...], sign: int, count: int) -> NDArray[np.float64]:
+    """The sum moved by its error in the direction of the sign; infinite where float64 cannot hold a partial sum."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        near, size = values.sum(axes), np.abs(values).sum(axes)
+        moved = near + sign * ((count + 4) * _ULP * size + 2.0**-1060)
+        scaled = values * 2.0**20
+        exact = (scaled == np.rint(scaled)).all(axes) & (size < 2.0**32)
+    return np.where(exact, near, np.where(np.isfinite(moved), moved, sign * INF))
 
 
 def monotone(x: Interval, function: Callable[[Bound], Bound], increasing: bool = True, units: float = LIBM,
              absolute: float = 0.0) -> Interval:
     """Range of a monotone function from its values at the bounds."""
     with np.errstate(all="ignore"):
-        ends = [_number(function(b)) for b in (x.lower, x.upper)]
+        ends = [plain(function(b)) for b in (x.lower, x.upper)]
     low, high = ends if increasing else ends[::-1]
     return widen(low, high, units, absolute)
-
-
-def _number(value: Bound) -> Bound:
-    return float(value) if np.ndim(value) == 0 else np.asarray(value, dtype=np.float64)
 
 
 def product_bounds(a: Interval, b: Interval, shapes: Sequence[tuple[int, ...]]) -> Interval:
@@ -268,12 +286,12 @@ def product_bounds(a: Interval, b: Interval, shapes: Sequence[tuple[int, ...]]) 
     if math.prod(sa) * sb[-1] > 2e9:
         bound = n * max(map(abs, a.hull)) * max(map(abs, b.hull)) * (1 + 1e-9)
         return intersect(signs, Interval(-bound, bound))
-    (am, ar), (bm, br) = _midpoint(a, sa), _midpoint(b, sb)
-    centre = am @ bm
-    aa, ba = np.abs(am), np.abs(bm)
-    radius = aa @ br + ar @ (ba + br) + (n + 8) * _ULP * (aa @ ba)
-    radius = radius * (1 + (n + 8) * _ULP) + 2.0**-1000
-    return intersect(signs, Interval(down(centre - radius), up(centre + radius)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        (am, ar), (bm, br) = _midpoint(a, sa), _midpoint(b, sb)
+        centre, aa, ba = am @ bm, np.abs(am), np.abs(bm)
+        radius = aa @ br + ar @ (ba + br) + (n + 8) * _ULP * (aa @ ba)
+        radius = np.where(np.isfinite(centre), radius * (1 + (n + 8) * _ULP) + 2.0**-1000, INF)
+        return intersect(signs, Interval(down(centre - radius), up(centre + radius)))
 
 
 def _midpoint(x: Interval, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

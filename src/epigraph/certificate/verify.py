@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -91,7 +92,7 @@ def verify(path: str | Path, budget_seconds: float | None = None, budget_bytes: 
     ]
     root = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    quiet = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "0"}
+    quiet = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
             command,
@@ -122,21 +123,21 @@ def _outcome(status: int, output: bytes, errors: bytes, limit: Cost) -> VerifyRe
         return VerifyResult.from_dict(found)
     if status == 1 and isinstance(found, dict):
         raise CertificateError(found["code"], found["what"], where=found["where"], why=found["why"], hint=found["hint"])
-    tail = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
-    if status in (-24, -9, 152, 137):
+    tail = "".join(errors.decode("utf-8", "replace").strip().splitlines()[-1:])
+    if status in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
         refuse(
             "E431",
             f"the check was stopped after {limit.seconds:,.0f} s of processor time",
             why="it cost more than its estimate",
             hint="raise the budget if you trust the source of the file",
         )
-    if status in (-6, 134) or "MemoryError" in "".join(tail):
+    if status in (-signal.SIGABRT, -signal.SIGKILL, 128 + signal.SIGABRT, 128 + signal.SIGKILL) or "MemoryError" in tail:
         refuse(
             "E432",
-            f"the check was stopped at {limit.bytes / 2**20:,.0f} MiB of memory",
-            hint="raise the memory budget if you trust the source of the file",
+            f"the check was stopped for want of memory; its budget was {limit.bytes / 2**20:,.0f} MiB",
+            hint="raise the memory budget if you trust the source of the file, or free some memory",
         )
-    refuse("E433", f"the checking process ended with status {status}", why="".join(tail)[:300] or None)
+    refuse("E433", f"the checking process ended with status {status}", why=tail[:300] or None)
 
 
 def verify_here(path: str | Path, budget_seconds: float | None = None, budget_bytes: int | None = None) -> VerifyResult:
@@ -189,13 +190,14 @@ def _fence(limit: Cost) -> None:
         import resource
     except ImportError:
         return
-    for kind, value in (
-        (resource.RLIMIT_AS, int(limit.bytes) + OVERHEAD_BYTES),
-        (resource.RLIMIT_CPU, int(limit.seconds) + OVERHEAD_SECONDS),
-        (resource.RLIMIT_CORE, 0),
+    seconds, size = int(limit.seconds) + OVERHEAD_SECONDS, int(limit.bytes) + OVERHEAD_BYTES
+    for kind, soft, hard in (
+        (resource.RLIMIT_AS, size, size),
+        (resource.RLIMIT_CPU, seconds, seconds + 5),
+        (resource.RLIMIT_CORE, 0, 0),
     ):
         try:
-            resource.setrlimit(kind, (value, value))
+            resource.setrlimit(kind, (soft, hard))
         except (ValueError, OSError):
             pass  # a stricter limit is already in force
 

@@ -84,14 +84,14 @@ class _Check:
 
     def __init__(self, J: Objective, active: tuple[str, ...], effort: Effort, word: str, seed: int, say: Progress):
         self.J, self.active, self.effort, self.word, self.say, self.seed = J, active, effort, word, say, seed
-        self.start = time.monotonic()
+        self.start, self.remarks = time.monotonic(), list[str]()
         say("capturing the graph")
         self.graph = J.graph()
         self.captured = time.monotonic() - self.start
         self.described = J.describe()
         self.prover = Prover(self.graph, J.domain, self.described)
         self.court = Court(self.graph, J.domain, self.described)
-        self.refuter = Refuter(self.graph, J.domain, self.court, seed)
+        self.refuter = Refuter(self.graph, J.domain, self.court, seed, J.value)
 
     def run(self) -> Verdict:
         self.say("propagating curvature")
@@ -106,7 +106,7 @@ class _Check:
         alone = [n for n in self.active if n in parts and parts[n].convex == "proved"]
         freeze = () if convex or len(self.active) == 1 else freeze_sets(self.active, alone, self.prover.convex)
         blockers = () if convex or "concave" in proofs else self.prover.blockers(self.active)
-        verdict = self._verdict(self.active, proofs, found, notes=(*self.J.notes, *doubts, *found.notes, *self._domain_notes()))
+        verdict = self._verdict(self.active, proofs, found, notes=(*self.J.notes, *doubts, *self.remarks, *found.notes, *self._domain_notes()))
         extra = {"blocks": parts or {n: verdict for n in self.active}, "freeze": freeze, "blockers": blockers,
                  "modulus": modulus(self.prover, self.active) if convex else None, "effort": self._spent(found)}
         return _replace(verdict, extra)
@@ -114,7 +114,7 @@ class _Check:
     def _proofs(self, active: Sequence[str]) -> dict[str, Proof]:
         proofs = self.prover.proofs(active)
         if "convex" not in proofs and "concave" not in proofs:
-            proofs |= quadratic_claims(self.prover, active, self.court)
+            proofs |= quadratic_claims(self.prover, active, self.court, self.remarks)
         return proofs
 
     def _trusted(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:

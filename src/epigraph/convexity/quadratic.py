@@ -15,10 +15,14 @@ from epigraph.convexity.prove import Prover
 from epigraph.convexity.verdict import Proof, Step
 
 SIZE_LIMIT = 24
+ROUNDING = 1e-12
 
 
-def quadratic_claims(prover: Prover, active: Sequence[str], court: Court) -> dict[str, Proof]:
-    """Proofs of convexity or concavity of a quadratic J in at most ``SIZE_LIMIT`` variables."""
+def quadratic_claims(prover: Prover, active: Sequence[str], court: Court, notes: list[str] | None = None) -> dict[str, Proof]:
+    """Proofs of convexity or concavity of a quadratic J in at most ``SIZE_LIMIT`` variables.
+
+    Where the least eigenvalue has the wrong sign by no more than rounding of the data explains, ``notes`` says so.
+    """
     degree = prover.output(prover.names).degree
     size = sum(prover.graph.parameters[n].numel() for n in active)
     if not 0 <= degree <= 2 or size > SIZE_LIMIT or not court.possible:
@@ -32,7 +36,20 @@ def quadratic_claims(prover: Prover, active: Sequence[str], court: Court) -> dic
         if pivots is not None:
             found[name] = _proof(prover, active, name, H, pivots)
             found["quasi" + name] = _proof(prover, active, "quasi" + name, H, pivots)
+    if not found and notes is not None:
+        _note_rounding(H, notes)
     return found
+
+
+def _note_rounding(H: list[list[Fraction]], notes: list[str]) -> None:
+    """Say where the Hessian is semidefinite up to rounding in the data."""
+    import numpy as np
+
+    low, *_, high = np.linalg.eigvalsh(np.array([[float(v) for v in row] for row in H])) if len(H) > 1 else (0.0, 0.0)
+    for least, most, word in ((low, high, "convex"), (-high, -low, "concave")):
+        if most > 0 > least >= -ROUNDING * most:
+            notes.append(f"J is a quadratic that is {word} up to rounding in the data: the extreme eigenvalues of its Hessian are "
+                         f"about {low:.2g} and {high:.2g}")
 
 
 def _hessian(prover: Prover, active: Sequence[str], court: Court) -> list[list[Fraction]] | None:

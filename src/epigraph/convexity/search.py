@@ -82,6 +82,21 @@ class View:
                     self._batched = False
             return torch.stack([self.value(p) for p in points])
 
+    def summands(self, x: Tensor) -> float:
+        """The largest term, in absolute value, of the sums that make J at a point: the scale of its rounding."""
+        graph, sizes = self.evaluator.graph, [0.0]
+        pending, seen = [graph.output], set()
+        values = self.evaluator.everything(self.unflatten(x))
+        while pending:
+            node = graph[pending.pop()]
+            if node.id in seen:
+                continue
+            seen.add(node.id)
+            if node.op in ("add", "neg", "sum", "mul", "reshape", "permute", "same", "maximum", "amax"):
+                sizes += [float(values[i].abs().max()) for i in node.inputs if values[i].numel() and node.op in ("add", "sum")]
+                pending += node.inputs
+        return max(v for v in sizes if math.isfinite(v))
+
     def inside(self, x: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(x, self.lower), self.upper)
 

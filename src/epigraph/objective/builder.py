@@ -13,6 +13,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from epigraph.objective import identities
 from epigraph.objective.graph import NOWHERE, Attribute, Graph, Leaf, Node, Origin
 
 Number = int | float | Fraction
@@ -242,6 +243,8 @@ class Builder:
         opposite = (y.op == "neg" and y.argument().id == x.id) or (x.op == "neg" and x.argument().id == y.id)
         if opposite and self.total[x.id]:
             return self.rational(0).expand(shape)
+        if (found := identities.add(self, x, y, shape)) is not None:
+            return found
         if x.id > y.id:
             x, y = y, x
         return self.make("add", (x, y), {}, shape)
@@ -253,6 +256,8 @@ class Builder:
             return x.argument()
         if x.op == "mul" and (c := x.argument(0).value) is not None and x.argument(1).shape == x.shape:
             return self.mul(self.rational(-c), x.argument(1))
+        if x.op == "reshape":
+            return self.reshape(self.neg(x.argument()), x.shape)
         return self.make("neg", (x,), {}, x.shape)
 
     def mul(self, x: Expression, other: Any) -> Expression:
@@ -311,7 +316,8 @@ class Builder:
             return self.mul(x, self.rational(1 / y.value))
         if x.value is not None:
             return self.mul(x, self.power(y, Fraction(-1)))
-        return self.make("div", (x, y), {}, broadcast(x.shape, y.shape))
+        found = identities.quotient(self, x, y)
+        return self.make("div", (x, y), {}, broadcast(x.shape, y.shape)) if found is None else found
 
     def power(self, x: Expression, p: Fraction) -> Expression:
         whole = p.denominator == 1
@@ -327,7 +333,8 @@ class Builder:
             return self.power(x.argument(), p)
         if x.op == "power" and whole and p > 0 and (q := Fraction(x.node.attributes["exponent"])).denominator == 1 and q > 0:
             return self.power(x.argument(), p * q)
-        return self.make("power", (x,), {"exponent": text(p)}, x.shape)
+        found = identities.power(self, x, p)
+        return self.make("power", (x,), {"exponent": text(p)}, x.shape) if found is None else found
 
     def maximum(self, x: Expression, y: Expression) -> Expression:
         shape = broadcast(x.shape, y.shape)
@@ -344,23 +351,8 @@ class Builder:
         return -self.maximum(-x, -y)
 
     def unary(self, x: Expression, op: str, attributes: dict[str, Attribute]) -> Expression:
-        if op == "sqrt" and x.op == "power" and x.node.attributes["exponent"] == "2":
-            return self.unary(x.argument(), "abs", {})
-        if op == "abs" and x.op in ("abs", "neg"):
-            return self.unary(x.argument(), "abs", {})
-        if op == "relu" and x.op in ("relu", "exp", "sigmoid", "softplus", "abs"):
-            return x
-        if op == "log" and x.op == "exp":
-            return x.argument()
-        if op == "log" and x.op == "sigmoid":
-            return -self.unary(-x.argument(), "softplus", {})
-        if op == "log" and x.op == "add" and x.argument(0).value == 1 and x.argument(1).op == "exp":
-            return self.unary(x.argument(1).argument(), "softplus", {})
-        if op == "log" and x.op == "add" and x.argument(1).value == 1 and x.argument(0).op == "exp":
-            return self.unary(x.argument(0).argument(), "softplus", {})
-        if op == "exp" and x.value == 0:
-            return self.rational(1)
-        return self.make(op, (x,), attributes, x.shape)
+        found = identities.unary(self, op, x)
+        return self.make(op, (x,), attributes, x.shape) if found is None else found
 
     # contractions ---------------------------------------------------------------------------------------------
     def matmul(self, a: Expression, b: Expression) -> Expression:
@@ -385,7 +377,8 @@ class Builder:
         dropped = tuple(n for d, n in enumerate(x.shape) if d not in chosen)
         if all(x.shape[d] == 1 for d in chosen):
             return x.reshape(kept if keepdim else dropped)
-        out = self.make(op, (x,), {"dims": chosen}, dropped)
+        out = identities.logsumexp(self, x, chosen) if op == "logsumexp" else None
+        out = self.make(op, (x,), {"dims": chosen}, dropped) if out is None else out
         return out.reshape(kept) if keepdim else out
 
     # layout ---------------------------------------------------------------------------------------------------
@@ -453,7 +446,8 @@ class Builder:
             return x.expand(shape)
         if condition.literal is not None and bool((condition.literal == 0).all()):
             return y.expand(shape)
-        return self.make("where", (condition, x, y), {}, shape)
+        found = identities.where(self, condition, x, y, shape)
+        return self.make("where", (condition, x, y), {}, shape) if found is None else found
 
     def compare(self, x: Expression, y: Expression, relation: str) -> Expression:
         return self.make("compare", (x, y), {"relation": relation}, broadcast(x.shape, y.shape))

@@ -28,17 +28,21 @@ class Domain:
     @staticmethod
     def of(bounds: Mapping[str, Any] | None, parameters: Mapping[str, Tensor], alias: Mapping[str, str]) -> Domain:
         """From ``{"w": (0.0, None)}``; each bound is None, a number, a list or a tensor that broadcasts."""
+        if bounds is not None and not isinstance(bounds, Mapping):
+            raise UsageError("E013", f"the domain is a {type(bounds).__name__}, not a dict", hint='{"w": (0.0, None)} for w >= 0')
         lower: dict[str, Tensor] = {}
         upper: dict[str, Tensor] = {}
+        seen: dict[str, str] = {}
         for name, pair in (bounds or {}).items():
             known = alias.get(name, name)
             if known not in parameters:
-                raise UsageError("E012", f"the domain names an unknown parameter {name!r}", hint=f"one of {', '.join(parameters)}")
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise UsageError("E013", f"the domain of {name!r} is no pair (lower, upper)", hint="(0.0, None) for w >= 0")
-            low, high = (_bound(v, name, parameters[known], sign) for v, sign in zip(pair, (-1, 1), strict=True))
-            if bool((low > high).any()):
-                raise UsageError("E014", f"the domain of {name!r} is empty: a lower bound exceeds its upper bound")
+                why = "it is frozen (requires_grad=False)" if known in alias else None
+                raise UsageError("E012", f"the domain names an unknown parameter {name!r}", why=why,
+                                 hint=f"one of {', '.join(list(parameters)[:8])}")
+            if seen.setdefault(known, name) != name:
+                raise UsageError("E013", f"the domain bounds one tensor twice, as {seen[known]!r} and as {name!r}",
+                                 hint="give the tied parameter's bounds once")
+            low, high = _pair(pair, name, parameters[known])
             if bool((low > -math.inf).any()):
                 lower[known] = low
             if bool((high < math.inf).any()):
@@ -64,22 +68,36 @@ class Domain:
         return {name: [_shown(self.lower.get(name)), _shown(self.upper.get(name))] for name in names}
 
 
+def _pair(pair: Any, name: str, parameter: Tensor) -> tuple[Tensor, Tensor]:
+    """Lower and upper bound, and between them a box that is not empty."""
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise UsageError("E013", f"the domain of {name!r} is no pair (lower, upper)", hint="(0.0, None) for w >= 0")
+    low, high = (_bound(v, name, parameter, sign) for v, sign in zip(pair, (-1, 1), strict=True))
+    if bool((low > high).any()) or bool((low == math.inf).any()) or bool((high == -math.inf).any()):
+        raise UsageError("E014", f"the domain of {name!r} is empty", why="no number lies between its lower and its upper bound",
+                         hint="(lower, upper) in this order; None for no bound")
+    return low, high
+
+
 def _bound(value: Any, name: str, parameter: Tensor, sign: int) -> Tensor:
     filler = sign * math.inf
     try:
-        if value is None:
-            return torch.tensor(filler, dtype=torch.float64)
-        if isinstance(value, (list, tuple)):
-            value = [filler if v is None else float(v) for v in value]
-        bound = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+        bound = torch.as_tensor(_filled(value, filler), dtype=torch.float64).detach().cpu().clone()
         if torch.broadcast_shapes(bound.shape, parameter.shape) != parameter.shape:
             raise ValueError("shape")
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError("E013", f"a bound of {name!r} is no number and no tensor of shape {tuple(parameter.shape)}",
+        raise UsageError("E013", f"a bound of {name!r} is no number and no tensor that fits the shape {tuple(parameter.shape)}",
                          hint="use floats, None, or tensors that broadcast to the parameter") from error
     if bool(torch.isnan(bound).any()):
-        raise UsageError("E013", f"a bound of {name!r} is NaN")
+        raise UsageError("E013", f"a bound of {name!r} is NaN", hint="None for no bound")
     return bound
+
+
+def _filled(value: Any, filler: float) -> Any:
+    """None becomes the infinite bound, also inside lists."""
+    if value is None:
+        return filler
+    return [_filled(v, filler) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _shown(bound: Tensor | None) -> Any:

@@ -156,6 +156,15 @@ class Evaluator:
                     values.pop(i, None)
         return values[self.graph.output]
 
+    def everything(self, point: Mapping[str, Tensor]) -> dict[int, Tensor]:
+        """The value of every node, at a point that gives the moving parameters (the others as at capture)."""
+        values: dict[int, Tensor] = {}
+        whole = {k: v.detach().to(self.dtype) for k, v in self.graph.parameters.items()} | dict(point)
+        with torch.no_grad():
+            for node in self.graph:
+                values[node.id] = self._apply(node, [values[i] for i in node.inputs]) if node.inputs else self._leaf(node, whole)
+        return values
+
 
 def _last_uses(graph: Graph) -> list[int]:
     last = [len(graph)] * len(graph)

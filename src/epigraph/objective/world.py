@@ -1,89 +1,246 @@
-"""Leaving the user's world as it was: modes, buffers, gradients, attributes, random generators, global flags."""
+"""Leaving the user's world as it was: values, gradients, modes, attributes, random generators, global switches."""
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from epigraph.errors import ObjectiveError
+from epigraph.objective.reach import Reached, reach
+
+HEAVY = 1 << 26  # entries; a tensor outside every module that is larger is watched for writes, not copied
 
 
 @contextmanager
-def untouched(*modules: nn.Module) -> Iterator[None]:
-    """Everything that running these modules may change is put back on exit.
+def untouched(*roots: Any) -> Iterator[None]:
+    """Everything that running these objects may change is put back on exit, also after an exception.
 
-    Parameters and buffers keep their identity; changed values are copied back.  Plain attributes of modules are
-    restored as they were (a list that was appended to is replaced by a copy of what it held).
+    Tensors keep their identity and their version; changed values are copied back.  Containers and the attributes of
+    objects hold again what they held.  Inside, gradients are on, and neither inference mode nor autocast holds.
     """
-    generators = (torch.get_rng_state(), np.random.get_state(), random.getstate())
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
-    grad, flags = torch.is_grad_enabled(), torch.backends.mha.get_fastpath_enabled()
-    saved = [(m, _attributes(m), {k: (b, b.detach().clone()) for k, b in m._buffers.items() if b is not None})
-             for root in modules for m in root.modules()]
-    gradients = [(p, p.grad, None if p.grad is None else p.grad.detach().clone()) for root in modules for p in root.parameters()]
-    try:
+    found = reach(roots)
+    with ExitStack() as after:
+        for save in (_switches, _streams, _containers, _names, _tensors, _generators):
+            after.callback(save(found))
+        stack = after.enter_context(ExitStack())
+        stack.enter_context(torch.inference_mode(False))
+        for device in {"cpu", *({"cuda"} if torch.cuda.is_available() else ())}:
+            stack.enter_context(torch.autocast(device, enabled=False))
+        torch.set_grad_enabled(True)
         yield
-    finally:
-        for module, attributes, buffers in saved:
-            _restore(module, attributes, buffers)
-        for parameter, reference, content in gradients:
-            if parameter.grad is not reference:
-                parameter.grad = reference
-            if reference is not None and content is not None and not _equal(reference, content):
-                reference.detach().copy_(content)
-        torch.set_rng_state(generators[0])
-        np.random.set_state(generators[1])
-        random.setstate(generators[2])
+
+
+# what lies in the user's objects ----------------------------------------------------------------------------------
+def _tensors(found: Reached) -> Callable[[], None]:
+    inside = {id(t) for m in found.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+    restore = [_tensor(t, id(t) in inside or t.numel() <= HEAVY) for t in found.tensors if _plain(t)]
+
+    def back() -> None:
+        for undo in restore:
+            undo()
+
+    return back
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Does it hold values that can be copied and compared?"""
+    return not is_lazy(tensor) and not tensor.is_meta and tensor.layout == torch.strided and not tensor.is_nested
+
+
+def _tensor(tensor: Tensor, copied: bool) -> Callable[[], None]:
+    leaf, flag = tensor.is_leaf, tensor.requires_grad
+    content = tensor.detach().clone() if copied else None
+    version = None if tensor.is_inference() else tensor._version
+    gradient = tensor.grad if leaf else None
+    held = None if gradient is None or not _plain(gradient) else gradient.detach().clone()
+    memory = tensor.data
+
+    def back() -> None:
+        if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape or tensor.dtype != memory.dtype:
+            tensor.data = memory
+        if content is not None:
+            _write(tensor, content)
+        elif version is not None and tensor._version != version:
+            raise ObjectiveError("E212", f"the objective writes into a tensor of shape {tuple(tensor.shape)} that is not its own",
+                                 why="it is too large to be copied and put back", hint="use the operator that returns a new tensor")
+        if version is not None and tensor._version != version:
+            torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
+        if leaf and tensor.requires_grad != flag and tensor.is_leaf:
+            tensor.requires_grad_(flag)
+        if leaf and tensor.grad is not gradient:
+            tensor.grad = gradient
+        if gradient is not None and held is not None:
+            _write(gradient, held)
+
+    return back
+
+
+def _write(tensor: Tensor, content: Tensor) -> None:
+    if not _equal(tensor, content):
+        with torch.no_grad():
+            tensor.data.copy_(content)
+
+
+def _equal(left: Tensor, right: Tensor) -> bool:
+    """Equality of every entry, NaN equal to NaN, and 0 apart from -0."""
+    left, right = left.detach(), right.detach()
+    if left.shape != right.shape or not torch.equal(left != left, right != right):
+        return False
+    same = (left == right) | (left != left)
+    if left.is_floating_point():
+        same = same & (torch.signbit(left) == torch.signbit(right))
+    return bool(same.all())
+
+
+def _containers(found: Reached) -> Callable[[], None]:
+    saved = [(c, c.copy()) for c in found.containers]
+
+    def back() -> None:
+        for container, content in saved:
+            if not _holds(container, content):
+                container.clear()
+                (container.extend if isinstance(container, Sequence) else container.update)(content)
+
+    return back
+
+
+def _holds(container: Any, content: Any) -> bool:
+    """The same objects in the same places?"""
+    if len(container) != len(content):
+        return False
+    if isinstance(content, dict):
+        pairs = zip(container.items(), content.items(), strict=True)
+        return all(k is n and v is w for (k, v), (n, w) in pairs)
+    if isinstance(content, set):
+        return container == content
+    return all(v is w for v, w in zip(container, content, strict=True))
+
+
+_ABSENT = object()
+
+
+def _names(found: Reached) -> Callable[[], None]:
+    """Cells of closures and global names, rebound as they were."""
+    cells = [(c, _content(c)) for c in found.cells]
+    names = [(scope, name, scope.get(name, _ABSENT)) for scope, name in found.names]
+
+    def back() -> None:
+        for cell, content in cells:
+            if content is not _ABSENT and _content(cell) is not content:
+                cell.cell_contents = content
+        for scope, name, value in names:
+            if scope.get(name, _ABSENT) is not value:
+                if value is _ABSENT:
+                    scope.pop(name, None)
+                else:
+                    scope[name] = value
+
+    return back
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _ABSENT
+
+
+# random generators ------------------------------------------------------------------------------------------------
+def _generators(found: Reached) -> Callable[[], None]:
+    undo = [_generator(g) for g in found.generators]
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+
+    def back() -> None:
+        for one in undo:
+            one()
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
-        torch.set_grad_enabled(grad)
-        torch.backends.mha.set_fastpath_enabled(flags)
+
+    return back
 
 
-_OWN = {"_parameters", "_buffers", "_modules"}
+def _generator(generator: Any) -> Callable[[], Any]:
+    if isinstance(generator, torch.Generator):
+        state = generator.get_state()
+        return lambda: generator.set_state(state)
+    if isinstance(generator, np.random.Generator):
+        bits = generator.bit_generator.state
+        return lambda: setattr(generator.bit_generator, "state", bits)
+    if isinstance(generator, np.random.RandomState):
+        old = generator.get_state()
+        return lambda: generator.set_state(old)
+    kept = generator.getstate()
+    return lambda: generator.setstate(kept)
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    return {k: (v, _copy(v)) for k, v in module.__dict__.items() if k not in _OWN}
+# switches of the process ------------------------------------------------------------------------------------------
+_SDP = torch.backends.cuda
+SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+    (_SDP.flash_sdp_enabled, _SDP.enable_flash_sdp),
+    (_SDP.mem_efficient_sdp_enabled, _SDP.enable_mem_efficient_sdp),
+    (_SDP.math_sdp_enabled, _SDP.enable_math_sdp),
+    (_SDP.cudnn_sdp_enabled, _SDP.enable_cudnn_sdp),
+    (np.geterr, lambda old: np.seterr(**old)),
+    (lambda: logging.root.manager.disable, logging.disable),
+    (lambda: logging.root.level, logging.root.setLevel),
+)
 
 
-def _copy(value: Any) -> Any:
-    """A shallow copy of the containers whose content a forward pass may change."""
-    return value.copy() if type(value) in (list, dict, set) else value
+def _switches(_: Reached) -> Callable[[], None]:
+    values = [read() for read, _ in SWITCHES]
+    filters, kept = warnings.filters, list(warnings.filters)
+
+    def back() -> None:
+        for (read, write), value in zip(SWITCHES, values, strict=True):
+            if read() != value:
+                write(value)
+        if warnings.filters is not filters or list(filters) != kept:
+            warnings.filters = filters
+            filters[:] = kept  # type: ignore[index]
+            warnings._filters_mutated()  # type: ignore[attr-defined]
+
+    return back
 
 
-def _restore(module: nn.Module, attributes: dict[str, Any], buffers: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
-    for name in [k for k in module.__dict__ if k not in _OWN and k not in attributes]:
-        del module.__dict__[name]
-    for name, (reference, content) in attributes.items():
-        if type(reference) is list:
-            reference[:] = content
-        elif type(reference) in (dict, set):
-            reference.clear()
-            reference.update(content)
-        module.__dict__[name] = reference
-    for name, (reference, content) in buffers.items():
-        module._buffers[name] = reference
-        if not _equal(reference, content):
-            reference.detach().copy_(content)
+def _streams(_: Reached) -> Callable[[], None]:
+    path, out, error = list(sys.path), sys.stdout, sys.stderr
 
+    def back() -> None:
+        if sys.path != path:
+            sys.path[:] = path
+        sys.stdout, sys.stderr = out, error
 
-def _equal(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Bitwise equality for our purposes: NaN equals NaN."""
-    return left.shape == right.shape and bool(((left == right) | ((left != left) & (right != right))).all())
+    return back
 
 
 @contextmanager
 def mode_of(modules: list[nn.Module], mode: str) -> Iterator[None]:
-    """Every module in training or evaluation mode; "as-is" leaves them."""
+    """Every module in training or evaluation mode, set as its own ``train`` does; "as-is" leaves them."""
     flags = [(m, m.training) for root in modules for m in root.modules()]
     try:
         if mode != "as-is":
-            for module, _ in flags:
-                module.training = mode == "train"
+            for module in modules:
+                module.train(mode == "train")
         yield
     finally:
         for module, flag in flags:

@@ -35,8 +35,8 @@ def mathematical(text: str) -> Markup:
     safe = _MANTISSA.sub(lambda f: f"{f[1]}·10<sup>{'−' if f[2] == '-' else ''}{f[3]}</sup>", safe)
     safe = re.sub(r"\bJ(?=\(| |$|,|\.)", "<var>J</var>", safe)
     safe = re.sub(r"(?<=</var>\()([abm])(?=\))", r"<var>\1</var>", safe)
-    points = "m is the midpoint of a and b"
-    return Markup(safe.replace(points, "<var>m</var> is the midpoint of <var>a</var> and <var>b</var>"))
+    points = "midpoint m of two points a and b"
+    return Markup(safe.replace(points, "midpoint <var>m</var> of two points <var>a</var> and <var>b</var>"))
 
 
 @cache
@@ -47,7 +47,8 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "clean": words.clean, "stopped": words.stopped, "listed": words.listed, "math": mathematical,
-        "shape": shape_text, "down": round_down, "power": superscripted, "counted": counted, "named": words.step_claim,
+        "shape": shape_text, "down": round_down, "power": superscripted, "counted": counted,
+        "named": words.step_claim, "operator": words.operator,
     }
     return environment
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import codecs
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
@@ -160,9 +161,12 @@ def _evidence(out: Console, verdict: Verdict, record: words.Record) -> None:
 
 def show_verification(out: Console, path: str, result: Mapping[str, Any], ok: bool, statement: str) -> None:
     """Print what a certificate file was found to prove."""
-    _write(out, ("verified" if ok else "not verified", STYLES["convex" if ok else "nonconvex"]), "   ", words.clean(path))
+    head = ("verified", STYLES["convex"]) if ok else ("not verified", STYLES["nonconvex"])
+    _write(out, head, "   ", words.clean(path))
     _write(out, words.stopped(statement), indent=4)
-    facts = [words.arithmetic(str(result["arithmetic"]), int(result.get("precision_bits") or 0))] * bool(result["arithmetic"])
+    facts = []
+    if result.get("arithmetic"):
+        facts.append(words.arithmetic(result["arithmetic"], int(result.get("precision_bits") or 0)))
     facts += [f"{result['seconds']:.2f} s"] if isinstance(result.get("seconds"), float) else []
     _write(out, (" · ".join(facts), "dim"), indent=4)
 
@@ -180,7 +184,10 @@ def show_zoo(out: Console, entries: Sequence[Mapping[str, Any]], checked: bool) 
             cells.append(Text(text, STYLES["nonconvex"] if wrong else ""))
         table.add_row(*cells)
     out.print(table)
-    if not checked:
+    if checked:
+        found = Counter(entry["agrees"] for entry in entries)
+        _write(out, f"{found[True]} as known, {found[None]} undecided, {found[False]} that contradict what is known.")
+    else:
         _write(out, ("epigraph zoo NAME tells more of one, epigraph check zoo:NAME analyses it.", "dim"))
 
 

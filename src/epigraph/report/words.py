@@ -147,7 +147,9 @@ def scope(verdict: Verdict) -> str | None:
     held = [name for name in parameter_shapes(verdict.objective) if name not in verdict.active]
     if not held:
         return None
-    return f"In {listed(verdict.active, 60)} alone, with {listed(held, 60)} held at any value of the domain."
+    shown = f"In {listed(verdict.active, 60)} alone, with {listed(held, 60)} held"
+    at = {"nonconvex": "at the values of the counterexample", "undecided": ""}.get(verdict.verdict, "at any value")
+    return f"{shown} {at}".rstrip() + "."
 
 
 def violation(certificate: Certificate) -> str:
@@ -252,7 +254,7 @@ def place(blocker: Blocker) -> str:
     """``model.py:14 in fc2``, with whatever is known."""
     where = clean(blocker.location) if blocker.location else ""
     module = f"in {clean(blocker.module)}" if blocker.module else ""
-    return " ".join(part for part in (where, module) if part) or clean(blocker.op)
+    return " ".join(part for part in (where, module) if part) or operator(blocker.op)
 
 
 def blocker_lead(verdict: Verdict) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+from epigraph.objective import identities
 from epigraph.objective.builder import Builder, Expression, Number, rational, text
 from epigraph.objective.lowering.registry import RandomOperator, lowers
 
@@ -47,8 +48,18 @@ def log_sigmoid_forward(b: Builder, x: Expression) -> tuple[Expression, Expressi
 
 @lowers("aten.softplus.default")
 def softplus(b: Builder, x: Expression, beta: Number, threshold: Number) -> Expression:
-    """log(1 + e^(beta x)) / beta; the threshold is a device of the kernel and not part of the function."""
-    return (x * b.rational(beta)).unary("softplus") / b.rational(beta)
+    """log(1 + e^(beta x)) / beta.
+
+    From PyTorch's default on, 20, the threshold is a device of the kernel (the jump is below 2.1e-9) and not part of
+    the function; a smaller one is taken as written: x itself where beta x exceeds it.
+    """
+    if rational(beta) == 0:
+        raise NotImplementedError("softplus with beta = 0")
+    scaled = x * b.rational(beta)
+    smooth = scaled.unary("softplus") / b.rational(beta)
+    if rational(threshold) >= 20:
+        return smooth
+    return b.where(b.compare(scaled, b.rational(threshold), "le"), smooth, x)
 
 
 @lowers("aten.leaky_relu.default")
@@ -58,8 +69,10 @@ def leaky_relu(b: Builder, x: Expression, slope: Number) -> Expression:
 
 @lowers("aten.prelu.default", "aten._prelu_kernel.default")
 def prelu(b: Builder, x: Expression, weight: Expression) -> Expression:
-    if weight.numel > 1 and x.ndim > 1:
-        weight = weight.reshape((weight.numel,) + (1,) * (x.ndim - 2)) if weight.ndim == 1 else weight
+    if weight.numel == 1:
+        weight = weight.reshape(())
+    elif weight.ndim == 1:
+        weight = weight.reshape((weight.numel,) + (1,) * (x.ndim - 2))
     return x.unary("relu") - weight * (-x).unary("relu")
 
 
@@ -70,12 +83,20 @@ def rrelu(b: Builder, x: Expression, lower: Number, upper: Number, training: boo
     return piecewise(x, [0], [[0, (rational(lower) + rational(upper)) / 2], [0, 1]])
 
 
+@lowers("aten.rrelu_with_noise.default")
+def rrelu_with_noise(b: Builder, x: Expression, noise: Expression, lower: Number, upper: Number, training: bool,
+                     generator: Any) -> Expression:
+    return rrelu(b, x, lower, upper, training, generator)
+
+
 @lowers("aten.elu.default")
 def elu(b: Builder, x: Expression, alpha: Number, scale: Number, input_scale: Number) -> Expression:
     s = rational(input_scale)
+    if s <= 0:
+        raise NotImplementedError("elu with an input scale that is not positive")
     if s == 1:
         return x.unary("elu", alpha=text(rational(alpha))) * b.rational(scale)
-    # scale * (s' x if x > 0 else alpha (e^(s x) - 1)) with s' = 1: write x as (s x) / s on the positive side
+    # scale * (x for x > 0, else alpha (e^(s x) - 1)): on the positive side x is written as (s x) / s
     inner = (x * b.rational(s)).unary("elu", alpha=text(rational(alpha) * s))
     return inner * b.rational(rational(scale) / s)
 
@@ -83,6 +104,8 @@ def elu(b: Builder, x: Expression, alpha: Number, scale: Number, input_scale: Nu
 @lowers("aten.celu.default")
 def celu(b: Builder, x: Expression, alpha: Number) -> Expression:
     a = rational(alpha)
+    if a <= 0:
+        raise NotImplementedError("celu with an alpha that is not positive")
     return (x * b.rational(1 / a)).unary("elu", alpha="1") * b.rational(a)
 
 
@@ -101,8 +124,7 @@ def silu(b: Builder, x: Expression) -> Expression:
 def gelu(b: Builder, x: Expression, approximate: str) -> Expression:
     if approximate == "none":
         return x.unary("gelu")
-    inner = math.sqrt(2 / math.pi) * 1.0
-    cubic = (x + b.rational(0.044715) * x**3) * b.rational(inner)
+    cubic = (x + b.rational(0.044715) * x**3) * b.rational(math.sqrt(2 / math.pi))
     return x * Fraction(1, 2) * (cubic.unary("tanh") + 1)
 
 
@@ -111,8 +133,14 @@ def mish(b: Builder, x: Expression) -> Expression:
     return x.unary("mish")
 
 
-@lowers("aten.hardtanh.default", "aten.clamp.default", exact=True)
+@lowers("aten.hardtanh.default", "aten.clamp.default", "aten.clip.default", exact=True)
 def clamp(b: Builder, x: Expression, low: Number | None, high: Number | None) -> Expression:
+    low = None if low == -math.inf else low
+    high = None if high == math.inf else high
+    if any(v is not None and not math.isfinite(v) for v in (low, high)):
+        raise NotImplementedError("clamp to an infinite value")
+    if low is None and high is None:
+        return x
     if low is not None and high is not None and rational(low) >= rational(high):
         return b.rational(high).expand(x.shape)
     if low is not None and high is not None:
@@ -173,21 +201,11 @@ def glu(b: Builder, x: Expression, dim: int) -> Expression:
     return x.slice(dim, 0, half) * x.slice(dim, half, 2 * half).unary("sigmoid")
 
 
-@lowers("aten.softmax.int", "aten._softmax.default")
-def softmax(b: Builder, x: Expression, dim: int, dtype: Any) -> Expression:
-    return log_softmax(b, x, dim, dtype).unary("exp")
-
-
-@lowers("aten.log_softmax.int", "aten._log_softmax.default")
-def log_softmax(b: Builder, x: Expression, dim: int, dtype: Any) -> Expression:
-    if x.ndim == 0:
-        return b.rational(0)
-    return b.make("log_softmax", (x,), {"dim": dim % x.ndim}, x.shape)
-
-
 @lowers("aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default",
         "aten.feature_alpha_dropout.default")
 def dropout(b: Builder, x: Expression, probability: float, train: bool) -> Expression:
+    if train and probability == 1:
+        return b.rational(0).expand(x.shape)
     if train and probability > 0:
         raise RandomOperator("dropout draws a random mask in training mode")
     return x
@@ -195,4 +213,4 @@ def dropout(b: Builder, x: Expression, probability: float, train: bool) -> Expre
 
 @lowers("aten.native_dropout.default")
 def native_dropout(b: Builder, x: Expression, probability: float, train: bool | None) -> tuple[Expression, Expression]:
-    return dropout(b, x, probability, bool(train)), b.rational(1).expand(x.shape)
+    return dropout(b, x, probability, train is None or train), b.rational(1).expand(x.shape)

@@ -6,6 +6,7 @@ from typing import Any
 
 Lowering = Callable[..., Any]
 
+
 class RandomOperator(Exception):
     """The operator draws random numbers, so the objective is no function of its parameters."""
 
@@ -14,6 +15,16 @@ LOWERINGS: dict[str, Lowering] = {}
 
 #: Operators whose result on exact constants is exact in floating point, so that they may be evaluated at capture.
 EXACT: set[str] = set()
+
+#: Operators whose lowering is right where they make whole numbers or truth values out of real numbers, or keep such.
+DISCRETE = frozenset("""
+    lt le gt ge eq ne less less_equal greater greater_equal not_equal logical_and logical_or logical_xor logical_not
+    bitwise_and bitwise_or bitwise_xor bitwise_not __and__ __or__ __xor__ any all count_nonzero isclose
+    sum cumsum mul sub neg abs maximum minimum amax amin max min where copy clone detach alias contiguous to _to_copy type_as
+    view reshape _unsafe_view flatten unflatten squeeze unsqueeze permute transpose t expand repeat slice select split
+    split_with_sizes unsafe_split unbind cat stack flip roll index index_select gather diagonal tril triu masked_fill
+    lift_fresh lift_fresh_copy
+""".split())
 
 
 def lowers(*overloads: str, exact: bool = False) -> Callable[[Lowering], Lowering]:

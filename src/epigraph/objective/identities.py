@@ -1,0 +1,146 @@
+"""Identities that hold for all real arguments, so that one function written in several ways becomes one graph.
+
+Each function looks for one family of spellings and returns the simpler expression, or None.
+"""
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from epigraph.objective.polynomials import Pieces, from_where
+
+if TYPE_CHECKING:
+    from epigraph.objective.builder import Builder, Expression
+
+
+def unary(b: Builder, op: str, x: Expression) -> Expression | None:
+    """sqrt(x^2) = |x|; relu of what is never negative; the logarithms below."""
+    if op == "sqrt" and x.op == "power" and x.node.attributes["exponent"] == "2":
+        return x.argument().unary("abs")
+    if op == "abs" and x.op in ("abs", "neg"):
+        return x.argument().unary("abs")
+    if op in ("relu", "abs") and x.op in ("relu", "exp", "sigmoid", "softplus", "abs"):
+        return x
+    if op == "exp" and x.value == 0:
+        return b.rational(1)
+    return _logarithm(b, x) if op == "log" else None
+
+
+def _logarithm(b: Builder, x: Expression) -> Expression | None:
+    """log e^x = x, log sigmoid(x) = -softplus(-x), log(1 + e^x) = softplus(x), log of a sum of exponentials."""
+    if x.value == 1:
+        return b.rational(0)
+    if x.op == "exp":
+        return x.argument()
+    if x.op == "sigmoid":
+        return -(-x.argument()).unary("softplus")
+    if (inner := _one_plus_exp(x)) is not None:
+        return inner.unary("softplus")
+    total = x.argument() if x.op == "reshape" else x
+    if total.op == "sum" and total.argument().op == "exp":
+        return _reshaped(total.argument().argument().logsumexp(total.node.attributes["dims"]), x.shape)
+    return None
+
+
+def _reshaped(x: Expression, shape: tuple[int, ...]) -> Expression:
+    """A sum is reshaped term by term, so that its terms can still cancel."""
+    if x.op == "add" and x.argument(0).shape == x.argument(1).shape == x.shape:
+        return x.argument(0).reshape(shape) + x.argument(1).reshape(shape)
+    return x.reshape(shape)
+
+
+def _one_plus_exp(x: Expression) -> Expression | None:
+    """z where x = 1 + e^z."""
+    if x.op != "add":
+        return None
+    for one, other in ((0, 1), (1, 0)):
+        if x.argument(one).value == 1 and x.argument(other).op == "exp" and x.argument(other).shape == x.shape:
+            return x.argument(other).argument()
+    return None
+
+
+def add(b: Builder, x: Expression, y: Expression, shape: tuple[int, ...]) -> Expression | None:
+    """(x + y) - y = x where y is defined everywhere; 1 - sigmoid(x) = sigmoid(-x)."""
+    for whole, part in ((x, y), (y, x)):
+        if whole.op == "add" and whole.shape == part.shape == shape:
+            for i in (0, 1):
+                if _opposite(whole.argument(i), part) and b.total[part.id] and whole.argument(1 - i).shape == shape:
+                    return whole.argument(1 - i)
+        if whole.value == 1 and part.op == "neg" and part.argument().op == "sigmoid" and part.shape == shape:
+            return (-part.argument().argument()).unary("sigmoid")
+    return None
+
+
+def _opposite(x: Expression, y: Expression) -> bool:
+    plain = ("neg", "reshape", "mul")  # a negative is one of these, so that most pairs are told apart without a new node
+    return (x.op in plain or y.op in plain) and (-x).id == y.id
+
+
+def power(b: Builder, x: Expression, exponent: Fraction) -> Expression | None:
+    """1/(1 + e^z) = sigmoid(-z)."""
+    if exponent == -1 and (z := _one_plus_exp(x)) is not None:
+        return (-z).unary("sigmoid")
+    return None
+
+
+def quotient(b: Builder, x: Expression, y: Expression) -> Expression | None:
+    """e^z / (1 + e^z) = sigmoid(z); e^z / sum e^z = softmax."""
+    if x.op != "exp":
+        return None
+    if (z := _one_plus_exp(y)) is not None and z.id == x.argument().id:
+        return z.unary("sigmoid")
+    total = y
+    while total.op in ("reshape", "expand"):
+        total = total.argument()
+    if total.op == "sum" and total.argument().id == x.id and len(total.node.attributes["dims"]) == 1:
+        dim = total.node.attributes["dims"][0]
+        kept = tuple(1 if d == dim else n for d, n in enumerate(x.shape))
+        if y.shape == kept or (x.ndim == 1 and y.shape == ()) or (y.op == "expand" and y.argument().shape == kept):
+            return log_softmax(b, x.argument(), dim).unary("exp")
+    return None
+
+
+def log_softmax(b: Builder, x: Expression, dim: int) -> Expression:
+    """A shift that is constant along the dimension does not change it."""
+    split = _without_shift(x, [dim])
+    inner = x if split is None else split[0]
+    return b.make("log_softmax", (inner,), {"dim": dim}, x.shape)
+
+
+def logsumexp(b: Builder, x: Expression, dims: list[int]) -> Expression | None:
+    """log sum e^(z + s) = s + log sum e^z for a shift s that is constant along the dimensions."""
+    split = _without_shift(x, dims)
+    if split is None:
+        return None
+    inner, shift = split
+    kept = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
+    dropped = tuple(n for d, n in enumerate(x.shape) if d not in dims)
+    return inner.logsumexp(dims) + shift.expand(kept).reshape(dropped)
+
+
+def _without_shift(x: Expression, dims: list[int]) -> tuple[Expression, Expression] | None:
+    """(z, s) where x = z + s, z has x's shape and s does not vary along the dimensions."""
+    if x.op != "add":
+        return None
+    for i in (0, 1):
+        inner, shift = x.argument(1 - i), x.argument(i)
+        narrow = shift.argument() if shift.op == "expand" else shift
+        padded = (1,) * (x.ndim - narrow.ndim) + narrow.shape
+        if inner.shape == x.shape and all(padded[d] == 1 for d in dims) and any(x.shape[d] > 1 for d in dims):
+            return inner, narrow
+    return None
+
+
+def where(b: Builder, condition: Expression, x: Expression, y: Expression, shape: tuple[int, ...]) -> Expression | None:
+    """A continuous choice between polynomials of one variable by its own value: |x|, Huber, squared hinge, ..."""
+    found = from_where(condition, x, y)
+    if found is None or found[0].shape != shape:
+        return None
+    return piecewise(b, *found)
+
+
+def piecewise(b: Builder, base: Expression, pieces: Pieces) -> Expression:
+    """The node of a continuous piecewise polynomial, under its common name where it has one."""
+    if pieces.named() is not None:
+        return base.unary(str(pieces.named()))
+    return base.unary("piecewise", **pieces.attributes()) if pieces.knots else pieces.single(base)

@@ -1,0 +1,215 @@
+"""Piecewise polynomials of one variable with rational coefficients, as they hide behind ``where``."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, final
+
+if TYPE_CHECKING:
+    from epigraph.objective.builder import Expression
+
+Coefficients = tuple[Fraction, ...]  # ascending, degree at most two
+ZERO = Fraction(0)
+
+
+def trimmed(c: tuple[Fraction, ...]) -> Coefficients:
+    out = list(c)
+    while len(out) > 1 and out[-1] == 0:
+        out.pop()
+    return tuple(out)
+
+
+def value(c: Coefficients, x: Fraction) -> Fraction:
+    return sum((v * x**i for i, v in enumerate(c)), ZERO)
+
+
+@final
+@dataclass(frozen=True)
+class Pieces:
+    """Polynomials on the intervals between increasing knots; what holds at a knot itself is not recorded."""
+
+    knots: tuple[Fraction, ...]
+    parts: tuple[Coefficients, ...]
+
+    @staticmethod
+    def of(*coefficients: Fraction | int) -> Pieces:
+        return Pieces((), (trimmed(tuple(Fraction(c) for c in coefficients)),))
+
+    def at(self, knot_index: int) -> tuple[Fraction, Fraction]:
+        """Limits from the left and from the right at a knot."""
+        knot = self.knots[knot_index]
+        return value(self.parts[knot_index], knot), value(self.parts[knot_index + 1], knot)
+
+    @property
+    def continuous(self) -> bool:
+        return all(left == right for left, right in map(self.at, range(len(self.knots))))
+
+    def part(self, x: Fraction) -> Coefficients:
+        """The polynomial that holds at a point between knots."""
+        return self.parts[sum(1 for k in self.knots if k < x)]
+
+    def refine(self, knots: list[Fraction]) -> Pieces:
+        merged = sorted({*self.knots, *knots})
+        return Pieces(tuple(merged), tuple(self.part(p) for p in between(merged)))
+
+    def simplify(self) -> Pieces:
+        knots, parts = [], [self.parts[0]]
+        for knot, part in zip(self.knots, self.parts[1:], strict=True):
+            if part != parts[-1]:
+                knots.append(knot)
+                parts.append(part)
+        return Pieces(tuple(knots), tuple(parts))
+
+    def named(self) -> str | None:
+        """relu or abs, where it is that."""
+        if self == Pieces((ZERO,), ((ZERO,), (ZERO, Fraction(1)))):
+            return "relu"
+        return "abs" if self == Pieces((ZERO,), ((ZERO, Fraction(-1)), (ZERO, Fraction(1)))) else None
+
+    def attributes(self) -> dict[str, Any]:
+        from epigraph.objective.builder import text
+
+        return {"knots": [text(k) for k in self.knots], "pieces": [[text(c) for c in p] for p in self.parts]}
+
+    def single(self, base: Expression) -> Expression:
+        """The one polynomial of a function without knots."""
+        out = base.builder.rational(self.parts[0][0]).expand(base.shape)
+        for i, c in enumerate(self.parts[0][1:], 1):
+            out = out + base**i * base.builder.rational(c)
+        return out
+
+
+def between(knots: list[Fraction]) -> list[Fraction]:
+    """A point inside each interval that the knots make."""
+    if not knots:
+        return [ZERO]
+    inner = [(a + b) / 2 for a, b in zip(knots, knots[1:], strict=False)]
+    return [knots[0] - 1, *inner, knots[-1] + 1]
+
+
+def add(f: Pieces, g: Pieces, sign: int = 1) -> Pieces:
+    f, g = f.refine(list(g.knots)), g.refine(list(f.knots))
+    return Pieces(f.knots, tuple(_add(p, q, sign) for p, q in zip(f.parts, g.parts, strict=True)))
+
+
+def _add(p: Coefficients, q: Coefficients, sign: int) -> Coefficients:
+    size = max(len(p), len(q))
+    padded = [c + (ZERO,) * (size - len(c)) for c in (p, q)]
+    return trimmed(tuple(a + sign * b for a, b in zip(*padded, strict=True)))
+
+
+def scale(f: Pieces, c: Fraction) -> Pieces:
+    return Pieces(f.knots, tuple(trimmed(tuple(c * v for v in p)) for p in f.parts))
+
+
+def square(f: Pieces) -> Pieces | None:
+    if any(len(p) > 2 for p in f.parts):
+        return None
+    padded = [(*p, ZERO)[:2] for p in f.parts]
+    return Pieces(f.knots, tuple(trimmed((a * a, 2 * a * b, b * b)) for a, b in padded))
+
+
+def signs(f: Pieces) -> Pieces | None:
+    """Split so that f has one sign on each piece; None where a root may be irrational."""
+    roots = []
+    for i, p in enumerate(f.parts):
+        if len(p) > 2:
+            return None
+        if len(p) == 2:
+            root = -p[0] / p[1]
+            low = f.knots[i - 1] if i else None
+            high = f.knots[i] if i < len(f.knots) else None
+            if (low is None or root > low) and (high is None or root < high):
+                roots.append(root)
+    return f.refine(roots)
+
+
+def choose(difference: Pieces, f: Pieces, g: Pieces) -> Pieces | None:
+    """f where the difference is negative, g where it is positive; None where it vanishes on an interval."""
+    split = signs(difference)
+    if split is None:
+        return None
+    knots = sorted({*split.knots, *f.knots, *g.knots})
+    parts = []
+    for point in between(knots):
+        s = value(split.part(point), point)
+        if s == 0:
+            return None
+        parts.append((f if s < 0 else g).part(point))
+    return Pieces(tuple(knots), tuple(parts)).simplify()
+
+
+def magnitude(f: Pieces) -> Pieces | None:
+    return choose(f, scale(f, Fraction(-1)), f)
+
+
+def positive(f: Pieces) -> Pieces | None:
+    return choose(f, Pieces.of(0), f)
+
+
+def read(x: Expression) -> tuple[Expression | None, Pieces]:
+    """x as a piecewise polynomial of one inner expression (None for a constant); x itself where nothing else fits."""
+    if (constant := _constant(x)) is not None:
+        return None, Pieces.of(constant)
+    if x.op in ("neg", "abs", "relu", "power", "piecewise"):
+        base, inner = read(x.argument())
+        made = _outer(x, inner)
+        if base is not None and made is not None and base.shape == x.shape:
+            return base, made
+    if x.op in ("add", "mul"):
+        made = _pair(x)
+        if made is not None and made[0].shape == x.shape:
+            return made
+    return x, Pieces.of(0, 1)
+
+
+def _constant(x: Expression) -> Fraction | None:
+    if x.literal is not None:
+        flat = x.literal.reshape(-1)
+        return Fraction(flat[0].item()) if flat.numel() and bool((flat == flat[0]).all()) else None
+    return _constant(x.argument()) if x.op == "expand" else x.value
+
+
+def _outer(x: Expression, inner: Pieces) -> Pieces | None:
+    if x.op == "neg":
+        return scale(inner, Fraction(-1))
+    if x.op == "abs":
+        return magnitude(inner)
+    if x.op == "relu":
+        return positive(inner)
+    if x.op == "power":
+        return square(inner) if x.node.attributes["exponent"] == "2" else None
+    return None
+
+
+def _pair(x: Expression) -> tuple[Expression, Pieces] | None:
+    (base, f), (other, g) = read(x.argument(0)), read(x.argument(1))
+    if x.op == "mul":
+        if base is None and other is not None:
+            return other, scale(g, f.parts[0][0])
+        return None
+    if base is None and other is None:
+        return None
+    if base is None or other is None or base.id == other.id:
+        chosen = base if base is not None else other
+        assert chosen is not None
+        return chosen, add(f, g)
+    return None
+
+
+def from_where(condition: Expression, x: Expression, y: Expression) -> tuple[Expression, Pieces] | None:
+    """(base, pieces) of where(u < v, x, y) when all four are piecewise polynomials of one base and the result is continuous."""
+    negated = False
+    while condition.op == "add" and condition.argument(0).value == 1 and condition.argument(1).op == "neg":
+        condition, negated = condition.argument(1).argument(), not negated
+    if condition.literal is not None or condition.op != "compare" or condition.node.attributes["relation"] == "eq":
+        return None
+    parts = [read(e) for e in (condition.argument(0), condition.argument(1), x, y)]
+    bases = {base.id: base for base, _ in parts if base is not None}
+    if len(bases) != 1:
+        return None
+    u, v, f, g = (p for _, p in parts)
+    made = choose(add(u, v, -1), *((g, f) if negated else (f, g)))
+    if made is None or not made.continuous or any(len(p) > 3 for p in made.parts):
+        return None
+    return next(iter(bases.values())), made
