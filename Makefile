@@ -58,10 +58,10 @@ demo: $(VENV)/.data
 	@echo "The page: file://$(CURDIR)/build/digits.html"
 
 test: $(VENV)/.test
-	@$(THREADS) $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	@$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --timeout 300 $(ARGS)
 
 soak: $(VENV)/.test
-	@$(THREADS) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n $(JOBS) -m soak $(ARGS)
+	@$(THREADS) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n $(JOBS) --timeout 3600 -m soak $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

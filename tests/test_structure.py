@@ -38,6 +38,7 @@ RANKS = {
 AGAINST = {
     ("convexity/verdict.py", "report"): "a notebook shows a verdict as the report's HTML fragment",
     ("objective/target.py", "zoo"): "zoo:NAME is a target, and the zoo is made of objectives",
+    ("objective/recorder.py", "calculus"): "a branch that intervals show to go one way always is no branch",
 }
 
 # The certificate's verifier and its evaluator share nothing with the analysis and start without PyTorch.

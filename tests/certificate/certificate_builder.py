@@ -120,7 +120,7 @@ class Builder:
     # operators
 
     def __call__(self, op: str, *inputs: int, **attributes: Any) -> int:
-        shapes = [torch.empty(self.nodes[i]["shape"], dtype=torch.float64) for i in inputs]
+        shapes = [torch.empty(self.nodes[i]["shape"], dtype=torch.float64, device="meta") for i in inputs]
         if op == "take":
             shapes[1] = torch.zeros_like(shapes[1])
         return self._append(op, list(inputs), attributes, list(REFERENCE[op](attributes, *shapes).shape))

@@ -1,4 +1,5 @@
 """A slow evaluator in ``fractions.Fraction`` on nested NumPy object arrays: the oracle for exact arithmetic."""
+
 from __future__ import annotations
 
 import itertools

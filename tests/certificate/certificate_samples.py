@@ -1,4 +1,5 @@
 """Two small valid certificates, and a writer that checks nothing, for tests of what a reader refuses."""
+
 from __future__ import annotations
 
 import json
@@ -27,7 +28,11 @@ def exact_sample() -> format.Payload:
     chosen = b("take", error, index, dim=0)
     loss = b("mul", b("sum", b("mul", chosen, chosen), dims=[0]), b.scalar("1/4"))
     pieces = b("piecewise", z, knots=["0", "3/2"], pieces=[["0"], ["0", "1"], ["-9/8", "5/2", "-1/2"]])
-    b("add", b("add", loss, b("sum", pieces, dims=[0])), b("sum", b("slice", ones, dim=1, start=1, stop=5, step=2), dims=[0, 1]))
+    b(
+        "add",
+        b("add", loss, b("sum", pieces, dims=[0])),
+        b("sum", b("slice", ones, dim=1, start=1, stop=5, step=2), dims=[0, 1]),
+    )
     domain = {"x": (-4.0, None), "y": (np.array([-1.0, -np.inf, -8.0]), np.array([8.0, 8.0, np.inf]))}
     # m = 0 is a saddle: J falls along x = s, y = t where s t has the sign of the target
     delta = {"x": steps([1, -2, 1], -1), "y": steps([1, 2, 1], -1)}
@@ -82,7 +87,9 @@ class Draft:
                 pass
         text = json.dumps(self.manifest).encode()
         return {
-            "manifest.json": text, "base.safetensors": tensorfile.dump(self.base), "delta.safetensors": tensorfile.dump(self.delta),
+            "manifest.json": text,
+            "base.safetensors": tensorfile.dump(self.base),
+            "delta.safetensors": tensorfile.dump(self.delta),
         }
 
     def save(self, path: Path) -> Path:

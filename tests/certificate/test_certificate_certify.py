@@ -1,8 +1,10 @@
 """Certifying gaps: closed forms, properties that hold are never refuted, equality and undefined values end."""
+
 from __future__ import annotations
 
 import math
 import time
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -13,7 +15,7 @@ from flint import arb, ctx, fmpq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epigraph.certificate import exact
+from epigraph.certificate import exact, midpoint
 
 
 def product(last: str | None = None) -> Builder:
@@ -53,13 +55,20 @@ def test_the_three_properties_measure_what_they_say() -> None:
 
 
 CONVEX: list[tuple[str, dict[str, Any]]] = [
-    ("exp", {}), ("softplus", {}), ("relu", {}), ("abs", {}), ("power", {"exponent": "2"}), ("power", {"exponent": "4"}),
+    ("exp", {}),
+    ("softplus", {}),
+    ("relu", {}),
+    ("abs", {}),
+    ("power", {"exponent": "2"}),
+    ("power", {"exponent": "4"}),
 ]
 
 
 @pytest.mark.parametrize("op, attributes", CONVEX, ids=str)
 @given(m=st.floats(-5, 5), step=st.integers(-127, 127), scale=st.integers(-40, -3))
-def test_convex_functions_are_never_refuted(op: str, attributes: dict[str, Any], m: float, step: int, scale: int) -> None:
+def test_convex_functions_are_never_refuted(
+    op: str, attributes: dict[str, Any], m: float, step: int, scale: int
+) -> None:
     b = Builder()
     b(op, b.parameter("x", m), **attributes)
     for kind in ("convex", "quasiconvex"):
@@ -147,3 +156,13 @@ def test_exact_arithmetic_is_left_where_it_would_be_too_dear() -> None:
     assert exact.supports_exact(b.graph())
     certified = exact.certify(b.graph(), b.arrays, {"x": steps(1, -36)}, "convex")
     assert certified is not None and certified.arithmetic == "arb"
+
+
+@given(st.fractions(min_value=Fraction(1, 10**40), max_value=10**40), st.integers(-90_000, 90_000))
+def test_decimal_bounds_are_below_and_near(value: Fraction, shift: int) -> None:
+    for number in (value, value * Fraction(2) ** shift):
+        shown = midpoint.decimal_below(number)
+        sign, digits, exponent = Decimal(shown).as_tuple()
+        found = Fraction(int("".join(map(str, digits)))) * Fraction(10) ** int(exponent)
+        assert sign == 0
+        assert number * Fraction(999_999, 10**6) < found <= number

@@ -1,4 +1,5 @@
 """Whole graphs: rational arithmetic against Fractions, balls against rational arithmetic and against PyTorch."""
+
 from __future__ import annotations
 
 import math
@@ -29,7 +30,11 @@ def arrays(draw: Any, shape: tuple[int, ...]) -> np.ndarray:
 def rational_graphs(draw: Any) -> tuple[Builder, dict[str, Delta]]:
     """A random graph of rational operators on 2 x 3 tensors, summed at the end, with a move of its parameters."""
     b = Builder()
-    pool = [b.parameter("u", arrays(draw, (2, 3))), b.parameter("v", arrays(draw, (2, 3))), b.data("c", arrays(draw, (2, 3)))]
+    pool = [
+        b.parameter("u", arrays(draw, (2, 3))),
+        b.parameter("v", arrays(draw, (2, 3))),
+        b.data("c", arrays(draw, (2, 3))),
+    ]
     index = b.data("i", np.array([1, 0, 1]), "index")
     pick = st.integers(0, 10**6)
 
@@ -40,6 +45,9 @@ def rational_graphs(draw: Any) -> tuple[Builder, dict[str, Delta]]:
         kept = b(draw(st.sampled_from(["sum", "amax"])), x, dims=[1])
         return b("expand", b("reshape", kept, shape=[2, 1]), shape=[2, 3])
 
+    def positive(x: int) -> int:
+        return b("add", b("abs", x), b.scalar("1/7"))
+
     def shuffled(x: int, y: int) -> int:
         both = b("concat", x, y, dim=1)
         return b("slice", both, dim=1, start=draw(st.integers(0, 1)), stop=6, step=2)
@@ -48,23 +56,39 @@ def rational_graphs(draw: Any) -> tuple[Builder, dict[str, Delta]]:
         return b("permute", b("take", b("permute", x, dims=[1, 0]), index, dim=0), dims=[1, 0])
 
     makers = [
-        lambda: b("add", some(), some()), lambda: b("mul", some(), some()), lambda: b("neg", some()),
-        lambda: b("maximum", some(), some()), lambda: b("relu", some()), lambda: b("abs", some()),
+        lambda: b("add", some(), some()),
+        lambda: b("mul", some(), some()),
+        lambda: b("neg", some()),
+        lambda: b("maximum", some(), some()),
+        lambda: b("relu", some()),
+        lambda: b("abs", some()),
         lambda: b("power", some(), exponent=draw(st.sampled_from(["0", "1", "2", "3"]))),
-        lambda: b("sign", some()), lambda: b("floor", some()), lambda: b.sub(some(), some()),
+        lambda: b("sign", some()),
+        lambda: b("floor", some()),
+        lambda: b.sub(some(), some()),
         lambda: b("div", some(), b.scalar(draw(st.sampled_from(["3", "-7/5", "1/1024"])))),
-        lambda: b("where", b("compare", some(), some(), relation=draw(st.sampled_from(["lt", "le", "eq"]))), some(), some()),
+        lambda: b(
+            "where", b("compare", some(), some(), relation=draw(st.sampled_from(["lt", "le", "eq"]))), some(), some()
+        ),
         lambda: b("piecewise", some(), knots=["0", "1/3"], pieces=[["0"], ["0", "0", "1"], ["1/18", "1/6"]]),
         lambda: b("matmul", b("matmul", some(), b("permute", some(), dims=[1, 0])), some()),
-        lambda: rowwise(some()), lambda: shuffled(some(), some()), lambda: taken(some()),
-        lambda: b("same", some(), some()), lambda: b("add", some(), b.scalar("2/3")),
+        lambda: rowwise(some()),
+        lambda: shuffled(some(), some()),
+        lambda: taken(some()),
+        lambda: b("div", some(), positive(some())),
+        lambda: b("power", positive(some()), exponent=draw(st.sampled_from(["-1", "-2"]))),
+        lambda: b("same", some(), some()),
+        lambda: b("add", some(), b.scalar("2/3")),
     ]
     for _ in range(draw(st.integers(1, 7))):
         pool.append(draw(st.sampled_from(makers))())
     b("mul", b("sum", pool[-1], dims=[0, 1]), b.scalar("1/6"))
     shape = (2, 3)
     delta = {
-        key: steps(np.array(draw(st.lists(st.integers(-100, 100), min_size=6, max_size=6))).reshape(shape), draw(st.integers(-60, 2)))
+        key: steps(
+            np.array(draw(st.lists(st.integers(-100, 100), min_size=6, max_size=6))).reshape(shape),
+            draw(st.integers(-60, 2)),
+        )
         for key in draw(st.sampled_from([["u"], ["u", "v"]]))
     }
     return b, delta
@@ -109,7 +133,14 @@ CONVOLUTIONS = [
     ((1, 2, 4, 5, 4), (2, 2, 2, 3, 2), dict(stride=[2, 1, 1], padding=[1, 1, 0], dilation=[1, 1, 2], groups=1)),
     ((5, 1, 3, 3), (1, 1, 1, 1), dict(stride=[2, 2], padding=[3, 3], dilation=[1, 1], groups=1)),
 ]
-PRODUCTS = [((2, 3), (3, 4)), ((7, 2, 3), (3, 1)), ((2, 1, 3, 2), (1, 5, 2, 3)), ((4, 5), (6, 5, 2)), ((1, 3, 4), (2, 4, 1)), ((3, 0), (0, 2))]
+PRODUCTS = [
+    ((2, 3), (3, 4)),
+    ((7, 2, 3), (3, 1)),
+    ((2, 1, 3, 2), (1, 5, 2, 3)),
+    ((4, 5), (6, 5, 2)),
+    ((1, 3, 4), (2, 4, 1)),
+    ((3, 0), (0, 2)),
+]
 
 
 def _weighted(b: Builder, x: int) -> None:
@@ -120,7 +151,9 @@ def _weighted(b: Builder, x: int) -> None:
 
 @pytest.mark.parametrize("block", [2, 40, contraction.BLOCK_ENTRIES])
 @pytest.mark.parametrize("case", CONVOLUTIONS + PRODUCTS, ids=str)
-def test_convolutions_and_products_in_blocks_of_any_size(case: Any, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convolutions_and_products_in_blocks_of_any_size(
+    case: Any, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(contraction, "BLOCK_ENTRIES", block)
     rng = np.random.default_rng(4)
     for constant in (False, True):
@@ -138,9 +171,15 @@ def test_convolutions_and_products_in_blocks_of_any_size(case: Any, block: int, 
 
 
 SMOOTH = [
-    ("logsumexp", {"dims": [1]}), ("logsumexp", {"dims": [0, 1]}), ("log_softmax", {"dim": 0}), ("log_softmax", {"dim": 1}),
+    ("logsumexp", {"dims": [1]}),
+    ("logsumexp", {"dims": [0, 1]}),
+    ("log_softmax", {"dim": 0}),
+    ("log_softmax", {"dim": 1}),
     *((op, {}) for op in "exp sigmoid tanh softplus erf log_ndtr sin cos atan silu gelu mish".split()),
-    ("elu", {"alpha": "1/3"}), ("amax", {"dims": [0]}), ("power", {"exponent": "3"}), ("sum", {"dims": []}),
+    ("elu", {"alpha": "1/3"}),
+    ("amax", {"dims": [0]}),
+    ("power", {"exponent": "3"}),
+    ("sum", {"dims": []}),
 ]
 
 
@@ -180,8 +219,11 @@ def test_all_operators_are_known_to_the_engines() -> None:
         assert op in layout.LAYOUT or hasattr(Rationals, f"_{op}"), op
 
 
-@pytest.mark.parametrize("model", [network((5, 8, 1), 40, loss="mse"), network((6, 5, 4, 3), 11), encoder(2), resnet18(1, 16, 2)],
-                         ids=["mse", "deep", "encoder", "resnet"])
+@pytest.mark.parametrize(
+    "model",
+    [network((5, 8, 1), 40, loss="mse"), network((6, 5, 4, 3), 11), encoder(2), resnet18(1, 16, 2)],
+    ids=["mse", "deep", "encoder", "resnet"],
+)
 def test_networks_agree_with_pytorch(model: tuple[Builder, dict[str, Delta]]) -> None:
     import torch
 
@@ -205,10 +247,20 @@ def _scalar_graph(*ops: tuple[str, dict[str, Any]], start: float) -> Builder:
 
 
 UNDEFINED = [
-    (("log", {}),), (("sqrt", {}),), (("power", {"exponent": "1/3"}),), (("xlogx", {}),), (("log", {}), ("sigmoid", {})),
-    (("sqrt", {}), ("sign", {})), (("log", {}), ("sin", {})), (("log", {}), ("atan", {})), (("sqrt", {}), ("relu", {})),
-    (("log", {}), ("power", {"exponent": "0"})), (("sqrt", {}), ("floor", {})), (("log", {}), ("elu", {"alpha": "1"})),
-    (("log", {}), ("piecewise", {"knots": ["0"], "pieces": [["0"], ["0", "1"]]})), (("sqrt", {}), ("tanh", {})),
+    (("log", {}),),
+    (("sqrt", {}),),
+    (("power", {"exponent": "1/3"}),),
+    (("xlogx", {}),),
+    (("log", {}), ("sigmoid", {})),
+    (("sqrt", {}), ("sign", {})),
+    (("log", {}), ("sin", {})),
+    (("log", {}), ("atan", {})),
+    (("sqrt", {}), ("relu", {})),
+    (("log", {}), ("power", {"exponent": "0"})),
+    (("sqrt", {}), ("floor", {})),
+    (("log", {}), ("elu", {"alpha": "1"})),
+    (("log", {}), ("piecewise", {"knots": ["0"], "pieces": [["0"], ["0", "1"]]})),
+    (("sqrt", {}), ("tanh", {})),
 ]
 
 
@@ -311,7 +363,12 @@ def test_an_index_out_of_range_is_refused() -> None:
 anything = st.floats(allow_nan=False, allow_infinity=False, width=64)
 
 
-@given(st.lists(anything, min_size=1, max_size=5), st.integers(-2**31, 2**31 - 1), st.integers(-1074, 900), st.sampled_from([1, -1]))
+@given(
+    st.lists(anything, min_size=1, max_size=5),
+    st.integers(-(2**31), 2**31 - 1),
+    st.integers(-1074, 900),
+    st.sampled_from([1, -1]),
+)
 def test_moved_tensors_are_exact(values: list[float], step: int, scale: int, sign: int) -> None:
     base = np.array(values)
     delta = Delta(sign, np.full(len(values), step, dtype=np.int32), scale)
@@ -352,3 +409,25 @@ def test_points_that_are_not_floats_are_evaluated_exactly() -> None:
     for ball, value in zip(exact.evaluate(b.graph(), b.arrays, three_points(delta), "arb", 64), expected, strict=True):
         with ctx.workprec(4000):
             assert ball.contains(fmpq(value.numerator, value.denominator))
+
+
+def test_displacements_are_checked() -> None:
+    for make in (
+        lambda: Delta(2, np.zeros(1, dtype=np.int8), 0),
+        lambda: Delta(1, np.zeros(1, dtype=np.int8), 901),
+        lambda: Delta(1, np.zeros(1), 0),
+        lambda: Delta(1, np.zeros(1, dtype=np.int64), 0),
+        lambda: moved(np.zeros(2), steps([1])),
+    ):
+        with pytest.raises(ValueError):
+            make()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "bool", "float16", "float32"])
+def test_constants_of_every_dtype(dtype: str) -> None:
+    b = Builder()
+    array = np.array([0, 1, 1, 0]).astype(dtype) if dtype == "bool" else np.array([0, 1, 100, 7]).astype(dtype)
+    b("sum", b("mul", b.data("c", array), b.parameter("x", np.array([1.0, 2.0, 3.0, 5.0]))), dims=[0])
+    expected = float(array.astype(float) @ np.array([1.0, 2.0, 3.0, 5.0]))
+    assert exact.evaluate(b.graph(), b.arrays, [{}], "exact") == [fmpq(int(expected))]
+    assert exact.evaluate(b.graph(), b.arrays, [{}], "arb") == [arb(expected)]

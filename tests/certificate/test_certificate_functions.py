@@ -1,4 +1,5 @@
 """Every function of one variable on balls: contained values (against mpmath), domains, and what is not finite."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
-"""What a reader refuses, with which code: one table of attacks on the container, the JSON, the tensors, the graph, the claim."""
+"""What a reader refuses, with which code: one table of attacks on every layer of a file."""
+
 from __future__ import annotations
 
 import json
@@ -18,6 +19,8 @@ from certificate_samples import SAMPLES, Draft, write_raw
 
 from epigraph.certificate import container, tensorfile
 from epigraph.certificate.codes import CODES
+from epigraph.certificate.graph import Meta
+from epigraph.certificate.shapes import program
 from epigraph.certificate.verify import verify_here
 from epigraph.errors import CertificateError
 
@@ -38,7 +41,9 @@ def attack(code: str, name: str, save: Save) -> None:
     ATTACKS[name] = (code, save)
 
 
-def draft(code: str, name: str, change: Callable[[Draft], Any], sample: str = "exact", keep_digests: bool = False) -> None:
+def draft(
+    code: str, name: str, change: Callable[[Draft], Any], sample: str = "exact", keep_digests: bool = False
+) -> None:
     """An attack on the content: change a draft of a valid certificate."""
 
     def save(path: Path) -> Path:
@@ -127,6 +132,11 @@ def _with_extra(archive: zipfile.ZipFile, contents: dict[str, bytes]) -> None:
     archive.writestr("../../evil", b"x")
 
 
+def _outside(archive: zipfile.ZipFile, contents: dict[str, bytes]) -> None:
+    for name, data in contents.items():
+        archive.writestr(f"../{name}", data)
+
+
 def _duplicate(archive: zipfile.ZipFile, contents: dict[str, bytes]) -> None:
     archive.writestr("manifest.json", contents["manifest.json"])
     archive.writestr("base.safetensors", contents["base.safetensors"])
@@ -146,7 +156,7 @@ attack("E401", "a fourth member", _zipfile(_with_extra))
 attack("E401", "a member that occurs twice", _zipfile(_duplicate))
 attack("E401", "bzip2", _zipfile(_compressed(zipfile.ZIP_BZIP2)))
 attack("E401", "lzma", _zipfile(_compressed(zipfile.ZIP_LZMA)))
-attack("E401", "a name outside the folder", _zipfile(lambda a, c: [a.writestr(f"../{n}", d) for n, d in c.items()][0]))
+attack("E401", "a name outside the folder", _zipfile(_outside))
 
 
 def _bomb(path: Path) -> Path:
@@ -208,16 +218,36 @@ draft("E404", "a fill that rounds", lambda d: put(d.manifest["tensors"]["ones"],
 draft("E404", "a fill of NaN", lambda d: put(d.manifest["tensors"]["ones"], "fill", "nan"))
 draft("E404", "a fill of infinity", lambda d: put(d.manifest["tensors"]["ones"], "fill", "inf"))
 draft("E404", "a fill out of range", lambda d: put(d.manifest["tensors"]["ones"], "fill", "0x1.0p+9999"))
-draft("E404", "a fill for an integer tensor", lambda d: put(d.manifest["tensors"]["index"], "fill", "0x1.0000000000000p+0"))
-draft("E402", "a filled tensor of 2^60 bytes",
-      lambda d: d.manifest["tensors"].update(big=d.manifest["tensors"]["ones"] | {"shape": [2**29, 2**29]}))
+draft(
+    "E404",
+    "a fill for an integer tensor",
+    lambda d: put(d.manifest["tensors"]["index"], "fill", "0x1.0000000000000p+0"),
+)
+draft(
+    "E402",
+    "a filled tensor of 2^60 bytes",
+    lambda d: d.manifest["tensors"].update(big=d.manifest["tensors"]["ones"] | {"shape": [2**29, 2**29]}),
+)
 draft("E404", "two parameters with one name", lambda d: put(d.manifest["tensors"]["z"], "name", "x"))
 draft("E404", "an escape sequence in a name", lambda d: put(d.manifest["tensors"]["z"], "name", "\x1b[31mz"))
-draft("E404", "a right-to-left override in the provenance", lambda d: put(d.manifest["provenance"], "mode", "\u202eeval"))
+draft(
+    "E404", "a right-to-left override in the provenance", lambda d: put(d.manifest["provenance"], "mode", "\u202eeval")
+)
 draft("E404", "a string of a megabyte", lambda d: put(d.manifest["provenance"], "mode", "x" * 2**20))
-draft("E404", "a tensor that nothing reads", lambda d: (
-    put(d.base, "stray", np.ones(3)), put(d.manifest["tensors"], "stray", d.manifest["tensors"]["y"] | {"role": "data", "name": ""})))
-draft("E404", "a false checksum of the graph", lambda d: put(d.manifest["provenance"], "graph_sha256", "0" * 64), keep_digests=True)
+draft(
+    "E404",
+    "a tensor that nothing reads",
+    lambda d: (
+        put(d.base, "stray", np.ones(3)),
+        put(d.manifest["tensors"], "stray", d.manifest["tensors"]["y"] | {"role": "data", "name": ""}),
+    ),
+)
+draft(
+    "E404",
+    "a false checksum of the graph",
+    lambda d: put(d.manifest["provenance"], "graph_sha256", "0" * 64),
+    keep_digests=True,
+)
 draft("E404", "a scale out of range", lambda d: put(d.manifest["delta"]["x"], "scale_log2", 5000))
 
 # ---- tensor files ----
@@ -227,7 +257,12 @@ draft("E406", "a tensor more", lambda d: put(d.base, "more", np.ones(2)))
 draft("E406", "another dtype", lambda d: put(d.base, "x", d.base["x"].astype(np.float64)))
 draft("E406", "another shape", lambda d: put(d.base, "x", d.base["x"].reshape(3, 1)))
 draft("E406", "a changed value", lambda d: put(d.base["frozen"], 0, 9.0), keep_digests=True)
-draft("E406", "a changed fill", lambda d: put(d.manifest["tensors"]["ones"], "fill", "0x1.0000000000000p+1"), keep_digests=True)
+draft(
+    "E406",
+    "a changed fill",
+    lambda d: put(d.manifest["tensors"]["ones"], "fill", "0x1.0000000000000p+1"),
+    keep_digests=True,
+)
 draft("E406", "NaN in a parameter", lambda d: put(d.base["x"], 0, np.nan))
 draft("E406", "infinity in the data", lambda d: put(d.base["frozen"], 0, np.inf))
 draft("E406", "NaN in a bound", lambda d: put(d.base["bound.low.y"], 0, np.nan))
@@ -260,7 +295,11 @@ tensors("E405", "a shape that overflows", lambda h, b: (h | {"x": h["x"] | {"sha
 tensors("E405", "a shape with zero and a huge size", lambda h, b: (h | {"x": h["x"] | {"shape": [0, 2**62]}}, b))
 tensors("E405", "metadata", lambda h, b: (h | {"__metadata__": {"format": "pt"}}, b))
 tensors("E405", "bfloat16", lambda h, b: (h | {"x": h["x"] | {"dtype": "BF16"}}, b))
-tensors("E405", "offsets that decrease", lambda h, b: (h | {"x": h["x"] | {"data_offsets": h["x"]["data_offsets"][::-1]}}, b))
+tensors(
+    "E405",
+    "offsets that decrease",
+    lambda h, b: (h | {"x": h["x"] | {"data_offsets": h["x"]["data_offsets"][::-1]}}, b),
+)
 tensors("E403", "a tensor that occurs twice", lambda h, b: (json.dumps(h).replace('"y"', '"x"').encode(), b))
 tensors("E405", "a header that is a list", lambda h, b: (b"[]", b))
 
@@ -275,8 +314,11 @@ def _huge_header(path: Path) -> Path:
 
 
 attack("E405", "a header of 2^63 bytes", _huge_header)
-attack("E405", "an empty tensor file",
-       lambda path: write_raw(path, Draft(PAYLOADS["exact"]).contents() | {"delta.safetensors": b""}))
+attack(
+    "E405",
+    "an empty tensor file",
+    lambda path: write_raw(path, Draft(PAYLOADS["exact"]).contents() | {"delta.safetensors": b""}),
+)
 
 # ---- the graph ----
 
@@ -311,14 +353,40 @@ draft("E410", "a number in other digits", lambda d: put(_value(d), "value", "\u0
 draft("E410", "a number of 10,000 digits", lambda d: put(_value(d), "value", "9" * 10_000))
 draft("E410", "a constant with inputs", lambda d: put(d.node("constant"), "inputs", [0]))
 draft("E410", "a constant that reads a parameter", lambda d: put(d.node("constant"), "attributes", {"tensor": "x"}))
-draft("E410", "a parameter that reads data", lambda d: put(d.node("parameter"), "attributes", {"tensor": "frozen", "name": "x"}))
-draft("E410", "a parameter with another's name", lambda d: put(d.node("parameter"), "attributes", {"tensor": "x", "name": "y"}))
+draft(
+    "E410",
+    "a parameter that reads data",
+    lambda d: put(d.node("parameter"), "attributes", {"tensor": "frozen", "name": "x"}),
+)
+draft(
+    "E410",
+    "a parameter with another's name",
+    lambda d: put(d.node("parameter"), "attributes", {"tensor": "x", "name": "y"}),
+)
 draft("E410", "one parameter in two nodes", lambda d: put(d.nodes[1], "attributes", {"tensor": "x", "name": "x"}))
 draft("E410", "a tensor that does not exist", lambda d: put(d.node("constant"), "attributes", {"tensor": "none"}))
 draft("E410", "an index that is computed", lambda d: put(d.node("take"), "inputs", [d.node("take")["inputs"][0], 0]))
-draft("E402", "an expansion to 2^80 entries", lambda d: d.nodes.insert(
-    1, {"id": 1, "op": "expand", "inputs": [0], "attributes": {"shape": [2**40, 2**40, 3]}, "shape": [2**40, 2**40, 3]})
-    or [n.update(id=i) or n.update(inputs=[j + (j > 0) for j in n["inputs"]]) for i, n in enumerate(d.nodes) if i > 1])
+draft(
+    "E402",
+    "an expansion to 2^80 entries",
+    lambda d: (
+        d.nodes.insert(
+            1,
+            {
+                "id": 1,
+                "op": "expand",
+                "inputs": [0],
+                "attributes": {"shape": [2**40, 2**40, 3]},
+                "shape": [2**40, 2**40, 3],
+            },
+        )
+        or [
+            n.update(id=i) or n.update(inputs=[j + (j > 0) for j in n["inputs"]])
+            for i, n in enumerate(d.nodes)
+            if i > 1
+        ]
+    ),
+)
 
 # ---- the claim ----
 
@@ -339,23 +407,38 @@ draft("E420", "a gap over 2^(10^12)", lambda d: put(d.claim["gap_lower"], "den_l
 draft("E420", "no blocks", lambda d: put(d.claim, "blocks", []))
 draft("E420", "an unknown block", lambda d: put(d.claim, "blocks", ["x", "y", "frozen"]))
 draft("E421", "a move outside the blocks", lambda d: put(d.claim, "blocks", ["x"]))
-draft("E421", "a move of frozen weights", lambda d: (
-    put(d.manifest["delta"], "frozen", {"scale_log2": 0}), put(d.delta, "frozen", np.ones(3, dtype=np.int8))))
-draft("E421", "a move of the data", lambda d: (
-    put(d.manifest["delta"], "x", {"scale_log2": 0}), put(d.delta, "x", np.ones((3, 2), dtype=np.int8))), "arb")
+draft(
+    "E421",
+    "a move of frozen weights",
+    lambda d: (
+        put(d.manifest["delta"], "frozen", {"scale_log2": 0}),
+        put(d.delta, "frozen", np.ones(3, dtype=np.int8)),
+    ),
+)
+draft(
+    "E421",
+    "a move of the data",
+    lambda d: (put(d.manifest["delta"], "x", {"scale_log2": 0}), put(d.delta, "x", np.ones((3, 2), dtype=np.int8))),
+    "arb",
+)
 draft("E421", "a move of nothing", lambda d: put(d.manifest["delta"], "none", {"scale_log2": 0}))
 draft("E420", "nothing moves", lambda d: (d.manifest["delta"].clear(), d.delta.clear()))
 draft("E420", "a domain for a tensor that is no parameter", lambda d: put(d.claim["domain"], "frozen", [None, None]))
 draft("E404", "a decimal bound", lambda d: put(d.claim["domain"], "x", ["-4.0", None]))
 draft("E404", "a bound of NaN", lambda d: put(d.claim["domain"], "x", ["nan", None]))
-draft("E404", "a bound with too many digits", lambda d: put(d.claim["domain"], "x", ["0x1.00000000000000000001p+0", None]))
+draft(
+    "E404", "a bound with too many digits", lambda d: put(d.claim["domain"], "x", ["0x1.00000000000000000001p+0", None])
+)
 draft("E420", "a bound by a parameter", lambda d: put(d.claim["domain"], "x", [{"tensor": "x"}, None]))
 draft("E420", "a bound of another shape", lambda d: put(d.claim["domain"], "z", [{"tensor": "bound.low.y"}, None]))
 draft("E422", "m outside the domain", lambda d: put(d.claim["domain"], "z", [None, (1.5).hex()]))
 draft("E422", "a outside the domain", lambda d: put(d.claim["domain"], "x", [None, (0.25).hex()]))
 draft("E422", "b outside the domain", lambda d: put(d.claim["domain"], "x", [(-0.25).hex(), None]))
-draft("E422", "outside by one unit in the last place",
-      lambda d: put(d.claim["domain"], "x", [None, float(np.nextafter(0.5, 0)).hex()]))
+draft(
+    "E422",
+    "outside by one unit in the last place",
+    lambda d: put(d.claim["domain"], "x", [None, float(np.nextafter(0.5, 0)).hex()]),
+)
 draft("E441", "a gap that is too large", lambda d: put(d.claim["gap_lower"], "den_log2", 40))
 draft("E441", "the opposite property", lambda d: put(d.claim, "property", "concave"))
 draft("E441", "zero steps", lambda d: [array.fill(0) for array in d.delta.values()])
@@ -419,8 +502,12 @@ def _padded(d: Draft) -> None:
     i, big = d.manifest["graph"]["output"], 10**9
     new = [
         {"op": "reshape", "inputs": [i], "attributes": {"shape": [1, 1, 1]}, "shape": [1, 1, 1]},
-        {"op": "convolution", "inputs": [i + 1, i + 1], "shape": [1, 1, 1],
-         "attributes": {"stride": [2 * big + 1], "padding": [big], "dilation": [1], "groups": 1}},
+        {
+            "op": "convolution",
+            "inputs": [i + 1, i + 1],
+            "shape": [1, 1, 1],
+            "attributes": {"stride": [2 * big + 1], "padding": [big], "dilation": [1], "groups": 1},
+        },
         {"op": "sum", "inputs": [i + 2], "attributes": {"dims": [0, 1, 2]}, "shape": []},
     ]
     d.nodes.extend({"id": i + 1 + k, **node} for k, node in enumerate(new))
@@ -459,6 +546,19 @@ def _many_bits(d: Draft) -> None:
     d.claim["precision_bits"] = 4096
 
 
+def _coprime_pieces(d: Draft) -> None:
+    """A thousand parabolas that vanish at the integers, with denominators of 390 digits and no common factor."""
+    denominators = [10**389 + 2 * i + 1 for i in range(1000)]
+    pieces = [
+        ["0", "0"],
+        *([f"{i * (i + 1)}/{q}", f"{-2 * i - 1}/{q}", f"1/{q}"] for i, q in enumerate(denominators[:999])),
+        ["0"],
+    ]
+    node = next(n for n in d.nodes if n["op"] == "piecewise")
+    node["attributes"] = {"knots": [str(i) for i in range(1000)], "pieces": pieces}
+
+
+draft("E430", "a piecewise function with huge denominators", _coprime_pieces)
 draft("E430", "40 squarings in exact arithmetic", _squarings(40))
 draft("E430", "2000 squarings in exact arithmetic", _squarings(2000))
 draft("E430", "the power 10^15 in exact arithmetic", _power("1000000000000000"))
@@ -468,6 +568,52 @@ draft("E430", "an expansion to 10^11 entries in balls", _expanded, "arb")
 draft("E430", "a padding of 10^9", _padded, "arb")
 draft("E430", "a product of 30,000 x 30,000 matrices", _large_matmul, "arb")
 draft("E430", "300 error functions on 20,000 entries at 4096 bits", _many_bits, "arb")
+
+
+SHAPES: list[tuple[str, list[list[int]], dict[str, Any]]] = [
+    ("add", [[2, 3], [3, 2]], {}),
+    ("where", [[2], [3], [1]], {}),
+    ("same", [[2], [1]], {}),
+    ("matmul", [[3], [3, 2]], {}),
+    ("matmul", [[2, 3], [2, 3]], {}),
+    ("matmul", [[2, 4, 3], [3, 3, 2]], {}),
+    ("convolution", [[2, 3], [4, 3]], {"stride": [], "padding": [], "dilation": [], "groups": 1}),
+    ("convolution", [[1, 2, 5], [2, 2, 3, 3]], {"stride": [1], "padding": [0], "dilation": [1], "groups": 1}),
+    ("convolution", [[1, 2, 5], [2, 2, 3]], {"stride": [1, 1], "padding": [0], "dilation": [1], "groups": 1}),
+    ("convolution", [[1, 3, 5], [2, 2, 3]], {"stride": [1], "padding": [0], "dilation": [1], "groups": 1}),
+    ("convolution", [[1, 4, 5], [3, 2, 3]], {"stride": [1], "padding": [0], "dilation": [1], "groups": 2}),
+    ("convolution", [[1, 2, 5], [2, 2, 3]], {"stride": [1], "padding": [0], "dilation": [3], "groups": 1}),
+    ("convolution", [[1, 2, 5], [2, 2, 0]], {"stride": [1], "padding": [0], "dilation": [1], "groups": 1}),
+    ("sum", [[2, 3]], {"dims": [2]}),
+    ("amax", [[2, 0]], {"dims": [1]}),
+    ("logsumexp", [[0]], {"dims": [0]}),
+    ("log_softmax", [[2, 3]], {"dim": 2}),
+    ("log_softmax", [[2, 0]], {"dim": 1}),
+    ("reshape", [[2, 3]], {"shape": [5]}),
+    ("permute", [[2, 3]], {"dims": [0, 1, 2]}),
+    ("expand", [[2, 3]], {"shape": [3, 3]}),
+    ("expand", [[2, 3]], {"shape": [3]}),
+    ("expand", [[2, 3]], {"shape": [2, 1]}),
+    ("slice", [[2, 3]], {"dim": 2, "start": 0, "stop": 1, "step": 1}),
+    ("slice", [[2, 3]], {"dim": 1, "start": 2, "stop": 1, "step": 1}),
+    ("concat", [[2, 3], [3, 3]], {"dim": 1}),
+    ("concat", [[], []], {"dim": 0}),
+    ("take", [[2, 3], [2, 2]], {"dim": 0}),
+    ("take", [[], [2]], {"dim": 0}),
+]
+
+
+@pytest.mark.parametrize("op, operands, attributes", SHAPES, ids=str)
+def test_operands_that_do_not_fit(op: str, operands: list[list[int]], attributes: dict[str, Any]) -> None:
+    metas = {str(i): Meta(tuple(shape), "f") for i, shape in enumerate(operands)}
+    nodes = [
+        {"id": i, "op": "constant", "inputs": [], "attributes": {"tensor": str(i)}, "shape": shape}
+        for i, shape in enumerate(operands)
+    ]
+    count = len(nodes)
+    nodes.append({"id": count, "op": op, "inputs": list(range(count)), "attributes": attributes, "shape": []})
+    with pytest.raises(CertificateError, match="E411"):
+        program({"nodes": nodes, "output": count}, metas)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -135,6 +135,15 @@ def clip(x: Interval, low: float, high: float) -> Interval:
     return Interval(np.maximum(x.lower, low), np.minimum(x.upper, high))
 
 
+def pin(x: Interval, out: Interval, point: float, value: float) -> Interval:
+    """Use f >= value right of the point and f <= value left of it, exactly, where rounding would lose it."""
+    if x.uniform and out.uniform:
+        low = max(out.lower, value) if x.lower >= point else out.lower  # type: ignore[type-var]
+        return Interval(low, min(out.upper, value) if x.upper <= point else out.upper)  # type: ignore[type-var]
+    return Interval(np.where(x.lower >= point, np.maximum(out.lower, value), out.lower),
+                    np.where(x.upper <= point, np.minimum(out.upper, value), out.upper))
+
+
 def intersect(x: Interval, y: Interval) -> Interval:
     if x.uniform and y.uniform:
         return Interval(max(x.lower, y.lower), min(x.upper, y.upper))  # type: ignore[type-var]
@@ -240,9 +249,10 @@ def reciprocal(x: Interval) -> Interval:
         return WHOLE
     with np.errstate(divide="ignore", over="ignore"):
         below, above = down(1 / np.asarray(x.upper, np.float64)), up(1 / np.asarray(x.lower, np.float64))
-    low = np.where(x.nonnegative, np.maximum(below, 0.0), np.where(x.negative, below, -INF))
-    high = np.where(x.positive, above, np.where(x.nonnegative, INF, np.where(x.nonpositive, np.minimum(above, 0.0), INF)))
-    return Interval(np.where(np.equal(x.upper, 0) & x.nonnegative, 0.0, low), high)
+    zero = x.nonnegative & x.nonpositive
+    low = np.where(zero, 0.0, np.where(x.nonnegative, np.maximum(below, 0.0), np.where(x.negative, below, -INF)))
+    left = np.where(x.nonpositive & ~np.asarray(zero), np.minimum(above, 0.0), INF)
+    return Interval(low, np.where(x.positive, above, left))
 
 
 def total(x: Interval, axes: tuple[int, ...], shape: tuple[int, ...]) -> Interval:
@@ -254,7 +264,8 @@ def total(x: Interval, axes: tuple[int, ...], shape: tuple[int, ...]) -> Interva
     high = _sum_over(np.broadcast_to(x.upper, shape), axes, 1, count)
     nonnegative = np.broadcast_to(x.nonnegative, shape).all(axes)
     nonpositive = np.broadcast_to(x.nonpositive, shape).all(axes)
-    return Interval(np.where(nonnegative, np.maximum(low, 0.0), low), np.where(nonpositive, np.minimum(high, 0.0), high))
+    low = np.where(nonnegative, np.maximum(low, 0.0), low)
+    return Interval(low, np.where(nonpositive, np.minimum(high, 0.0), high))
 
 
 def _sum_over(values: NDArray[np.float64], axes: tuple[int, ...], sign: int, count: int) -> NDArray[np.float64]:

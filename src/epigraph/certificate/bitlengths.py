@@ -156,6 +156,8 @@ def _polynomial(pieces: Sequence[Sequence[fmpq]], x: Size) -> Size:
     scale = ONE
     for coefficient in (c for piece in pieces for c in piece):
         scale = scale.lcm(coefficient.q)
+        if scale.bit_length() > BIT_LIMIT:
+            raise _TooLarge
     top = max(abs(c.p).bit_length() for piece in pieces for c in piece) + scale.bit_length()
     bits = top + 2 * max(x.bits, x.denominator_bits) + 2
     if x.denominator is None:

@@ -58,10 +58,9 @@ _MICROSECONDS = {
 }
 _PER_INPUT_ENTRY = {"sum": 0.15, "amax": 0.4, "logsumexp": 1.5, "log_softmax": 1.8}
 _TRANSCENDENTAL = frozenset(
-    "exp log sigmoid tanh softplus erf log_ndtr sin cos atan xlogx silu gelu mish elu power logsumexp "
-    "log_softmax".split()
+    "exp log sigmoid tanh softplus erf log_ndtr sin cos atan xlogx silu gelu mish elu logsumexp log_softmax".split()
 )
-_SPECIAL = frozenset(("erf", "log_ndtr", "gelu"))
+_PRODUCTS = frozenset(("mul", "div", "power", "piecewise"))
 _LIFT = 0.2
 
 
@@ -140,7 +139,7 @@ def _ball_seconds(program: Program, node: Node, bits: int) -> float:
         micro += 0.8 * len(node.attributes["pieces"])
     if node.op == "power":
         micro += 0.6 * int(node.attributes["exponent"].p).bit_length() * wide
-    growth = wide**2 if node.op in _SPECIAL else wide**1.5 if node.op in _TRANSCENDENTAL else wide
+    growth = wide**1.5 if node.op in _TRANSCENDENTAL else wide if node.op in _PRODUCTS else wide**0.6
     lifts = sum(o.numel for o in operands if o.op in ("parameter", "constant"))
     return 5e-6 + 1e-6 * (micro * growth * entries + _LIFT * lifts)
 
@@ -151,7 +150,7 @@ def _product_seconds(found: tuple[int, int, int, int], wide: float) -> float:
     few, many = sorted((rows, columns))
     nanoseconds = (6.0 + 300.0 / max(1, few)) if many * few > 100 else 15.0
     macs, entries = count * rows * inner * columns, count * inner * (rows + columns)
-    return 2e-5 * count + 1e-9 * macs * min(nanoseconds, 40.0) * wide**1.6 + 1e-6 * entries * (0.4 + 0.1 * wide)
+    return 4e-5 * count + 1e-9 * macs * min(nanoseconds, 40.0) * wide**1.6 + 1e-6 * entries * (0.4 + 0.1 * wide)
 
 
 def balls(program: Program, moving: set[str], points: int, bits: int) -> Cost:

@@ -19,9 +19,9 @@ from typing import Any, final
 import numpy as np
 
 from epigraph.certificate.graph import Node, Program
-from epigraph.certificate.kernel_claims import Claims, closure, constant
-from epigraph.certificate.kernel_curves import CURVES
-from epigraph.certificate.kernel_lemmas import LEMMAS, curve
+from epigraph.certificate.kernel_carriers import carried
+from epigraph.certificate.kernel_claims import Claims, closure, constant, either, where
+from epigraph.certificate.kernel_lemmas import LEMMAS
 from epigraph.certificate.kernel_numbers import fraction
 from epigraph.certificate.kernel_ranges import CHECKS, contains_constant
 from epigraph.certificate.kernel_records import CODES, PROPERTIES, Reading, Record, read, reject
@@ -109,16 +109,16 @@ class _Kernel:
     def _node(self, position: int, node: Node) -> None:
         record = self._record(position, node)
         operands = [self._record(i, node) for i in node.inputs]
-        where = f"{node.label.split(',')[0]}, {node.op}"
+        place = f"{node.label.split(',')[0]}, {node.op}"
         if record.varies is not self._varies[position]:
-            reject("E454", f"recorded as {'' if record.varies else 'not '}depending on an active parameter", where=where,
+            reject("E454", f"recorded as {'' if record.varies else 'not '}depending on an active parameter", where=place,
                    why="dependence follows from the inputs")  # fmt: skip
         if node.op == "same":
             chosen = equal_operands(self._program, node, self._tensors)
             operands = [operands[k] for k in chosen]
-        self._interval(node, record, operands, where)
-        self._claims(node, record, operands, where)
-        self._carrier(node, record, operands, where)
+        self._interval(node, record, operands, place)
+        self._claims(node, record, operands, place)
+        self._carrier(node, record, operands, place)
 
     def _record(self, position: int, node: Node) -> Record:
         found = self._reading.records.get(position)
@@ -126,11 +126,11 @@ class _Kernel:
             reject("E451", f"no record for node number {position}, which J needs", where=node.label)
         return found
 
-    def _interval(self, node: Node, record: Record, operands: Sequence[Record], where: str) -> None:
+    def _interval(self, node: Node, record: Record, operands: Sequence[Record], place: str) -> None:
         if node.op == "constant":
             value = node.attributes.get("value")
             if not contains_constant(record, None if value is None else fraction(value)):
-                reject("E452", "the interval does not contain the constant", where=where, why=f"recorded: {record}")
+                reject("E452", "the interval does not contain the constant", where=place, why=f"recorded: {record}")
             return
         if node.op == "parameter":
             low, high = self._reading.domain.get(node.attributes["name"], (np.asarray(-np.inf), np.asarray(np.inf)))
@@ -139,9 +139,9 @@ class _Kernel:
             lower, upper = CHECKS[node.op](node, operands, record)
         if not (lower and upper):
             side = "lower bound is too high" if not lower else "upper bound is too low"
-            reject("E452", f"the interval does not follow: its {side}", where=where, why=_listed(record, operands))
+            reject("E452", f"the interval does not follow: its {side}", where=place, why=_listed(record, operands))
 
-    def _claims(self, node: Node, record: Record, operands: Sequence[Record], where: str) -> None:
+    def _claims(self, node: Node, record: Record, operands: Sequence[Record], place: str) -> None:
         nonnegative = record.lower >= 0
         if not record.varies:
             allowed = constant(nonnegative)
@@ -151,15 +151,16 @@ class _Kernel:
             allowed = LEMMAS[node.op](node, operands)
             if any(up or down for _, up, down in carried(node, operands)):  # monotone in an affine entry: half-spaces
                 allowed = allowed._replace(quasiconvex=np.True_, quasiconcave=np.True_)
+            allowed = either(allowed, where(record.lower == record.upper, constant(nonnegative)))  # one value only
         spare = record.bits & ~closure(allowed, nonnegative).bits()
         if np.any(spare):
             missing = int(np.bitwise_or.reduce(spare, axis=None))
             names = [name for k, name in enumerate(Claims._fields) if missing >> k & 1]
             count = int(np.count_nonzero(spare))
             entries = f" in {count} of {spare.size} entries" if spare.size > 1 else ""
-            reject("E453", f"no lemma gives: {', '.join(names)}{entries}", where=where, why=_listed(record, operands))
+            reject("E453", f"no lemma gives: {', '.join(names)}{entries}", where=place, why=_listed(record, operands))
 
-    def _carrier(self, node: Node, record: Record, operands: Sequence[Record], where: str) -> None:
+    def _carrier(self, node: Node, record: Record, operands: Sequence[Record], place: str) -> None:
         if record.carrier is None:
             return
         base, direction = record.carrier
@@ -169,42 +170,8 @@ class _Kernel:
             if found == base and (direction == 0 or (direction > 0 and up) or (direction < 0 and down)):
                 return
         word = {1: "nondecreasing", -1: "nonincreasing", 0: "any"}[direction]
-        reject("E454", f"not shown to be, entry by entry, a ({word}) function of the affine node number {base}", where=where,
+        reject("E454", f"not shown to be, entry by entry, a ({word}) function of the affine node number {base}", where=place,
                why=_listed(record, operands))  # fmt: skip
-
-
-def carried(node: Node, x: Sequence[Record]) -> list[tuple[int, bool, bool]]:
-    """Of which affine nodes is every entry a function of the same entry, nondecreasing or nonincreasing in it?
-
-    A function of one variable composes directions; a constant of one sign keeps or turns them.  Two functions of one entry make
-    one; both nondecreasing, so are sum, maximum and, if both are >= 0, product.
-    """
-    if node.op in CURVES:
-        f = curve(node, x[0])
-        rises, falls = bool(np.all(f.up)), bool(np.all(f.down))
-        return [(b, (u and rises) or (d and falls), (u and falls) or (d and rises)) for b, u, d in x[0].carriers]
-    if node.op == "neg":
-        return [(b, d, u) for b, u, d in x[0].carriers]
-    if node.op == "reshape":
-        return list(x[0].carriers) if node.numel == 1 else []
-    if node.op in ("add", "maximum", "mul", "div"):
-        return _carried_by_two(node, x[0], x[1])
-    return []
-
-
-def _carried_by_two(node: Node, f: Record, g: Record) -> list[tuple[int, bool, bool]]:
-    found = []
-    for h, c in ((f, g), (g, f))[: 1 if node.op == "div" else 2]:
-        if c.varies or h.shape != node.shape:
-            continue
-        shifted = node.op in ("add", "maximum")
-        keeps, turns = shifted or bool(np.all(c.lower >= 0)), not shifted and bool(np.all(c.upper <= 0))
-        found += [(b, (u and keeps) or (d and turns), (u and turns) or (d and keeps)) for b, u, d in h.carriers]
-    if node.op == "div" or f.shape != g.shape:
-        return found
-    positive = node.op != "mul" or bool(np.all(f.lower >= 0) and np.all(g.lower >= 0))
-    pairs = [(u, v) for u in f.carriers for v in g.carriers if u[0] == v[0]]
-    return found + [(u[0], positive and u[1] and v[1], positive and u[2] and v[2]) for u, v in pairs]
 
 
 def _listed(record: Record, operands: Sequence[Record]) -> str:

@@ -113,7 +113,7 @@ def composed(f: Curve, g: Claims) -> Claims:
         f.convex & convex,
         f.concave & concave,
         (f.up & g.quasiconvex) | (f.down & g.quasiconcave) | ((f.valley | f.convex) & g.quasilinear),
-        (f.up & g.quasiconcave) | (f.down & g.quasiconvex) | (f.concave & g.quasilinear),
+        (f.up & g.quasiconcave) | (f.down & g.quasiconvex) | ((f.hill | f.concave) & g.quasilinear),
         f.log_convex & convex,
         f.log_concave & concave,
         f.root_convex & convex,

@@ -1,7 +1,7 @@
 r"""Slope and curvature of the functions of one variable on an interval, decided entry by entry.
 
-A ``Curve`` says of f on [lo, hi] (masks, per entry): nondecreasing, nonincreasing, convex, concave, quasiconvex; and,
-where f >= 0, whether log f is convex or concave and whether sqrt f is convex.  False means "not shown".  Points where f
+A ``Curve`` says of f on [lo, hi] (masks, per entry): nondecreasing, nonincreasing, convex, concave, quasiconvex and quasiconcave
+(``valley`` and ``hill``); and, where f >= 0, whether log f is convex or concave and whether sqrt f is convex.  False means "not shown".  Points where f
 has no value (log 0, 1/0) are allowed at a closed end; nothing is claimed on an interval that reaches beyond the domain.
 
 Turning points and inflection points are bracketed by neighbouring float64 numbers, found by bisection with certified
@@ -47,6 +47,7 @@ class Curve(NamedTuple):
     log_convex: Mask = NO
     log_concave: Mask = NO
     root_convex: Mask = NO
+    hill: Mask = NO  # quasiconcave
 
 
 def _exp(node: Node, lo: Array, hi: Array) -> Curve:
@@ -70,8 +71,17 @@ def _softplus(node: Node, lo: Array, hi: Array) -> Curve:
 
 
 def _sigmoid(node: Node, lo: Array, hi: Array) -> Curve:
-    """f'' = s(1-s)(1-2s), of the sign of -x; log f = -log(1 + e^-x) is concave."""
-    return Curve(up=YES, convex=hi <= 0, concave=lo >= 0, log_concave=YES)
+    """f'' = s(1-s)(1-2s), of the sign of -x; log f = -log(1 + e^-x) is concave.
+
+    (sqrt f)'' = sqrt(s) (1-s) (1-3s)/4, which is >= 0 where s <= 1/3, that is x <= -log 2.
+    """
+    return Curve(up=YES, convex=hi <= 0, concave=lo >= 0, log_concave=YES, root_convex=hi <= _minus_log_2())
+
+
+@cache
+def _minus_log_2() -> float:
+    with ctx.workprec(PRECISION):
+        return rounded_down(-arb(2).log())
 
 
 def _odd_sigmoid(node: Node, lo: Array, hi: Array) -> Curve:
@@ -140,17 +150,22 @@ def _step(node: Node, lo: Array, hi: Array) -> Curve:
 
 
 def _xlogx(node: Node, lo: Array, hi: Array) -> Curve:
-    """f' = log x + 1, f'' = 1/x > 0 on x > 0, 0 at 0."""
+    """f' = log x + 1, f'' = 1/x > 0 on x > 0, 0 at 0; on x >= 1, log x + log log x is concave."""
     below, above = turn("xlogx")
-    return Curve(lo >= above, (lo >= 0) & (hi <= below), convex=lo >= 0)
+    return Curve(lo >= above, (lo >= 0) & (hi <= below), convex=lo >= 0, log_concave=lo >= 1)
 
 
 def _bump(node: Node, lo: Array, hi: Array) -> Curve:
-    """silu, gelu and mish fall to one minimum and rise after it; f'' >= 0 exactly between two inflection points."""
+    """silu, gelu and mish fall to one minimum and rise after it; f'' >= 0 exactly between two inflection points.
+
+    They are x s(x) with a log-concave s > 0, so log-concave on x >= 0: sigmoid, Phi, and T = v(v+2)/D with v = e^x and
+    D = v^2 + 2v + 2, where (log T)'' = 2v/(v+2)^2 - 2v(v^2+4v+2)/D^2 <= 0 as D^2 <= (v^2+4v+2)(v+2)^2, coefficient by
+    coefficient: 1, 4, 8, 8, 4 against 1, 8, 22, 24, 8.
+    """
     below, above = turn(node.op)
     (left_below, left_above), (right_below, right_above) = knees(node.op)
     return Curve(lo >= above, hi <= below, (lo >= left_above) & (hi <= right_below),
-                 (hi <= left_below) | (lo >= right_above), valley=YES)  # fmt: skip
+                 (hi <= left_below) | (lo >= right_above), valley=YES, log_concave=lo >= 0)  # fmt: skip
 
 
 # slope and curvature of the bumps: functions with the sign of f', and with the sign of f'' ---------------------------
@@ -272,22 +287,28 @@ def quadrants(op: str, x: Array) -> tuple[Array, Array]:
 def _piecewise(node: Node, lo: Array, hi: Array) -> Curve:
     """Pieces that the interval meets in more than a point decide, with the jumps of f' at the knots strictly inside.
 
-    f' = b + 2cx on a piece is linear, so that its signs at the two ends of the part met decide.
+    f' = b + 2cx on a piece is linear, so that its signs at the two ends of the part met decide.  f falls, then rises, where
+    no part with f' < 0 comes after one with f' > 0.
     """
     knots = [fraction(k) for k in node.attributes["knots"]]
     pieces = [([fraction(c) for c in p] + [Fraction(0)] * 2)[:3] for p in node.attributes["pieces"]]
     ends: list[Any] = [-np.inf, *knots, np.inf]
-    up = down = convex = concave = np.ones(np.broadcast(lo, hi).shape, dtype=bool)
+    up = down = convex = concave = valley = hill = np.ones(np.broadcast(lo, hi).shape, dtype=bool)
+    risen = fallen = ~up
     for start, stop, (_, b, c) in zip(ends, ends[1:], pieces, strict=False):
         met = (lo < _ceil(stop)) & (hi > _floor(start))  # exactly: lo < stop and hi > start
         rises, falls = _signs(b, c, lo, hi, start, stop)
         up, down = up & (rises | ~met), down & (falls | ~met)
         convex, concave = convex & (~met | (c >= 0)), concave & (~met | (c <= 0))
+        somewhere_up, somewhere_down = met & ~falls, met & ~rises
+        valley = valley & ~(somewhere_down & (risen | (somewhere_up & (c < 0))))
+        hill = hill & ~(somewhere_up & (fallen | (somewhere_down & (c > 0))))
+        risen, fallen = risen | somewhere_up, fallen | somewhere_down
     for knot, (_, b, c), (_, b1, c1) in zip(knots, pieces, pieces[1:], strict=False):
         inside = (lo < _ceil(knot)) & (hi > _floor(knot))
         jump = b1 + 2 * c1 * knot - b - 2 * c * knot
         convex, concave = convex & (~inside | (jump >= 0)), concave & (~inside | (jump <= 0))
-    return Curve(up, down, convex, concave)
+    return Curve(up, down, convex, concave, valley, hill=hill)
 
 
 def _ceil(x: Fraction | float) -> float:

@@ -33,6 +33,12 @@ IMAGES: Mapping[str, tuple[float, float]] = {
     "exp": (0.0, INF), "sqrt": (0.0, INF), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "softplus": (0.0, INF),
     "erf": (-1.0, 1.0), "log_ndtr": (-INF, 0.0),
 }  # fmt: skip
+# exact values: f is at most that left of the point and at least that right of it
+ANCHORS: Mapping[str, tuple[float, float]] = {
+    "exp": (0.0, 1.0), "log": (1.0, 0.0), "sqrt": (1.0, 1.0), "sigmoid": (0.0, 0.5), "tanh": (0.0, 0.0),
+    "erf": (0.0, 0.0), "atan": (0.0, 0.0), "xlogx": (1.0, 0.0), "silu": (0.0, 0.0),
+    "gelu": (0.0, 0.0), "mish": (0.0, 0.0),
+}  # fmt: skip
 # functions that are monotone on (-inf, -FAR], and on [FAR, inf), with these limits there
 FLAT_LEFT = {"exp", "sigmoid", "tanh", "softplus", "erf", "silu", "gelu", "mish"}
 FLAT_RIGHT = {"exp", "sigmoid", "tanh", "erf", "log_ndtr"}
@@ -55,9 +61,17 @@ def point_function(node: Node) -> Callable[[float], Ends]:
         return lambda x: _power(node.attributes["exponent"], x)
     if node.op == "elu":
         return lambda x: _elu(node.attributes["alpha"], x)
-    if node.op == "atan":
-        return _atan
-    return lambda x: _named(node.op, x)
+    return lambda x: _anchored(node.op, x)
+
+
+def _anchored(op: str, x: float) -> Ends:
+    """Next to an exact value a ball at 128 bits may reach across it, as e^x does for x = 1e-300; the real value does not."""
+    below, above = _atan(x) if op == "atan" else _named(op, x)
+    if op in ANCHORS:
+        point, value = ANCHORS[op]
+        below = max(below, value) if x >= point else below
+        above = min(above, value) if x <= point else above
+    return below, above
 
 
 def _named(op: str, x: float) -> Ends:
@@ -117,7 +131,7 @@ def _elu(alpha: fmpq, x: float) -> Ends:
         return x, x
     low = -arb(alpha) if x < -FAR else None
     if low is None:
-        return ball_ends(arb(alpha) * arb(x).expm1())
+        return ball_ends(arb(alpha) * arb(x).expm1())  # expm1 keeps its relative accuracy near 0
     return ball_ends(low.union(arb(alpha) * arb(-FAR).expm1()))
 
 

@@ -5,6 +5,7 @@ BV04 is Boyd and Vandenberghe, Convex Optimization.  f, g are operands, a and b 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,6 @@ from epigraph.certificate.kernel_curves import CURVES, NO, YES, Curve
 from epigraph.certificate.kernel_numbers import fraction
 from epigraph.certificate.kernel_records import Record
 
-Carried = tuple[int, bool, bool]  # an affine node; nondecreasing, nonincreasing in its same entry
 Lemma = Callable[[Node, Sequence[Record]], Claims]
 
 
@@ -40,44 +40,46 @@ def curve(node: Node, x: Record) -> Curve:
 
 
 def _elementwise(node: Node, x: Sequence[Record]) -> Claims:
-    g = x[0].claims
-    return either(composed(curve(node, x[0]), g), _THROUGH.get(node.op, _nothing)(node, g))
+    found = composed(curve(node, x[0]), x[0].claims)
+    return either(found, _THROUGH[node.op](node, x[0])) if node.op in _THROUGH else found
 
 
-def _nothing(node: Node, g: Claims) -> Claims:
-    return Claims()
-
-
-def _through_log(node: Node, g: Claims) -> Claims:
+def _through_log(node: Node, x: Record) -> Claims:
     """log g is convex or concave: that is the definition of log-convex and log-concave."""
-    return Claims(convex=g.log_convex, concave=g.log_concave)
+    return Claims(convex=x.claims.log_convex, concave=x.claims.log_concave)
 
 
-def _through_sqrt(node: Node, g: Claims) -> Claims:
+def _through_sqrt(node: Node, x: Record) -> Claims:
     """sqrt g is convex by definition of root-convex; its logarithm is half that of g."""
+    g = x.claims
     return Claims(convex=g.root_convex, log_convex=g.log_convex, log_concave=g.log_concave)
 
 
-def _through_power(node: Node, g: Claims) -> Claims:
+def _through_power(node: Node, x: Record) -> Claims:
     """log g^p = p log g.  g^p = (sqrt g)^(2p) is an increasing convex function of sqrt g for 2p >= 1, its root for p >= 1.
 
     The claims about log g and sqrt g say that g >= 0, where x^p is what it is on x >= 0 for every p.
     """
-    p = fraction(node.attributes["exponent"])
+    p, g = fraction(node.attributes["exponent"]), x.claims
     if p < 0:
         return Claims(log_convex=g.log_concave, log_concave=g.log_convex)
     return Claims(convex=g.root_convex & np.bool_(2 * p >= 1), log_convex=g.log_convex, log_concave=g.log_concave,
                   root_convex=g.root_convex & np.bool_(p >= 1))  # fmt: skip
 
 
-def _through_positive_part(node: Node, g: Claims) -> Claims:
-    """|g| = max(g, 0) = g where a claim says that g >= 0."""
-    return where(g.nonnegative, g)
+def _through_abs(node: Node, x: Record) -> Claims:
+    """|g| = g where g >= 0, by its interval or because a claim says so."""
+    return where((x.lower >= 0) | x.claims.nonnegative, x.claims)
 
 
-_THROUGH: Mapping[str, Callable[[Node, Claims], Claims]] = {
-    "log": _through_log, "sqrt": _through_sqrt, "power": _through_power, "abs": _through_positive_part,
-    "relu": _through_positive_part,
+def _through_relu(node: Node, x: Record) -> Claims:
+    """max(g, 0) = g where g >= 0, and 0 where g <= 0."""
+    return either(_through_abs(node, x), where(x.upper <= 0, constant(YES)))
+
+
+_THROUGH: Mapping[str, Callable[[Node, Record], Claims]] = {
+    "log": _through_log, "sqrt": _through_sqrt, "power": _through_power, "abs": _through_abs,
+    "relu": _through_relu,
 }  # fmt: skip
 
 
@@ -104,28 +106,38 @@ def _neg(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _mul(node: Node, x: Sequence[Record]) -> Claims:
-    """A constant factor scales.  Logarithms of factors add.  Factors f, g >= 0 that are functions of one affine entry z:
-
-    f(a)g(a) s + f(b)g(b)(1-s) - (s f(a) + (1-s) f(b)) (s g(a) + (1-s) g(b)) = s(1-s) (f(a)-f(b)) (g(a)-g(b)),
-    which is >= 0 where they move the same way (f, g convex: f g convex), <= 0 where they move oppositely (concave: concave).
-    """
+    """A constant factor scales.  Logarithms of factors add.  Factors that are functions of one affine entry: see below."""
     f, g = x
     if not f.varies:
         return scaled(g.claims, f.lower >= 0, f.upper <= 0)
     if not g.varies:
         return scaled(f.claims, g.lower >= 0, g.upper <= 0)
-    positive = (f.lower >= 0) & (g.lower >= 0)
+    logs = Claims(log_convex=f.claims.log_convex & g.claims.log_convex, log_concave=f.claims.log_concave & g.claims.log_concave)
+    return either(logs, _of_one_entry(f, g))
+
+
+def _of_one_entry(f: Record, g: Record) -> Claims:
+    """f g = +- u v with u = |f|, v = |g|, where f and g keep their signs.  With s the weight of a in m,
+
+    s u(a)v(a) + (1-s) u(b)v(b) - (s u(a) + (1-s) u(b)) (s v(a) + (1-s) v(b)) = s(1-s) (u(a)-u(b)) (v(a)-v(b)),
+    which is >= 0 where u and v move the same way (then u, v convex: u v convex), and <= 0 where they move in opposite
+    ways (then u, v concave: u v concave).
+    """
     alike, against = _directions(f, g)
-    return Claims(
-        convex=positive & f.claims.convex & g.claims.convex & np.bool_(alike),
-        concave=positive & f.claims.concave & g.claims.concave & np.bool_(against),
-        log_convex=f.claims.log_convex & g.claims.log_convex, log_concave=f.claims.log_concave & g.claims.log_concave,
-    )  # fmt: skip
+    found = Claims()
+    for f_sign, f_side in ((1, f.lower >= 0), (-1, f.upper <= 0)):
+        for g_sign, g_side in ((1, g.lower >= 0), (-1, g.upper <= 0)):
+            u = f.claims if f_sign > 0 else negative(f.claims)
+            v = g.claims if g_sign > 0 else negative(g.claims)
+            together, apart = (alike, against) if f_sign == g_sign else (against, alike)
+            product = Claims(u.convex & v.convex & np.bool_(together), u.concave & v.concave & np.bool_(apart))
+            found = either(found, where(f_side & g_side, product if f_sign == g_sign else negative(product)))
+    return found
 
 
 def _directions(f: Record, g: Record) -> tuple[bool, bool]:
     """Do f and g move the same way, or oppositely, as monotone functions of the same entry of one affine node?"""
-    pairs = [(u, v) for u in f.carriers for v in g.carriers if u[0] == v[0] and f.shape == g.shape]
+    pairs = [(u, v) for u in f.carriers for v in g.carriers if u[0] == v[0]] if f.shape == g.shape else []
     alike = any((u[1] and v[1]) or (u[2] and v[2]) for u, v in pairs)
     return alike, any((u[1] and v[2]) or (u[2] and v[1]) for u, v in pairs)
 
@@ -136,7 +148,7 @@ def _div(node: Node, x: Sequence[Record]) -> Claims:
     u^2/g is convex in (u, g) with g > 0, increasing in u >= 0, decreasing in g: convex for u = sqrt f convex, g concave
     [BV04 3.2.6].  k/g is convex for a constant k >= 0 and g concave.  log f - log g.
     Where g > 0, f/g <= t is f - t g <= 0, and f/g >= t is t g - f <= 0: for f >= 0 only t >= 0 matters, for f <= 0 only
-    t <= 0, and for affine f, g every t gives a half-space [BV04 3.4.1].
+    t <= 0, and for affine f, g every t gives a half-space [BV04 3.4.1].  k/g is a monotone function of g.
     """
     f, g = x
     c, d = f.claims, g.claims
@@ -149,8 +161,10 @@ def _div(node: Node, x: Sequence[Record]) -> Claims:
         log_convex=c.log_convex & d.log_concave, log_concave=c.log_concave & d.log_convex,
     )  # fmt: skip
     positive = Claims(
-        quasiconvex=(c.affine & d.affine) | (above & c.convex & d.concave) | (below & c.convex & d.convex),
-        quasiconcave=(c.affine & d.affine) | (above & c.concave & d.convex) | (below & c.concave & d.concave),
+        quasiconvex=(c.affine & d.affine) | (above & c.convex & d.concave) | (below & c.convex & d.convex)
+        | (fixed & above & d.quasiconcave) | (fixed & below & d.quasiconvex),
+        quasiconcave=(c.affine & d.affine) | (above & c.concave & d.convex) | (below & c.concave & d.concave)
+        | (fixed & above & d.quasiconvex) | (fixed & below & d.quasiconcave),
     )
     return either(where(g.lower >= 0, nonnegative), where(g.lower > 0, positive))
 
@@ -158,11 +172,12 @@ def _div(node: Node, x: Sequence[Record]) -> Claims:
 def _maximum(node: Node, x: Sequence[Record]) -> Claims:
     """The epigraph of max(f, g) is the intersection of both [BV04 3.2.3]; so are sublevel sets; log and sqrt are increasing.
 
-    Where f >= g on the whole box, max(f, g) = f.
+    Where f >= g on the whole box, max(f, g) = f.  max(., k) is nondecreasing for a constant k.
     """
     f, g = x
     c = both(f.claims, g.claims)
-    met = Claims(c.convex, NO, c.quasiconvex, NO, c.log_convex, NO, c.root_convex)
+    level = (f.claims.quasiconcave & np.bool_(not g.varies)) | (g.claims.quasiconcave & np.bool_(not f.varies))
+    met = Claims(c.convex, NO, c.quasiconvex, level, c.log_convex, NO, c.root_convex)
     return either(met, either(where(f.lower >= g.upper, f.claims), where(g.lower >= f.upper, g.claims)))
 
 
@@ -214,36 +229,35 @@ def _full(array: Any, shape: tuple[int, ...]) -> Any:
 # reductions ----------------------------------------------------------------------------------------------------------
 
 
-def _reduced(node: Node, f: Record) -> Claims:
-    """The claims that all entries along the dimensions have."""
-    dims = tuple(node.attributes["dims"])
-    return Claims(*(m if m.ndim == 0 else _full(m, f.shape).all(axis=dims) for m in f.claims))
+def _reduction(node: Node, x: Sequence[Record]) -> Claims:
+    """The claims that all entries share, as for ``add`` and ``maximum``; log sum e^u is convex and increasing in every u
 
-
-def _sum(node: Node, x: Sequence[Record]) -> Claims:
-    """As for ``add``."""
-    c = _reduced(node, x[0])
-    return Claims(c.convex, c.concave, NO, NO, c.log_convex, NO, c.root_convex)
-
-
-def _amax(node: Node, x: Sequence[Record]) -> Claims:
-    """As for ``maximum``."""
-    c = _reduced(node, x[0])
-    return Claims(c.convex, NO, c.quasiconvex, NO, c.log_convex, NO, c.root_convex)
-
-
-def _logsumexp(node: Node, x: Sequence[Record]) -> Claims:
-    """log sum e^u is convex and increasing in every u [BV04 3.1.5]."""
-    return Claims(convex=_reduced(node, x[0]).convex)
+    [BV04 3.1.5].  A single entry stays what it is.
+    """
+    dims, f = tuple(node.attributes["dims"]), x[0]
+    c = Claims(*(m if m.ndim == 0 else _full(m, f.shape).all(axis=dims) for m in f.claims))
+    if math.prod(f.shape[d] for d in dims) == 1:
+        return c
+    if node.op == "sum":
+        return Claims(c.convex, c.concave, NO, NO, c.log_convex, NO, c.root_convex)
+    if node.op == "amax":
+        return Claims(c.convex, NO, c.quasiconvex, NO, c.log_convex, NO, c.root_convex)
+    return Claims(convex=c.convex)
 
 
 def _log_softmax(node: Node, x: Sequence[Record]) -> Claims:
-    """u_i - log sum e^u: affine minus convex for affine u; 0 where there is one entry."""
+    """-log sum_j e^(u_j - u_i): concave for a concave u_i among convex u_j; 0 where there is one entry; a monotone function of
+
+    u_j - u_i where there are two, which is quasilinear for affine ones.
+    """
     dim, f = node.attributes["dim"], x[0]
     if f.shape[dim] == 1:
         return constant(YES)
-    affine = f.claims.affine
-    return Claims(concave=affine if affine.ndim == 0 else _full(affine, f.shape).all(axis=dim, keepdims=True))
+    convex, concave = (_full(m, f.shape) for m in (f.claims.convex, f.claims.concave))
+    bent = ~convex
+    others = bent.sum(axis=dim, keepdims=True) - bent == 0
+    line = (convex & concave).all(axis=dim, keepdims=True) & np.bool_(f.shape[dim] == 2)
+    return Claims(concave=concave & others, quasiconvex=line, quasiconcave=line)
 
 
 # entries that move ---------------------------------------------------------------------------------------------------
@@ -276,25 +290,30 @@ def _same(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _where(node: Node, x: Sequence[Record]) -> Claims:
-    """A condition that does not vary selects the same operand at all three points: known, or one of both."""
+    """A condition that is decided on the box selects one operand; one that does not vary the same at all three points."""
     c, f, g = x
-    if c.varies:
-        return Claims()
-    yes, no = c.lower > 0, c.upper < 1  # its values are 0 and 1 only
-    return either(both(f.claims, g.claims), either(where(yes, f.claims), where(no, g.claims)))
+    decided = either(where(c.lower > 0, f.claims), where(c.upper < 1, g.claims))  # its values are 0 and 1 only
+    return decided if c.varies else either(decided, both(f.claims, g.claims))
 
 
 def _compare(node: Node, x: Sequence[Record]) -> Claims:
-    """f < g and f <= g for affine f, g hold on a half-space, whose complement is convex too."""
+    """The indicator of {f < g}, {f <= g} or {f = g}; those of convex sets are log-concave, of convex complements quasiconvex.
+
+    With f convex and g concave, or f quasiconvex and g constant, or f constant and g quasiconcave, the sets {f < g} and
+    {f <= g} are convex; with the roles exchanged their complements {f >= g} and {f > g} are.
+    """
+    f, g = x[0].claims, x[1].claims
+    free = np.bool_(not x[0].varies), np.bool_(not x[1].varies)
+    below = (f.convex & g.concave) | (free[1] & f.quasiconvex) | (free[0] & g.quasiconcave)
+    above = (f.concave & g.convex) | (free[1] & f.quasiconcave) | (free[0] & g.quasiconvex)
     if node.attributes["relation"] == "eq":
-        return Claims()
-    half = x[0].claims.affine & x[1].claims.affine
-    return Claims(quasiconvex=half, quasiconcave=half)
+        return Claims(quasiconcave=below & above, log_concave=below & above)
+    return Claims(quasiconvex=above, quasiconcave=below, log_concave=below)
 
 
 LEMMAS: Mapping[str, Lemma] = {
     **dict.fromkeys(CURVES, _elementwise), "add": _add, "neg": _neg, "mul": _mul, "div": _div, "maximum": _maximum,
-    "matmul": _contraction, "convolution": _contraction, "sum": _sum, "amax": _amax, "logsumexp": _logsumexp,
+    "matmul": _contraction, "convolution": _contraction, "sum": _reduction, "amax": _reduction, "logsumexp": _reduction,
     "log_softmax": _log_softmax, "reshape": _layout, "permute": _layout, "expand": _layout, "slice": _layout,
     "concat": _concat, "take": _take, "same": _same, "where": _where, "compare": _compare,
 }  # fmt: skip

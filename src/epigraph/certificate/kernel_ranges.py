@@ -158,15 +158,18 @@ def _log_total(row: list[float], rounded: Any) -> float:
 
 
 def _log_softmax(node: Node, x: Sequence[Record], out: Record) -> Pair:
-    """At most 0; at least -log n - (greatest - least)."""
-    low, high = x[0].hull()
-    if _all(out.lower == -INF):
-        return True, _all(out.upper >= 0)
-    if math.isinf(low) or math.isinf(high):
-        return False, _all(out.upper >= 0)
+    """At most 0, and x_i - L for L between the values of log-sum-exp at the lower and at the upper bounds."""
+    f, dim = x[0], node.attributes["dim"]
+    if f.shape[dim] == 1:
+        return _within(out, np.asarray(0.0), np.asarray(0.0))
+    rows = Node("logsumexp", node.inputs, {"dims": (dim,)}, f.shape[:dim] + f.shape[dim + 1 :], node.label)
     with ctx.workprec(PRECISION):
-        bound = rounded_down(arb(low) - arb(high) - arb(x[0].shape[node.attributes["dim"]]).log())
-    return _all(out.lower <= bound), _all(out.upper >= 0)
+        least, most = (_log_totals(v, f, (dim,), f.shape[dim], rounded, rows, np.asarray(0.0))
+                       for v, rounded in ((f.lower, rounded_down), (f.upper, rounded_up)))  # fmt: skip
+    least, most = (v if v.ndim == 0 else np.expand_dims(v, dim) for v in (least, most))
+    below = at_least_sum(out.lower, f.lower, -most)
+    above = (out.upper >= 0) | at_least_sum(-out.upper, -f.upper, least)
+    return _all(below), _all(above)
 
 
 # functions of one variable ---------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def reject(code: str, what: str, *, where: str | None = None, why: str | None = 
 class Record:
     """Claims and interval of one node; arrays have shape () where all entries agree, else the node's shape.
 
-    ``carrier`` = (position, direction): every entry is a function of the same entry of that affine node.  ``data`` are
+    ``carrier`` = (position, direction): every entry is a function of the same entry, in row-major order, of that affine node.  ``data`` are
     the values of a constant tensor.
     """
 

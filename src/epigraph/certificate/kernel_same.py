@@ -1,7 +1,8 @@
 r"""Are the operands of ``same`` equal as real functions?  Shown through linear forms with exact coefficients.
 
-A form is a sum of c_k A_k + c_0 with arrays of rational numbers c_k and nodes A_k that are not taken apart.  Sums, negation
-and products with constants are; softplus(-u) = softplus(u) - u brings both spellings of the logistic loss to one form.
+A form is a sum of c_k A_k + c_0 with arrays of rational numbers c_k and nodes A_k that are not taken apart.  Sums, negation,
+products with constants and changes of shape are; softplus(-u) = softplus(u) - u brings both spellings of the logistic loss
+to one form.
 An operand whose form differs from the first one's, or is too large, is not used.
 """
 
@@ -17,7 +18,8 @@ from epigraph.certificate.graph import Node, Program
 
 ENTRIES = 400_000  # of one array of coefficients
 ATOMS = 200  # of one form; a longer sum is not taken apart
-Atom = int | tuple[str, int]  # a node, or ("softplus", number of a canonical argument)
+Atom = tuple[str, int, tuple[int, ...]]  # ("node", position) or ("softplus", number of its argument), and the shape it has
+_OPENED = ("add", "neg", "mul", "softplus", "reshape")
 Form = dict[Atom | None, Any]  # coefficients by atom, None for the constant term; arrays of fmpq that broadcast
 
 
@@ -59,10 +61,10 @@ class Forms:
             if i not in needed and i not in self._made:
                 needed.add(i)
                 node = self._program.nodes[i]
-                pending += node.inputs if node.op in ("add", "neg", "mul", "softplus") else ()
+                pending += node.inputs if node.op in _OPENED else ()
         for i in sorted(needed):
             made = self._make(i)
-            self._made[i] = made if len(made) <= ATOMS else {i: _exact(np.ones(()))}
+            self._made[i] = made if len(made) <= ATOMS else _whole(i, self._program.nodes[i])
         return self._made[position]
 
     def equal(self, f: Form, g: Form, shape: tuple[int, ...]) -> bool:
@@ -84,8 +86,10 @@ class Forms:
         if node.op == "mul":
             return self._product(position, node)
         if node.op == "softplus":
-            return self._softplus(position, node)
-        return {position: _exact(np.ones(()))}
+            return self._softplus(node)
+        if node.op == "reshape":
+            return _reshaped(self._made[node.inputs[0]], self._program.nodes[node.inputs[0]].shape, position, node)
+        return _whole(position, node)
 
     def _constant(self, node: Node) -> Any:
         data = self._tensors[node.attributes["tensor"]]
@@ -98,21 +102,37 @@ class Forms:
         if set(g) <= {None}:
             f, g = g, f
         if not set(f) <= {None}:
-            return {position: _exact(np.ones(()))}
+            return _whole(position, node)
         return _times(f[None], g)
 
-    def _softplus(self, position: int, node: Node) -> Form:
+    def _softplus(self, node: Node) -> Form:
         """softplus(u) for the first u that was met, and softplus(-u) = softplus(u) - u."""
         argument = self._made[node.inputs[0]]
         opposite = _times(np.asarray(fmpq(-1), dtype=object), argument)
         one = _exact(np.ones(()))
         for number, (known, shape) in enumerate(self._arguments):
             if shape == node.shape and self.equal(known, argument, shape):
-                return {("softplus", number): one}
+                return {("softplus", number, shape): one}
             if shape == node.shape and self.equal(known, opposite, shape):
-                return _sum({("softplus", number): one}, argument)
+                return _sum({("softplus", number, shape): one}, argument)
         self._arguments.append((argument, node.shape))
-        return {("softplus", len(self._arguments) - 1): one}
+        return {("softplus", len(self._arguments) - 1, node.shape): one}
+
+
+def _whole(position: int, node: Node) -> Form:
+    """A node that is not taken apart."""
+    return {("node", position, node.shape): _exact(np.ones(()))}
+
+
+def _reshaped(form: Form, shape: tuple[int, ...], position: int, node: Node) -> Form:
+    """The same entries in row-major order, where no term is broadcast; else the node as a whole."""
+    if any(atom is not None and atom[2] != shape for atom in form):
+        return _whole(position, node)
+    out: Form = {}
+    for atom, c in form.items():
+        moved = c if c.ndim == 0 else np.broadcast_to(c, shape).reshape(node.shape)
+        out[atom if atom is None else (atom[0], atom[1], node.shape)] = moved
+    return out
 
 
 def _exact(array: np.ndarray) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -23,10 +22,13 @@ from epigraph.certificate import budget, container, format, forms
 from epigraph.certificate.budget import Cost
 from epigraph.certificate.codes import CODES, refuse
 from epigraph.certificate.container import Limits
-from epigraph.errors import CertificateError
+from epigraph.errors import CertificateError, EpigraphError, UsageError
 
 OVERHEAD_BYTES = 2**30  # interpreter, NumPy and their reserved address space
 OVERHEAD_SECONDS = 10
+LONGEST = 1e8
+OUT_OF_TIME = (-24, 152)  # SIGXCPU, as Python and as shells report it
+OUT_OF_MEMORY = (-6, -9, 134, 137)  # abort() of the C library, and the system's own choice of whom to stop
 
 
 @final
@@ -110,7 +112,10 @@ def verify(path: str | Path, budget_seconds: float | None = None, budget_bytes: 
 
 
 def _limit(seconds: float | None, size: int | None) -> Cost:
-    return Cost(budget.DEFAULT_SECONDS if seconds is None else seconds, budget.DEFAULT_BYTES if size is None else size)
+    limit = Cost(budget.DEFAULT_SECONDS if seconds is None else seconds, budget.DEFAULT_BYTES if size is None else size)
+    if not (0 < limit.seconds <= LONGEST and 0 < limit.bytes < 2**62):
+        raise UsageError("E045", "a budget must be positive and finite", hint="--budget 600")
+    return limit
 
 
 def _outcome(status: int, output: bytes, errors: bytes, limit: Cost) -> VerifyResult:
@@ -124,14 +129,14 @@ def _outcome(status: int, output: bytes, errors: bytes, limit: Cost) -> VerifyRe
     if status == 1 and isinstance(found, dict):
         raise CertificateError(found["code"], found["what"], where=found["where"], why=found["why"], hint=found["hint"])
     tail = "".join(errors.decode("utf-8", "replace").strip().splitlines()[-1:])
-    if status in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
+    if status in OUT_OF_TIME:
         refuse(
             "E431",
             f"the check was stopped after {limit.seconds:,.0f} s of processor time",
             why="it cost more than its estimate",
             hint="raise the budget if you trust the source of the file",
         )
-    if status in (-signal.SIGABRT, -signal.SIGKILL, 128 + signal.SIGABRT, 128 + signal.SIGKILL) or "MemoryError" in tail:
+    if status in OUT_OF_MEMORY or "MemoryError" in tail:
         refuse(
             "E432",
             f"the check was stopped for want of memory; its budget was {limit.bytes / 2**20:,.0f} MiB",
@@ -176,12 +181,18 @@ def verify_here(path: str | Path, budget_seconds: float | None = None, budget_by
 
 
 def _peak_bytes() -> int:
+    """The most memory that this process has held; 0 where the system does not say."""
+    try:  # Linux: getrusage would count what the parent held before it started this process
+        with open("/proc/self/status", encoding="ascii") as status:
+            lines = dict(line.split(":", 1) for line in status)
+        return int(lines["VmHWM"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
     try:
         import resource
-    except ImportError:  # not on this system
+    except ImportError:
         return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _fence(limit: Cost) -> None:
@@ -230,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fenced(given.file, _limit(given.budget, size))
     try:
         result = verify(given.file, given.budget, size)
-    except CertificateError as error:
+    except EpigraphError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     print(json.dumps(result.to_dict()) if given.json else result.statement)

@@ -33,7 +33,7 @@ class Steps:
     scale: int
 
     def floats(self) -> NDArray[np.float64]:
-        return np.ldexp(self.k.astype(np.float64), self.scale)
+        return np.asarray(np.ldexp(self.k.astype(np.float64), self.scale))
 
 
 def array(tensor: Tensor) -> NDArray[Any]:

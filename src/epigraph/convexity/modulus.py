@@ -1,9 +1,9 @@
 """A strong-convexity modulus that follows from the penalty: J - (mu/2) ||theta||^2 is convex."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-
-import numpy as np
+from fractions import Fraction
 
 from epigraph.calculus.lattice import CONVEX
 from epigraph.calculus.propagate import Propagation
@@ -21,8 +21,8 @@ def modulus(prover: Prover, active: Sequence[str]) -> float | None:
     walk = prover.walk(active)
     if not walk.output.has(CONVEX):
         return None
-    found = {name: np.zeros(graph[i].shape) for name, i in graph.parameter_nodes.items() if name in walk.active}
-    pending: list[tuple[int, float]] = [(graph.output, 1.0)]
+    found = dict.fromkeys((name for name in graph.parameter_nodes if name in walk.active), Fraction(0))
+    pending: list[tuple[int, Fraction]] = [(graph.output, Fraction(1))]
     while pending:
         i, factor = pending.pop()
         node, facts = graph[i], walk.facts[i]
@@ -33,22 +33,29 @@ def modulus(prover: Prover, active: Sequence[str]) -> float | None:
         elif node.op == "mul" and (constant := _constant_factor(walk, node.inputs)) is not None:
             other, low = constant
             if walk.facts[other].has(CONVEX):
-                pending.append((other, np.nextafter(factor * low, 0.0)))
+                pending.append((other, factor * low))
         elif node.op == "power" and node.attributes["exponent"] == "2" and (name := _entries(graph, node.inputs[0])) in found:
-            found[name] = np.nextafter(found[name] + 2 * factor, 0.0)
-    least = min((float(v.min()) for v in found.values() if v.size), default=0.0)
-    return least if least > 0 else None
+            found[name] += 2 * factor
+    least = min(found.values(), default=Fraction(0))
+    return _below(least) if least > 0 else None
 
 
 def _all_convex(prover: Prover, walk: Propagation, i: int) -> bool:
     return all(walk.facts[j].has(CONVEX) or not walk.facts[j].varies for j in prover.graph[i].inputs)
 
 
-def _constant_factor(walk: Propagation, inputs: tuple[int, ...]) -> tuple[int, float] | None:
+def _below(value: Fraction) -> float:
+    """The greatest float64 not above a rational number."""
+    near = float(value)
+    return near if Fraction(near) <= value else math.nextafter(near, 0.0)
+
+
+def _constant_factor(walk: Propagation, inputs: tuple[int, ...]) -> tuple[int, Fraction] | None:
     """(the varying operand, a lower bound of the constant one) where the latter is nonnegative."""
     for constant, other in (inputs, inputs[::-1]):
         if not walk.facts[constant].varies and (low := walk.facts[constant].interval.hull[0]) >= 0:
-            return other, low
+            exact = walk.graph[constant].attributes.get("value")
+            return other, Fraction(low) if exact is None else Fraction(exact)
     return None
 
 

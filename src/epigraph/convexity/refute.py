@@ -266,7 +266,7 @@ def _profile(view: View, m: Mapping[str, Tensor], shifts: Mapping[str, Tensor]) 
     centre = _flat(view, m)
     step = torch.cat([shifts[n].reshape(-1) for n in view.names])
     s = torch.linspace(-1, 1, count, dtype=torch.float64)
-    values = view.values(centre + s[:, None] * step)
+    values = view.values(centre - s[:, None] * step)  # a = m + d is at s = -1
     return tuple((float(x), float(y)) for x, y in zip(s, values, strict=True) if math.isfinite(float(y)))
 
 

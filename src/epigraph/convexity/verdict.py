@@ -110,7 +110,7 @@ class Certificate:
     precision_bits: int
     refuter: str
     blocks: tuple[str, ...]
-    profile: tuple[tuple[float, float], ...] = ()  # (s, J(m + s (b - a)/2)) for s in [-1, 1], floats, for the picture
+    profile: tuple[tuple[float, float], ...] = ()  # (s, J) along the segment, a at s = -1 and b at s = 1, in floats
     payload: Any = field(default=None, repr=False, compare=False)  # what save() writes
 
     def save(self, path: str | Path) -> None:

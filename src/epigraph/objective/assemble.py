@@ -1,21 +1,25 @@
 """Capture an objective: export each shape of batch once, lower it for every batch, add the penalty, check the result."""
 from __future__ import annotations
 
-import math
+import warnings
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
-from epigraph.errors import CaptureError, EpigraphError, ObjectiveError
+from epigraph.errors import CaptureError, ObjectiveError
+from epigraph.objective.agreement import check_agreement, gradient_notes, try_out
+from epigraph.objective.alias import Memory
 from epigraph.objective.builder import Builder, Expression
-from epigraph.objective.capture import Lowering, explain_refusal, export, lower_program, random_error
-from epigraph.objective.evaluate import Evaluator
-from epigraph.objective.graph import Graph
+from epigraph.objective.capture import Lowering, explain_refusal, random_error
+from epigraph.objective.exported import Walk, export
+from epigraph.objective.graph import Graph, Origin
 from epigraph.objective.lowering.registry import RandomOperator
+from epigraph.objective.program import one_number, run_program
 from epigraph.objective.recorder import record
 from epigraph.objective.world import mode_of, untouched
 
@@ -33,12 +37,10 @@ class _Program(nn.Module):
         self._spec, self._fixed = spec, fixed
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        from epigraph.objective.objective import _one_number, run_program
-
         queue = list(tensors)
         leaves = [queue.pop(0) if v is _TENSOR else v for v in self._fixed]
         x, y = pytree.tree_unflatten(leaves, self._spec)
-        return _one_number(run_program(self.model, self.loss, x, y))
+        return one_number(run_program(self.model, self.loss, x, y))
 
 
 class _Function(nn.Module):
@@ -49,9 +51,7 @@ class _Function(nn.Module):
         self._call = call
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        from epigraph.objective.objective import _one_number
-
-        return _one_number(self._call(tensors))
+        return one_number(self._call(tensors))
 
 
 class _Marker:
@@ -69,85 +69,68 @@ def assemble(J: Objective) -> Graph:
         CaptureError: it runs, but neither tier can capture it.
     """
     builder = Builder()
-    lowering = Lowering(builder)
     parameters = {name: builder.parameter(name, value.detach()) for name, value in J.parameters.items()}
-    with untouched(*J.modules()), mode_of(J.modules(), J.mode):
-        _try_out(J)
+    owned = {} if J.function is not None else {k: (v, parameters[k]) for k, v in J.parameters.items()}
+    lowering = Lowering(builder, memory=Memory(builder, owned))
+    with untouched(*J.roots()), mode_of(J.modules(), J.mode):
+        watch = try_out(J)
         try:
-            total = _function_part(J, lowering, parameters) if J.function is not None else _model_part(J, lowering, parameters)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                part = _function_part if J.function is not None else _model_part
+                total = part(J, lowering, parameters)
         except RandomOperator as error:
             raise random_error(error, builder.origin) from None
+        builder.origin = Origin("weight_decay")
         for name, decay in J.weight_decay.items():
             total = total + (parameters[name] ** 2).sum() * (Fraction(decay) / 2)
         graph = builder.graph(total)
-        _check_agreement(J, graph)
+        lowering.notes += check_agreement(J, graph, watch.coarsest)
+        lowering.notes += gradient_notes(J, graph)
     J.notes.extend(n for n in dict.fromkeys(lowering.notes) if n not in J.notes)
     return graph
 
 
-def _try_out(J: Objective) -> None:
-    """Run the objective twice where it stands: it must work, be finite, and give the same value."""
-    try:
-        values = [J.value() for _ in range(2)]
-    except EpigraphError:
-        raise
-    except Exception as error:
-        raise ObjectiveError("E206", f"the objective raises {type(error).__name__}", where=_user_line(error),
-                             why=str(error).strip().split("\n")[0][:300], hint="call loss(model(inputs), targets) yourself first") from error
-    if not _close(values[0], values[1], 1e-6):
-        raise ObjectiveError("E207", f"the objective is random: two evaluations at one point gave {values[0]:.9g} and {values[1]:.9g}",
-                             why="J must be a function of the parameters", hint='mode="eval", or fix masks and noise as data')
-    inside = all(J.domain.contains(k, v.detach()) for k, v in J.parameters.items())
-    if not math.isfinite(values[0]) and J.model is not None and inside:
-        raise ObjectiveError("E208", f"J is {values[0]} at the model's own parameters", why="nothing can be compared with it",
-                             hint="check the data and the initialisation")
-
-
-def _user_line(error: BaseException) -> str | None:
-    import traceback
-
-    from epigraph.objective.capture import _HERE, _TORCH
-
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((_HERE, _TORCH, "<"))]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
-
-
 def _function_part(J: Objective, lowering: Lowering, parameters: dict[str, Expression]) -> Expression:
-    module = _Function(J._call_function)
+    module = _Function(J.call_function)
     values = tuple(v.detach().clone() for v in J.parameters.values())
     return _capture(J, lowering, module, values, {}, list(parameters.values()))
 
 
 def _model_part(J: Objective, lowering: Lowering, parameters: dict[str, Expression]) -> Expression:
-    from epigraph.objective.objective import Batch
-
-    builder = lowering.builder
     programs: dict[Any, Any] = {}
     total: Expression | None = None
-    batch: Batch
     for batch in J.batches():
-        leaves, spec = pytree.tree_flatten((batch[0], batch[1]))
+        leaves, spec = pytree.tree_flatten((batch.inputs, batch.targets))
         tensors = [v for v in leaves if isinstance(v, Tensor)]
         fixed = [_TENSOR if isinstance(v, Tensor) else v for v in leaves]
-        key = (str(spec), tuple((tuple(t.shape), t.dtype) for t in tensors), tuple(v for v in map(repr, fixed) if "Marker" not in v))
         module = _Program(J.model, J.loss, spec, fixed)  # type: ignore[arg-type]
-        sources = _sources(J, module, builder, parameters)
-        inputs = [builder.literal(t, "data") for t in tensors]
-        value = _capture(J, lowering, module, tuple(tensors), sources, inputs, programs, key)
-        part = value * batch[2]
+        sources = _sources(J, module, lowering, parameters)
+        inputs = [lowering.constant(t, "data") for t in tensors]
+        value = _capture(J, lowering, module, tuple(tensors), sources, inputs, programs, _key(spec, leaves))
+        part = value * batch.weight
         total = part if total is None else total + part
     assert total is not None
     return total
 
 
-def _sources(J: Objective, module: nn.Module, builder: Builder, parameters: dict[str, Expression]) -> dict[str, Expression]:
+def _key(spec: Any, leaves: Sequence[Any]) -> Any:
+    """Batches of one key give one exported graph: the same structure, shapes, types, and equal plain values in their places."""
+    plain = (int, float, bool, str, type(None))
+    parts = [(tuple(v.shape), v.dtype, v.device, v.stride()) if isinstance(v, Tensor) else (type(v), v) if type(v) in plain else id(v)
+             for v in leaves]
+    return str(spec), tuple(parts)
+
+
+def _sources(J: Objective, module: nn.Module, lowering: Lowering, parameters: dict[str, Expression]) -> dict[str, Expression]:
     """Expressions by the target names that an exported program uses."""
     out: dict[str, Expression] = {}
     known = {id(v): parameters[k] for k, v in J.parameters.items()}
     for name, value in module.named_parameters(remove_duplicate=False):
-        out[name] = known[id(value)] if id(value) in known else builder.literal(value, "frozen")
+        out[name] = known[id(value)] if id(value) in known else lowering.constant(value, "frozen")
     for name, value in module.named_buffers(remove_duplicate=False):
-        out[name] = builder.literal(value.detach().clone(), "buffer")
+        made = lowering.constant(value, "buffer")
+        out[name] = made if made.literal is None else lowering.builder.literal(value.detach().clone(), "buffer")
     return out
 
 
@@ -157,27 +140,25 @@ def _capture(J: Objective, lowering: Lowering, module: nn.Module, values: tuple[
     programs = {} if programs is None else programs
     try:
         if key not in programs:
-            programs[key] = export(module, values)
-    except EpigraphError:
+            programs[key] = export(module, values, list(J.parameters.values()))
+        if not isinstance(programs[key], Exception):
+            found = sources | _constants(programs[key], lowering)
+            return _last_scalar(Walk(programs[key], lowering, _locator(module)).outputs(found, inputs))
+    except (ObjectiveError, RandomOperator):
         raise
     except Exception as error:
         programs[key] = error
-    program = programs[key]
-    if isinstance(program, Exception):
-        return record(J, lowering, module, values, sources, inputs, explain_refusal(program))
-    found = dict(sources)
-    own = {v.untyped_storage().data_ptr(): name for name, v in J.parameters.items()}
+    return record(J, lowering, module, values, sources, inputs, explain_refusal(programs[key]))
+
+
+def _constants(program: torch.export.ExportedProgram, lowering: Lowering) -> dict[str, Any]:
+    """Tensors that the program holds beside its parameters and buffers, and other objects as they are."""
+    found: dict[str, Any] = {}
     for name, constant in program.constants.items():
-        if isinstance(constant, Tensor):
-            match = own.get(constant.untyped_storage().data_ptr()) if constant.numel() else None
-            same = match is not None and constant.shape == J.parameters[match].shape
-            found[name] = _parameter(lowering, J, match) if same and match else lowering.builder.literal(constant, "constant")
-    outputs = lower_program(program, lowering, found, list(inputs), _locator(module))
-    return _last_scalar(outputs)
-
-
-def _parameter(lowering: Lowering, J: Objective, name: str) -> Expression:
-    return lowering.builder.make("parameter", (), {"name": name}, tuple(J.parameters[name].shape))
+        if isinstance(constant, FakeTensor):
+            raise CaptureError("E301", "the program makes parameters of its own while it runs")
+        found[name] = lowering.constant(constant) if isinstance(constant, Tensor) else constant
+    return found
 
 
 def _locator(module: nn.Module) -> Callable[[str], tuple[str, int] | None]:
@@ -206,33 +187,6 @@ def _last_scalar(outputs: Any) -> Expression:
         raise ObjectiveError("E209", "J does not depend on any trainable parameter", why="its value is a constant",
                              hint="check detach(), no_grad() and requires_grad in the model and the loss")
     return out.reshape(())
-
-
-def _check_agreement(J: Objective, graph: Graph) -> None:
-    """The graph must give the program's value, where the user stands and at a point moved from it."""
-    generator = torch.Generator().manual_seed(20240229)
-    single = all(p.dtype == torch.float32 for p in J.parameters.values())
-    evaluator = Evaluator(graph, dtype=torch.float32 if single else torch.float64)
-    for scale in (0.0, 0.03):
-        point = {}
-        for name, value in J.parameters.items():
-            base = value.detach()
-            noise = torch.randn(base.shape, generator=generator, dtype=torch.float64).to(base)
-            point[name] = J.domain.project(name, base + scale * noise * (base.abs() + 0.1)).to(base.dtype)
-        with torch.no_grad():
-            ours = float(evaluator({k: v.to(evaluator.dtype) for k, v in point.items()}))
-        theirs = J.value(point if scale else None)
-        single = any(p.dtype != torch.float64 for p in J.parameters.values())
-        if not _close(ours, theirs, 2e-3 if single else 1e-6):
-            raise CaptureError("E303", f"the captured graph gives {ours:.9g} where the program gives {theirs:.9g}",
-                               why="the program has state, or branches in a way that capture does not see",
-                               hint="make the objective a pure function of its parameters")
-
-
-def _close(x: float, y: float, tolerance: float) -> bool:
-    if not (math.isfinite(x) and math.isfinite(y)):
-        return True
-    return abs(x - y) <= tolerance * max(1.0, abs(x), abs(y))
 
 
 __all__ = ["CaptureError", "assemble"]

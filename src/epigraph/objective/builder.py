@@ -178,6 +178,7 @@ class Builder:
         self.origin: Origin = NOWHERE
         self.varies: list[bool] = []  # per node: does it depend on a parameter?
         self.total: list[bool] = []  # per node: is it defined for all real parameters?
+        self.memory: dict[str, Any] = {}  # what lowerings have found out about this graph
         self._known: dict[Any, int] = {}
         self._leaves: dict[Any, int] = {}
 
@@ -268,7 +269,7 @@ class Builder:
         if x.value is not None:
             return self._scale(x.value, y, shape)
         if x.shape == y.shape:
-            merged = self._merge_powers(x, y) or self._named_product(x, y) or self._named_product(y, x)
+            merged = self._merge_powers(x, y) or identities.product(self, x, y) or identities.product(self, y, x)
             if merged is not None:
                 return merged
         if x.op == "neg":
@@ -295,20 +296,18 @@ class Builder:
         return self.make("mul", (self.rational(c), y), {}, shape)
 
     def _merge_powers(self, x: Expression, y: Expression) -> Expression | None:
+        """x^p x^q = x^(p+q) for whole p, q > 0, and for others where both sides have the domain x >= 0."""
         (base, p), (other, q) = self._as_power(x), self._as_power(y)
-        if base.id == other.id and p.denominator == q.denominator == 1 and p > 0 and q > 0:
-            return self.power(base, p + q)
-        return None
+        if base.id != other.id or p <= 0 or q <= 0:
+            return None
+        whole = p.denominator == q.denominator == 1
+        return self.power(base, p + q) if whole or (p + q).denominator > 1 else None
 
     @staticmethod
     def _as_power(x: Expression) -> tuple[Expression, Fraction]:
+        if x.op == "sqrt":
+            return x.argument(), Fraction(1, 2)
         return (x.argument(), Fraction(x.node.attributes["exponent"])) if x.op == "power" else (x, Fraction(1))
-
-    def _named_product(self, x: Expression, y: Expression) -> Expression | None:
-        """x log x and x sigmoid(x), written as products."""
-        if y.op in ("log", "sigmoid") and y.argument().id == x.id:
-            return self.unary(x, "xlogx" if y.op == "log" else "silu", {})
-        return None
 
     def div(self, x: Expression, other: Any) -> Expression:
         y = self.wrap(other)

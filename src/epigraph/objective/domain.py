@@ -57,6 +57,16 @@ class Domain:
             value = torch.minimum(value, self.upper[name].to(value))
         return value
 
+    def inside(self, name: str, value: Tensor, generator: torch.Generator) -> Tensor:
+        """A point of the box: reflected at a bound that it is beyond, drawn evenly between two bounds."""
+        low = self.lower.get(name, torch.tensor(-math.inf, dtype=torch.float64)).expand(value.shape)
+        high = self.upper.get(name, torch.tensor(math.inf, dtype=torch.float64)).expand(value.shape)
+        between = torch.isfinite(low) & torch.isfinite(high)
+        drawn = low + (high - low) * torch.rand(value.shape, generator=generator, dtype=torch.float64)
+        mirrored = torch.where(value < low, 2 * low - value, torch.where(value > high, 2 * high - value, value))
+        out = torch.where((value >= low) & (value <= high), value, torch.where(between, drawn, mirrored))
+        return torch.minimum(torch.maximum(out, low), high)
+
     def contains(self, name: str, value: Tensor) -> bool:
         """Does the point lie in the box, in exact comparison of float64 numbers?"""
         low, high = self.lower.get(name), self.upper.get(name)

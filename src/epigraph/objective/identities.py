@@ -7,7 +7,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from epigraph.objective.polynomials import Pieces, from_where
+from epigraph.objective.polynomials import Pieces, Step, as_step, from_where, read
+from epigraph.objective.polynomials import add as add_pieces
 
 if TYPE_CHECKING:
     from epigraph.objective.builder import Builder, Expression
@@ -68,7 +69,62 @@ def add(b: Builder, x: Expression, y: Expression, shape: tuple[int, ...]) -> Exp
                     return whole.argument(1 - i)
         if whole.value == 1 and part.op == "neg" and part.argument().op == "sigmoid" and part.shape == shape:
             return (-part.argument().argument()).unary("sigmoid")
+    return _joined_pieces(b, x, y, shape)
+
+
+_KINKED = ("relu", "abs", "piecewise")
+
+
+def _joined_pieces(b: Builder, x: Expression, y: Expression, shape: tuple[int, ...]) -> Expression | None:
+    """A sum of kinked functions of one variable is one piecewise polynomial: relu(x) - relu(-x) = x."""
+    if x.shape != shape or y.shape != shape or not (_kinked(x) and _kinked(y)):
+        return None
+    (base, f), (other, g) = read(x), read(y)
+    if base is None or other is None or base.id != other.id or base.shape != shape:
+        return None
+    total = add_pieces(f, g).simplify()
+    return piecewise(b, base, total) if total.continuous and max(map(len, total.parts)) <= 3 else None
+
+
+def _kinked(x: Expression) -> bool:
+    """relu, abs or piecewise, perhaps with a factor."""
+    while x.op == "neg" or (x.op == "mul" and x.argument(0).value is not None):
+        x = x.argument(1 if x.op == "mul" else 0)
+    return x.op in _KINKED
+
+
+def product(b: Builder, x: Expression, y: Expression) -> Expression | None:
+    """Products of two tensors of one shape that have a simpler form (called with both orders)."""
+    if y.op in ("log", "sigmoid") and y.argument().id == x.id:
+        return x.unary("xlogx" if y.op == "log" else "silu")
+    if y.op == "relu" and y.argument().id == x.id:
+        return y**2
+    if y.op == "mul" and y.argument(0).value is not None and y.argument(1).shape == y.shape:
+        return (x * y.argument(1)) * y.argument(0)
+    if y.op == "add" and (split := _log_plus_constant(b, x, y)) is not None:
+        return x.unary("xlogx") + x * split
+    if x.op == "power" and x.node.attributes["exponent"] == "2" and x.argument().op == "div":
+        quotient = x.argument()
+        if quotient.argument(1).id == y.id and quotient.argument(0).shape == y.shape:
+            return quotient.argument(0) ** 2 / y
+    step = as_step(x)
+    return None if step is None else _chosen_factor(b, step, y)
+
+
+def _log_plus_constant(b: Builder, x: Expression, y: Expression) -> Expression | None:
+    """k where y = log x + k with a constant k."""
+    for i in (0, 1):
+        log, constant = y.argument(i), y.argument(1 - i)
+        if log.op == "log" and log.argument().id == x.id and not b.varies[constant.id]:
+            return constant
     return None
+
+
+def _chosen_factor(b: Builder, step: Step, y: Expression) -> Expression | None:
+    """(p where the condition holds, else q) times y, where that is a continuous piecewise polynomial."""
+    condition, p, q = step
+    found = from_where(condition, y * p, y * q)
+    return piecewise(b, *found) if found is not None and found[0].shape == y.shape else None
 
 
 def _opposite(x: Expression, y: Expression) -> bool:

@@ -1,22 +1,23 @@
 """The objective J: a model, a loss and data, or a function of named tensors, with its domain and its mode."""
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from epigraph.errors import CaptureError, EpigraphError, ObjectiveError, UsageError
+from epigraph.errors import CaptureError, EpigraphError, UsageError
+from epigraph.objective import data
 from epigraph.objective.blocks import Blocks, check_tensor
+from epigraph.objective.data import Batch
+from epigraph.objective.decay import decays
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph
-from epigraph.objective.world import mode_of, untouched
+from epigraph.objective.program import convention, one_number, run_program
+from epigraph.objective.world import mode_of, to_double, untouched
 
-Batch = tuple[Any, Any, Fraction]
 MODES = ("eval", "train", "as-is")
 
 
@@ -82,9 +83,11 @@ class Objective:
         if not isinstance(parameters, Mapping) or not all(isinstance(v, Tensor) for v in parameters.values()):
             raise UsageError("E024", "parameters must map names to tensors", hint='{"w": torch.zeros(3)}')
         self = cls.__new__(cls)
-        self.model, self.loss, self.mode = None, None, "eval"
+        self.model, self.loss, self.mode = None, None, "as-is"
         self.function, self.name = function, name or getattr(function, "__name__", "function")
-        named = {str(k): v.detach() for k, v in parameters.items()}
+        for k, v in parameters.items():
+            check_tensor(v, f"parameter {k}", "E202", real=True)
+        named = {str(k): v.detach().clone() for k, v in parameters.items()}
         self.blocks = Blocks(named, {}, {k: k for k in named})
         self._domain_spec, self._decay_spec = domain, weight_decay
         self._data, self._reduction = (None, None), None
@@ -95,7 +98,8 @@ class Objective:
     def _finish(self) -> None:
         self.blocks.check()
         self.domain = Domain.of(self._domain_spec, self.blocks.trainable, self.blocks.alias)
-        self.weight_decay = self._decays(self._decay_spec)
+        self.weight_decay, notes = decays(self._decay_spec, self.blocks)
+        self.notes.extend(notes)
         self._batches: list[Batch] | None = None
         self._graph: Graph | None = None
         self.fingerprint: dict[str, Any] = {}
@@ -111,124 +115,93 @@ class Objective:
         """Number of real variables."""
         return sum(p.numel() for p in self.parameters.values())
 
-    def _decays(self, spec: Any) -> dict[str, float]:
-        if isinstance(spec, torch.optim.Optimizer):
-            return self._optimizer_decays(spec)
-        if isinstance(spec, Mapping):
-            unknown = [k for k in spec if self.blocks.alias.get(k, k) not in self.parameters]
-            if unknown:
-                raise UsageError("E012", f"weight_decay names an unknown parameter {unknown[0]!r}", hint=f"one of {', '.join(self.parameters)}")
-            pairs = {self.blocks.alias.get(k, k): float(v) for k, v in spec.items()}
-        else:
-            pairs = dict.fromkeys(self.parameters, float(spec))
-        if any(not math.isfinite(v) for v in pairs.values()):
-            raise UsageError("E025", "weight_decay is not finite")
-        return {k: v for k, v in pairs.items() if v != 0}
-
-    def _optimizer_decays(self, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-        if isinstance(optimizer, torch.optim.AdamW):
-            self.notes.append("AdamW decouples weight decay from the gradient: it is no term of any J and is left out here")
-            return {}
-        names = {id(p): n for n, p in self.parameters.items()}
-        pairs = {names[id(p)]: g.get("weight_decay", 0.0) for g in optimizer.param_groups for p in g["params"] if id(p) in names}
-        return {k: float(v) for k, v in pairs.items() if v}
-
     def modules(self) -> list[nn.Module]:
+        """The modules whose mode is set."""
         return [m for m in (self.model, self.loss, self.function) if isinstance(m, nn.Module)]
+
+    def roots(self) -> list[Any]:
+        """Where a search for what the program may change begins."""
+        data = [(b.inputs, b.targets) for b in self._batches] if self._batches is not None else list(self._data)
+        return [v for v in (self.model, self.loss, self.function) if v is not None] + data
 
     def describe(self) -> dict[str, Any]:
         """What a verdict says it is about."""
         return {
             "name": self.name, "mode": self.mode if self.model is not None else None,
             "parameters": {k: {"shape": list(v.shape)} for k, v in self.parameters.items()}, "size": self.size,
-            "loss": getattr(self.loss, "__name__", type(self.loss).__name__) if self.loss is not None else None,
-            "samples": sum(_length(x) for x, _, _ in self.batches()) if self.model is not None else None,
+            "loss": _named(self.loss) if self.loss is not None else None,
+            "samples": sum(b.samples for b in self.batches()) if self.model is not None else None,
             "weight_decay": dict(self.weight_decay), "domain": self.domain.to_dict(),
         }
 
-    # data -----------------------------------------------------------------------------------------------------
     def batches(self) -> list[Batch]:
-        """(inputs, targets, weight) with weights that make the exact mean or sum over all samples."""
+        """Inputs, targets and weights that make the exact mean or sum over all samples; read once."""
         if self._batches is None:
-            with untouched(*self.modules()):
-                self._batches = self._read_batches()
+            with untouched(*self.roots()):
+                batches, notes = data.read(*self._data, self._reduction, self.loss)
+            self._batches = batches
+            self.notes.extend(notes)
         return self._batches
 
-    def _read_batches(self) -> list[Batch]:
-        inputs, targets = self._data
-        if self.model is None or not isinstance(inputs, torch.utils.data.DataLoader):
-            for what, value in (("inputs", inputs), ("targets", targets)):
-                self._check_data(value, what)
-            return [(inputs, targets, Fraction(1))]
-        rows = [_split_batch(batch) for batch in inputs]
-        if not rows:
-            raise ObjectiveError("E203", "the dataset is empty", why="the DataLoader gave no batch")
-        for x, y in rows:
-            self._check_data(x, "inputs")
-            self._check_data(y, "targets")
-        reduction = self._reduction or getattr(self.loss, "reduction", "mean")
-        if reduction not in ("mean", "sum"):
-            raise UsageError("E026", f"unknown reduction {reduction!r} over batches", hint="mean or sum")
-        counts = [_length(x) for x, _ in rows]
-        total = sum(counts)
-        return [(x, y, Fraction(n, total) if reduction == "mean" else Fraction(1)) for (x, y), n in zip(rows, counts, strict=True)]
-
-    @staticmethod
-    def _check_data(value: Any, what: str) -> None:
-        for leaf in torch.utils._pytree.tree_leaves(value):
-            if isinstance(leaf, Tensor):
-                check_tensor(leaf, what, "E204")
-                if leaf.numel() == 0:
-                    raise ObjectiveError("E203", f"the dataset is empty: {what} has shape {tuple(leaf.shape)}")
-
     # evaluation -----------------------------------------------------------------------------------------------
-    def value(self, point: Mapping[str, Tensor] | None = None) -> float:
-        """J in PyTorch's own arithmetic, at the user's point or another; the model is left as it was."""
-        with untouched(*self.modules()), mode_of(self.modules(), self.mode), torch.no_grad():
-            total = 0.0
-            for x, y, weight in self.batches():
-                total += float(weight) * self._scalar(self._run(x, y, point))
-            theta = {**self.parameters, **(point or {})}
-            return total + sum(lam / 2 * float(theta[k].double().pow(2).sum()) for k, lam in self.weight_decay.items())
+    def value(self, point: Mapping[str, Tensor] | None = None, *, double: bool = False) -> float:
+        """J in PyTorch's own arithmetic, at the user's point or another; the model is left as it was.
 
-    def _run(self, x: Any, y: Any, point: Mapping[str, Tensor] | None) -> Any:
+        With ``double`` the program runs in float64: every tensor that it can reach is converted for the time.
+        """
+        self._check_point(point)
+        self.batches()
+        with untouched(*self.roots()), mode_of(self.modules(), self.mode):
+            if double:
+                to_double(self.roots())
+            return self.total(point, torch.float64 if double else None)
+
+    def _check_point(self, point: Mapping[str, Tensor] | None) -> None:
+        for name, value in (point or {}).items():
+            if name not in self.parameters:
+                raise UsageError("E011", f"the point names an unknown parameter {name!r}", hint=f"one of {', '.join(list(self.parameters)[:8])}")
+            if value.shape != self.parameters[name].shape:
+                raise UsageError("E024", f"the point has shape {tuple(value.shape)} for {name!r}, not {tuple(self.parameters[name].shape)}")
+
+    def total(self, point: Mapping[str, Tensor] | None = None, dtype: torch.dtype | None = None) -> float:
+        """J by one run of the program over all batches; what that changes stays changed."""
+        total = sum(float(weight) * float(out.detach()) for weight, out in self._outputs(point, dtype))
+        theta = {**self.parameters, **(point or {})}
+        return total + sum(lam / 2 * float(theta[k].detach().double().pow(2).sum()) for k, lam in self.weight_decay.items())
+
+    def gradient(self, names: Sequence[str]) -> list[Tensor | None]:
+        """What autograd gives for some parameters at the user's point, the penalty included; None where it gives nothing."""
+        with untouched(*self.roots()), mode_of(self.modules(), self.mode):
+            leaves = dict(self.parameters)
+            if self.function is not None:
+                leaves = {k: v.detach().clone().requires_grad_(k in names) for k, v in leaves.items()}
+            total = sum((float(w) * out.double() for w, out in self._outputs(leaves if self.function is not None else None, None)),
+                        torch.zeros((), dtype=torch.float64))
+            total = total + sum(lam / 2 * leaves[k].double().pow(2).sum() for k, lam in self.weight_decay.items())
+            if not total.requires_grad:
+                return [None] * len(names)
+            return list(torch.autograd.grad(total, [leaves[n] for n in names], allow_unused=True))
+
+    def _outputs(self, point: Mapping[str, Tensor] | None, dtype: torch.dtype | None) -> Iterator[tuple[Fraction, Tensor]]:
         if self.function is not None:
-            values = {**self.parameters, **(point or {})}
-            return self._call_function([v.clone() for v in values.values()])
+            values = {k: v.to(dtype or v.dtype) for k, v in {**self.parameters, **(point or {})}.items()}
+            yield Fraction(1), one_number(self.call_function([v if v.requires_grad else v.detach().clone() for v in values.values()]))
+            return
         assert self.model is not None
-        if point is None:
-            return run_program(self.model, self.loss, x, y)
-        kept = {k: self.parameters[k].detach().clone() for k in point}
+        kept = {k: self.parameters[k].detach().clone() for k in point or {}}
         try:
-            for k, v in point.items():
+            for k, v in (point or {}).items():
                 self.parameters[k].data.copy_(v)
-            return run_program(self.model, self.loss, x, y)
+            for batch in self.batches():
+                yield batch.weight, one_number(run_program(self.model, self.loss, batch.inputs, batch.targets))
         finally:
             for k, v in kept.items():
                 self.parameters[k].data.copy_(v)
 
-    def _call_function(self, tensors: Sequence[Tensor]) -> Any:
+    def call_function(self, tensors: Sequence[Tensor]) -> Any:
+        """The function at tensors in the order of the parameters."""
         assert self.function is not None
-        return self._convention()(self.function, dict(zip(self.parameters, tensors, strict=True)))
-
-    def _convention(self) -> Callable[[Callable[..., Any], dict[str, Any]], Any]:
-        """How the function takes its parameters: by name, by position, or as one dict."""
-        names = list(self.parameters)
-        try:
-            wanted = [p for p in inspect.signature(self.function).parameters.values()  # type: ignore[arg-type]
-                      if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        except (TypeError, ValueError):
-            return lambda f, d: f(*d.values())
-        required = [p.name for p in wanted if p.default is p.empty]
-        if {p.name for p in wanted} >= set(names) and set(required) <= set(names):
-            return lambda f, d: f(**d)
-        if len(names) > 1 and len(required) == 1:
-            return lambda f, d: f(d)
-        return lambda f, d: f(*d.values())
-
-    @staticmethod
-    def _scalar(out: Any) -> float:
-        return float(_one_number(out))
+        return convention(self.function, list(self.parameters))(self.function, dict(zip(self.parameters, tensors, strict=True)))
 
     # the graph ------------------------------------------------------------------------------------------------
     def graph(self) -> Graph:
@@ -243,47 +216,8 @@ class Objective:
         return f"Objective({self.name}: {self.size} variables in {len(self.parameters)} blocks, mode={self.mode})"
 
 
-def run_program(model: nn.Module, loss: Callable[..., Any] | None, x: Any, y: Any) -> Any:
-    """loss(model(inputs), targets) by the calling conventions of ``Objective``."""
-    if isinstance(x, Mapping):
-        out = model(**x)
-    elif isinstance(x, tuple | list):
-        out = model(*x)
-    else:
-        out = model() if x is None else model(x)
-    if loss is None:
-        return out
-    return loss(out) if y is None else loss(out, y)
-
-
-def _one_number(out: Any) -> Tensor:
-    if not isinstance(out, Tensor):
-        raise ObjectiveError("E205", f"the objective returns a {type(out).__name__}, not a tensor with one number",
-                             hint="return the loss itself, without .item()")
-    if out.numel() != 1:
-        raise ObjectiveError("E205", f"the loss is not a scalar: it has shape {tuple(out.shape)}",
-                             why="convexity is a property of one number J", hint='reduction="mean" or .sum()')
-    if not out.is_floating_point():
-        raise ObjectiveError("E205", f"the loss has type {out.dtype}", why="J must be a real number that varies with the parameters")
-    return out.reshape(())
-
-
-def _split_batch(batch: Any) -> tuple[Any, Any]:
-    if isinstance(batch, Mapping):
-        return dict(batch), None
-    if isinstance(batch, tuple | list):
-        if len(batch) == 1:
-            return batch[0], None
-        return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
-    return batch, None
-
-
-def _length(x: Any) -> int:
-    tensors: Iterable[Any] = torch.utils._pytree.tree_leaves(x)
-    for leaf in tensors:
-        if isinstance(leaf, Tensor) and leaf.ndim:
-            return leaf.shape[0]
-    return 1
+def _named(loss: Any) -> str:
+    return getattr(loss, "__name__", None) or type(loss).__name__
 
 
 __all__ = ["CaptureError", "EpigraphError", "Objective", "run_program"]

@@ -179,7 +179,34 @@ def _outer(x: Expression, inner: Pieces) -> Pieces | None:
         return positive(inner)
     if x.op == "power":
         return square(inner) if x.node.attributes["exponent"] == "2" else None
+    if x.op == "piecewise" and inner == Pieces.of(0, 1):
+        a = x.node.attributes
+        return Pieces(tuple(map(Fraction, a["knots"])), tuple(trimmed(tuple(map(Fraction, p))) for p in a["pieces"]))
     return None
+
+
+Step = tuple["Expression", Fraction, Fraction]  # a condition, the value where it holds, the value elsewhere
+
+
+def as_step(x: Expression) -> Step | None:
+    """x as a function of one comparison that takes two rational values."""
+    if x.op == "compare" and x.literal is None:
+        return x, Fraction(1), ZERO
+    if x.op == "where" and x.argument(0).literal is None:
+        values = _constant(x.argument(1)), _constant(x.argument(2))
+        return None if values[0] is None or values[1] is None else (x.argument(0), values[0], values[1])
+    if x.op in ("neg", "abs"):
+        inner = as_step(x.argument())
+        return None if inner is None else (inner[0], *(-v if x.op == "neg" else abs(v) for v in inner[1:]))
+    if x.op in ("add", "mul"):
+        for i in (0, 1):
+            constant, inner = _constant(x.argument(i)), as_step(x.argument(1 - i)) if x.argument(1 - i).op in _STEPS else None
+            if constant is not None and inner is not None:
+                return inner[0], *(v + constant if x.op == "add" else v * constant for v in inner[1:])
+    return None
+
+
+_STEPS = ("compare", "where", "neg", "abs", "add", "mul")
 
 
 def _pair(x: Expression) -> tuple[Expression, Pieces] | None:

@@ -22,8 +22,8 @@ from torch import nn
 from epigraph.errors import EpigraphError, TargetError, UsageError
 from epigraph.objective.expression import parse
 from epigraph.objective.objective import Objective
-from epigraph.objective.sites import construction_site, in_folder
 from epigraph.objective.script import PREFIX, as_script
+from epigraph.objective.sites import construction_site, in_folder
 
 __all__ = ["construction_sites", "load"]
 

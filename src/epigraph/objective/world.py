@@ -1,6 +1,7 @@
 """Leaving the user's world as it was: values, gradients, modes, attributes, random generators, global switches."""
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import sys
@@ -33,8 +34,9 @@ def untouched(*roots: Any) -> Iterator[None]:
             after.callback(save(found))
         stack = after.enter_context(ExitStack())
         stack.enter_context(torch.inference_mode(False))
-        for device in {"cpu", *({"cuda"} if torch.cuda.is_available() else ())}:
-            stack.enter_context(torch.autocast(device, enabled=False))
+        for device in _DEVICES:
+            torch.set_autocast_enabled(device, False)
+        torch.set_autocast_cache_enabled(False)  # it keeps copies of weights that are moved afterwards
         torch.set_grad_enabled(True)
         yield
 
@@ -187,10 +189,13 @@ def _generator(generator: Any) -> Callable[[], Any]:
 
 
 # switches of the process ------------------------------------------------------------------------------------------
+_DEVICES = ("cpu", "cuda")
 _SDP = torch.backends.cuda
 SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
+    *((functools.partial(torch.is_autocast_enabled, d), functools.partial(torch.set_autocast_enabled, d)) for d in _DEVICES),
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
@@ -231,6 +236,21 @@ def _streams(_: Reached) -> Callable[[], None]:
         sys.stdout, sys.stderr = out, error
 
     return back
+
+
+def to_double(roots: list[Any]) -> None:
+    """Convert every floating tensor that these objects reach to float64, views of one memory to views of one memory.
+
+    For use inside ``untouched``, which gives each tensor its memory back.
+    """
+    wide: dict[Any, Tensor] = {}
+    for tensor in reach(roots).tensors:
+        if tensor.is_floating_point() and tensor.dtype != torch.float64 and _plain(tensor) and not tensor.is_inference():
+            key = (tensor.device, tensor.untyped_storage().data_ptr(), tensor.dtype)
+            if key not in wide:
+                size = tensor.untyped_storage().nbytes() // tensor.element_size()
+                wide[key] = tensor.detach().as_strided((size,), (1,), 0).double()
+            tensor.data = wide[key].as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
 
 @contextmanager

@@ -1,2 +1,13 @@
 """The rules, one family per file, registered by primitive operator."""
-from epigraph.calculus.rules import arithmetic, conditions, contraction, kinked, layout, reductions, smooth  # noqa: F401
+from epigraph.calculus.rules import (  # noqa: F401
+    arithmetic,
+    bumps,
+    conditions,
+    contraction,
+    kinked,
+    layout,
+    power,
+    reductions,
+    smooth,
+    waves,
+)

@@ -110,7 +110,7 @@ class Mul(Rule):
     """f g.  One factor constant: scaling.  Both varying: log-claims add; two nonnegative convex functions of one affine
 
     variable that move the same way have a convex product (Chebyshev's sum inequality), two nonnegative concave ones
-    that move in opposite ways a concave one.
+    that move in opposite ways a concave one.  A nonpositive factor is minus a nonnegative one.
     """
 
     lemma = "a nonnegative multiple of a convex function is convex"
@@ -126,13 +126,11 @@ class Mul(Rule):
             return scaled(a, x[1].interval)
         out = a & b & (LOGCONVEX | LOGCONCAVE)
         pair = same_carrier(x, shapes)
-        if pair is not None and pair[1] * pair[2] != 0:
-            positive = x[0].interval.nonnegative & x[1].interval.nonnegative
-            wanted = CONVEX if pair[1] == pair[2] else CONCAVE
-            out = out | when(positive, a & b & wanted)
-            direction = self.carrier(node, x, shapes)
-            out = out | QUASILINEAR if direction is not None and direction[1] else out
-        return out
+        if pair is None or pair[1] * pair[2] == 0:
+            return out
+        direction = self.carrier(node, x, shapes)
+        out = out | (QUASILINEAR if direction is not None and direction[1] else 0)
+        return out | _of_one_variable(a, b, x[0].interval, x[1].interval, pair[1] == pair[2])
 
     def degree(self, node: Node, x: Sequence[Facts]) -> int:
         return -1 if min(x[0].degree, x[1].degree) < 0 else x[0].degree + x[1].degree
@@ -144,13 +142,29 @@ class Mul(Rule):
         pair = same_carrier(x, shapes)
         if pair is None:
             return None
-        positive = _every(x[0].interval.nonnegative & x[1].interval.nonnegative)
-        return pair[0], pair[1] if positive and pair[1] == pair[2] else 0
+        turn = pair[1] * _sign(x[1].interval)  # of f' g, which must agree with that of f g'
+        return pair[0], turn if turn == pair[2] * _sign(x[0].interval) else 0
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
         if x[0].varies and x[1].varies:
             return "both factors depend on the parameters: a product of two varying factors has no fixed curvature"
         return "a constant factor of both signs, or of unknown sign, multiplies a function that is not affine"
+
+
+def _of_one_variable(a: Bits, b: Bits, f: Interval, g: Interval, alike: bool) -> Bits:
+    """f g for monotone f and g of one affine variable that move alike, or in opposite ways.
+
+    |f| and |g| convex and moving alike: |f| |g| is convex.  Concave and moving in opposite ways: concave.  With one
+    factor nonpositive |f| |g| = -f g, and |f| moves against f.
+    """
+    out: Bits = 0
+    for first, second, left, right in ((a, b, f.nonnegative, g.nonnegative),
+                                       (negate(a), negate(b), f.nonpositive, g.nonpositive)):
+        out = out | when(left & right, first & second & (CONVEX if alike else CONCAVE))
+    for first, second, left, right in ((a, negate(b), f.nonnegative, g.nonpositive),
+                                       (negate(a), b, f.nonpositive, g.nonnegative)):
+        out = out | when(left & right, negate(first & second & (CONCAVE if alike else CONVEX)))
+    return out
 
 
 def _sign(x: Interval) -> int:
@@ -165,9 +179,10 @@ def _every(mask: Mask) -> bool:
 @register("div")
 @final
 class Div(Rule):
-    """f / g for g > 0.  f^2/g is convex for root-convex f^2 and concave g > 0 [BV04 3.2.6]; f >= 0 convex over g concave is
+    """f / g for g > 0.  f^2/g is convex for root-convex f^2 and concave g [BV04 3.2.6]; f >= 0 convex over g concave is
 
-    quasiconvex, a ratio of affine functions quasilinear [BV04 3.4]; log-claims subtract.
+    quasiconvex, a ratio of affine functions quasilinear [BV04 3.4]; log-claims subtract; the ratio of two functions of
+    one affine variable that move in opposite ways is monotone.
     """
 
     lemma = "the perspective of the square is convex"
@@ -177,17 +192,27 @@ class Div(Rule):
 
     def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
         a, b = (full(f.bits, s, node.shape) for f, s in zip(x, shapes, strict=True))
+        below = x[1].interval
         if not x[1].varies:
-            sign = x[1].interval
-            defined = when(sign.positive | sign.negative, 127)
-            return scaled(a, sign) & defined
-        return when(x[1].interval.nonnegative, _over_nonnegative(a, b, x[0])) | when(
-            x[1].interval.positive, _over_positive(a, b, x[0]))
+            return when(below.positive | below.negative, scaled(a, below))
+        direction = self.carrier(node, x, shapes)
+        out = QUASILINEAR if direction is not None and direction[1] else 0
+        return out | when(below.nonnegative, _over_nonnegative(a, b, x[0])) | when(
+            below.positive, _over_positive(a, b, x[0]))
+
+    def degree(self, node: Node, x: Sequence[Facts]) -> int:
+        return -1 if x[1].varies else x[0].degree
 
     def carrier(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> tuple[int, int] | None:
+        below = x[1].interval
+        sign = 1 if _every(below.positive) else -1 if _every(below.negative) else 0
         if not x[1].varies and shapes[0] == node.shape and x[0].carrier is not None:
-            return x[0].carrier[0], x[0].carrier[1] * _sign(x[1].interval)
-        return None
+            return x[0].carrier[0], x[0].carrier[1] * sign
+        pair = same_carrier(x, shapes)
+        if pair is None:
+            return None
+        turn = pair[1] * sign  # of f' / g, which must agree with that of -f g' / g^2
+        return pair[0], turn if turn == -pair[2] * _sign(x[0].interval) else 0
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
         low, high = x[1].interval.hull
@@ -208,14 +233,17 @@ def _over_nonnegative(a: Bits, b: Bits, numerator: Facts) -> Bits:
 
 
 def _over_positive(a: Bits, b: Bits, numerator: Facts) -> Bits:
-    """g > 0: ratios of one sign are quasiconvex or quasiconcave."""
+    """g > 0: ratios of one sign are quasiconvex or quasiconcave; 1/g exchanges the quasi claims of g."""
     sign = numerator.interval
     f_convex, f_concave = a & CONVEX, (a & CONCAVE) >> 1
     g_convex, g_concave = b & CONVEX, (b & CONCAVE) >> 1
     affine = f_convex & f_concave & g_convex & g_concave
     valley = affine | when(sign.nonnegative, f_convex & g_concave) | when(sign.nonpositive, f_convex & g_convex)
     hill = affine | when(sign.nonnegative, f_concave & g_convex) | when(sign.nonpositive, f_concave & g_concave)
-    return valley * QCONVEX | hill * QCONCAVE
+    out = valley * QCONVEX | hill * QCONCAVE
+    if not numerator.varies:
+        out = out | when(sign.nonnegative, negate(b) & QUASILINEAR) | when(sign.nonpositive, b & QUASILINEAR)
+    return out
 
 
 @register("maximum")
@@ -236,12 +264,12 @@ class Maximum(Rule):
         out = a & b & (CONVEX | QCONVEX | LOGCONVEX | ROOTCONVEX)
         first, second = x[0].interval.lower >= x[1].interval.upper, x[1].interval.lower >= x[0].interval.upper
         out = out | when(first, a) | when(second, b)
-        monotone = self._monotone(node, x, shapes)
-        return out | QUASILINEAR if monotone else out
-
-    def _monotone(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> bool:
+        if not x[1].varies:
+            out = out | (a & QUASILINEAR)  # max(., c) is nondecreasing
+        if not x[0].varies:
+            out = out | (b & QUASILINEAR)
         pair = self.carrier(node, x, shapes)
-        return pair is not None and pair[1] != 0
+        return out | QUASILINEAR if pair is not None and pair[1] != 0 else out
 
     def carrier(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> tuple[int, int] | None:
         for f, c, s in ((x[0], x[1], shapes[0]), (x[1], x[0], shapes[1])):

@@ -8,7 +8,18 @@ import numpy as np
 
 from epigraph.calculus import interval as iv
 from epigraph.calculus.interval import Interval, Mask
-from epigraph.calculus.lattice import AFFINE, QUASILINEAR, Bits, Facts
+from epigraph.calculus.lattice import (
+    ALL,
+    CONCAVE,
+    CONVEX,
+    LOGCONCAVE,
+    QCONCAVE,
+    QCONVEX,
+    Bits,
+    Facts,
+    negate,
+    when,
+)
 from epigraph.calculus.rule import Elementwise, Rule, Shapes, nothing, register
 from epigraph.objective.graph import Node
 
@@ -18,28 +29,25 @@ from .arithmetic import full
 @register("where")
 @final
 class Where(Rule):
-    """x where the condition is 1, else y; with a condition that does not vary, the claims of the entry chosen."""
+    """x where the condition is 1, else y.  A decided entry has the claims of its operand; an entry that is decided by
+
+    the parameters that are held has those that both operands share; one that the active parameters decide has none.
+    """
 
     lemma = "a constant mask selects entries"
 
     def interval(self, node: Node, x: Sequence[Interval], shapes: Shapes) -> Interval:
-        both = iv.join(x[1], x[2])
-        if x[0].uniform and x[0].hull not in ((0.0, 0.0), (1.0, 1.0)):
-            return both
-        yes, no = x[0].lower > 0, x[0].upper <= 0
+        both, (yes, no) = iv.join(x[1], x[2]), _decided(x[0])
+        if isinstance(yes, bool) and isinstance(no, bool):
+            return x[1] if yes else x[2] if no else both
         low = np.where(yes, x[1].lower, np.where(no, x[2].lower, both.lower))
         high = np.where(yes, x[1].upper, np.where(no, x[2].upper, both.upper))
         return Interval(low, high)
 
     def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
-        if x[0].varies:
-            return 0
         a, b = (full(f.bits, s, node.shape) for f, s in zip(x[1:], shapes[1:], strict=True))
-        yes, no = x[0].interval.lower > 0, x[0].interval.upper <= 0
-        if isinstance(yes, bool) and isinstance(no, bool):
-            return a if yes else b if no else a & b
-        a, b = np.asarray(a, dtype=np.uint8), np.asarray(b, dtype=np.uint8)
-        return np.where(yes, a, np.where(no, b, a & b))
+        yes, no = _decided(x[0].interval)
+        return when(yes, a) | when(no, b) | (0 if x[0].varies else a & b)
 
     def degree(self, node: Node, x: Sequence[Facts]) -> int:
         known = not x[0].varies and min(x[1].degree, x[2].degree) >= 0
@@ -49,10 +57,20 @@ class Where(Rule):
         return "the branch that is taken depends on the parameters"
 
 
+def _decided(condition: Interval) -> tuple[Mask, Mask]:
+    """(certainly 1, certainly 0), for a condition with these two values."""
+    yes, no = condition.positive, condition.nonpositive
+    return (bool(yes), bool(no)) if condition.uniform else (yes, no)
+
+
 @register("compare")
 @final
 class Compare(Rule):
-    """1 where the relation holds.  An affine difference makes the indicator of a half-space, which is quasilinear."""
+    """1 where the relation holds: the indicator of {f < g}, which is convex where f is convex and g concave, or where f
+
+    is quasiconvex and g constant, and so on.  The indicator of a convex set is log-concave, that of a set with convex
+    complement quasiconvex.
+    """
 
     lemma = "the indicator of a half-space is quasilinear"
 
@@ -69,11 +87,27 @@ class Compare(Rule):
         return Interval(_indicator(yes), 1.0 - _indicator(no))
 
     def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
-        affine = all(f.has(AFFINE) for f in x)
-        return QUASILINEAR if affine and node.attributes["relation"] != "eq" else nothing(x)
+        a, b = (full(f.bits, s, node.shape) for f, s in zip(x, shapes, strict=True))
+        below = _difference_quasiconvex(x, a, b)  # {f - g < t} is convex for t = 0
+        above = _difference_quasiconvex(x, negate(a), negate(b))  # {f - g > t} is
+        bound = self.interval(node, [f.interval for f in x], shapes)
+        decided = when(bound.lower == bound.upper, ALL)
+        if node.attributes["relation"] == "eq":
+            return decided | (below & above) * (QCONCAVE | LOGCONCAVE)
+        return decided | below * (QCONCAVE | LOGCONCAVE) | above * QCONVEX
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
         return "a comparison jumps between 0 and 1 as the parameters move"
+
+
+def _difference_quasiconvex(x: Sequence[Facts], a: Bits, b: Bits) -> Bits:
+    """1 where all sets {f - g <= t} are convex: f convex and g concave, or one constant and the other one quasi."""
+    out = (a & CONVEX) & ((b & CONCAVE) >> 1)
+    if not x[1].varies:
+        out = out | ((a & QCONVEX) >> 2)
+    if not x[0].varies:
+        out = out | ((b & QCONCAVE) >> 3)
+    return out
 
 
 def _indicator(mask: Mask) -> iv.Bound:
@@ -106,7 +140,7 @@ class Sign(Step):
     """-1, 0, 1."""
 
     def range(self, node: Node, x: Interval) -> Interval:
-        return iv.monotone(x, np.sign, units=0) if not x.uniform else Interval(*(float(np.sign(b)) for b in x.hull))
+        return Interval(iv.plain(np.sign(x.lower)), iv.plain(np.sign(x.upper)))
 
 
 @register("floor")
@@ -115,7 +149,7 @@ class Floor(Step):
     """The greatest integer not above x."""
 
     def range(self, node: Node, x: Interval) -> Interval:
-        return Interval(np.floor(x.lower), np.floor(x.upper)) if not x.uniform else Interval(*(float(np.floor(b)) for b in x.hull))
+        return Interval(iv.plain(np.floor(x.lower)), iv.plain(np.floor(x.upper)))
 
 
 @register("opaque")

@@ -31,8 +31,8 @@ def _uniform_claims(varying: Facts, factor: Interval) -> int:
 class Contraction(Rule):
     """Bilinear: affine in each operand while the other is constant, and with a nonnegative constant it keeps convexity
 
-    and concavity (weights of one sign, as in input-convex networks); with both varying nothing is kept, except that sums
-    of products of log-convex functions are log-convex.
+    and concavity (weights of one sign, as in input-convex networks); with both varying nothing is kept, except that
+    sums of products of log-convex functions are log-convex.
     """
 
     lemma = "a nonnegative combination of convex functions is convex"
@@ -42,7 +42,7 @@ class Contraction(Rule):
             return LOGCONVEX if x[0].has(LOGCONVEX) and x[1].has(LOGCONVEX) else 0
         varying, factor = (x[0], x[1]) if x[0].varies else (x[1], x[0])
         simple = _uniform_claims(varying, factor.interval)
-        if simple & AFFINE or uniform(varying.bits) & AFFINE == 0 and isinstance(varying.bits, int):
+        if simple & AFFINE or (uniform(varying.bits) & AFFINE == 0 and isinstance(varying.bits, int)):
             return simple
         return self._mixed(node, x, shapes)
 
@@ -106,4 +106,5 @@ class Convolution(Contraction):
 
         from epigraph.objective.evaluate import KERNELS
 
-        return KERNELS["convolution"](node.attributes, [torch.from_numpy(np.ascontiguousarray(v)) for v in (a, b)]).numpy()
+        operands = [torch.from_numpy(np.ascontiguousarray(v)) for v in (a, b)]
+        return KERNELS["convolution"](node.attributes, operands).numpy()

@@ -2,34 +2,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import final
+from itertools import pairwise
+from typing import Any, final
 
 import numpy as np
 
 from epigraph.calculus import interval as iv
 from epigraph.calculus.interval import Bound, Interval, Mask
-from epigraph.calculus.lattice import LOGCONVEX, ROOTCONVEX, Bits, Facts
+from epigraph.calculus.lattice import ALL, LOGCONCAVE, LOGCONVEX, ROOTCONVEX, Bits, Facts, when
 from epigraph.calculus.rule import Elementwise, register
 from epigraph.objective.graph import Node
+
+
+def absolute(x: Interval) -> Interval:
+    """Bounds of |x|."""
+    if x.uniform:
+        low, high = x.hull
+        return Interval(0.0 if low <= 0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high)))
+    sizes = np.abs(x.lower), np.abs(x.upper)
+    inside = (x.lower <= 0) & (x.upper >= 0)
+    return Interval(np.where(inside, 0.0, np.minimum(*sizes)), np.maximum(*sizes))
+
+
+def of_nonnegative(x: Facts) -> Bits:
+    """Claims of |f| and of max(f, 0) from those about an f >= 0: they are f."""
+    return when(x.interval.nonnegative, x.bits) | x.bits & (LOGCONVEX | LOGCONCAVE | ROOTCONVEX)
 
 
 @register("abs")
 @final
 class Abs(Elementwise):
-    """|x|: convex, decreasing then increasing."""
+    """|x|: convex, decreasing then increasing; log-concave on either side of zero."""
 
     lemma = "the absolute value is convex"
 
     def range(self, node: Node, x: Interval) -> Interval:
-        if x.uniform:
-            low, high = x.hull
-            return Interval(0.0 if low <= 0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high)))
-        sizes = np.abs(x.lower), np.abs(x.upper)
-        inside = (x.lower <= 0) & (x.upper >= 0)
-        return Interval(np.where(inside, 0.0, np.minimum(*sizes)), np.maximum(*sizes))
+        return absolute(x)
 
     def slope(self, node: Node, x: Interval) -> tuple[Mask, Mask]:
         return x.nonnegative, x.nonpositive
@@ -38,7 +49,7 @@ class Abs(Elementwise):
         return True, x.nonnegative | x.nonpositive
 
     def special(self, node: Node, x: Facts) -> Bits:
-        return x.bits & (LOGCONVEX | ROOTCONVEX)  # these are claims about f >= 0, where |f| = f
+        return of_nonnegative(x)
 
 
 @register("relu")
@@ -63,7 +74,7 @@ class Relu(Elementwise):
         return False, True, False
 
     def special(self, node: Node, x: Facts) -> Bits:
-        return x.bits & (LOGCONVEX | ROOTCONVEX)
+        return of_nonnegative(x) | when(x.interval.nonpositive, ALL)
 
 
 @register("elu")
@@ -75,14 +86,15 @@ class Elu(Elementwise):
 
     def range(self, node: Node, x: Interval) -> Interval:
         alpha = float(Fraction(node.attributes["alpha"]))
-        if alpha < 0:
-            low, high = x.hull
-            return Interval(min(low, 0.0), max(high, -alpha, 0.0) * (1 + 1e-12))
 
         def value(b: Bound) -> Bound:
             return np.where(np.asarray(b) > 0, b, alpha * np.expm1(np.minimum(b, 0.0)))
 
-        return iv.monotone(x, value)
+        if alpha >= 0:
+            return iv.pin(x, iv.monotone(x, value), 0.0, 0.0)
+        low = np.where(x.lower > 0, x.lower, value(np.minimum(x.upper, 0.0)))
+        high = np.maximum(value(np.minimum(x.lower, 0.0)), x.upper)
+        return iv.clip(iv.widen(iv.plain(low), iv.plain(high)), 0.0, math.inf)
 
     def slope(self, node: Node, x: Interval) -> tuple[Mask, Mask]:
         if Fraction(node.attributes["alpha"]) >= 0:
@@ -97,6 +109,10 @@ class Elu(Elementwise):
             return x.nonnegative | x.nonpositive, x.nonnegative
         return x.nonnegative, x.nonnegative | x.nonpositive
 
+    def shape(self, node: Node, x: Interval) -> tuple[Mask, Mask]:
+        """For alpha < 0 it falls to 0, then rises."""
+        return Fraction(node.attributes["alpha"]) < 0, False
+
 
 @final
 class Polynomials:
@@ -107,7 +123,7 @@ class Polynomials:
         padded = [[Fraction(c) for c in p] + [Fraction(0)] * (3 - len(p)) for p in pieces]
         self.pieces = padded
         ends = [-math.inf, *self.knots, math.inf]
-        self.spans = list(zip(ends, ends[1:], strict=False))
+        self.spans = list(pairwise(ends))
 
     def derivative(self, piece: int, x: Fraction) -> Fraction:
         _, b, c = self.pieces[piece]
@@ -119,53 +135,72 @@ class Polynomials:
 
     def touched(self, low: float, high: float) -> list[int]:
         """Pieces that meet the interval in more than a point, or the one piece of a point."""
-        found = [i for i, (l, h) in enumerate(self.spans) if low < h and high > l]
-        return found or [next(i for i, (l, h) in enumerate(self.spans) if l <= low <= h)]
+        found = [i for i, (start, stop) in enumerate(self.spans) if low < stop and high > start]
+        return found or [next((i for i, (start, stop) in enumerate(self.spans) if start <= low <= stop), 0)]
 
-    def slopes(self, low: float, high: float) -> tuple[Fraction | float, Fraction | float]:
-        """Bounds of the derivative on the interval."""
+    def slopes(self, low: float, high: float) -> list[Fraction | float]:
+        """The derivative at the two ends of each piece met, from left to right; linear in between."""
         out: list[Fraction | float] = []
         for i in self.touched(low, high):
             _, b, c = self.pieces[i]
             for end in (max(low, self.spans[i][0]), min(high, self.spans[i][1])):
-                out.append(b if c == 0 else (b + 2 * c * Fraction(end) if math.isfinite(end) else math.copysign(math.inf, c * (1 if end > 0 else -1))))
-        return min(out), max(out)
+                far = b if c == 0 else math.inf if (c > 0) == (end > 0) else -math.inf
+                out.append(self.derivative(i, Fraction(end)) if -math.inf < end < math.inf else far)
+        return out
+
+    def signs(self, low: float, high: float) -> tuple[bool, bool, bool, bool]:
+        """(nondecreasing, nonincreasing, falls then rises, rises then falls) on the interval."""
+        slopes = self.slopes(low, high)
+        up, down = [v > 0 for v in slopes], [v < 0 for v in slopes]
+        return not any(down), not any(up), not _after(up, down), not _after(down, up)
 
     def bends(self, low: float, high: float) -> tuple[bool, bool]:
-        """(convex, concave) on the interval."""
-        touched = self.touched(low, high)
-        seconds = [self.pieces[i][2] for i in touched]
-        jumps = [self.derivative(j, self.knots[i]) - self.derivative(i, self.knots[i]) for i, j in zip(touched, touched[1:], strict=False)]
-        return all(v >= 0 for v in (*seconds, *jumps)), all(v <= 0 for v in (*seconds, *jumps))
+        """(convex, concave) on the interval: the derivative rises, or falls, all the way."""
+        slopes = self.slopes(low, high)
+        pairs = list(pairwise(slopes))
+        return all(v <= w for v, w in pairs), all(v >= w for v, w in pairs)
 
     def range(self, low: float, high: float) -> tuple[float, float]:
         values: list[Fraction | float] = []
         for i in self.touched(low, high):
-            a, b, c = self.pieces[i]
-            for end in (max(low, self.spans[i][0]), min(high, self.spans[i][1])):
-                values.append(self._end(i, end))
-            if c != 0:
-                turn = -b / (2 * c)
-                if max(low, self.spans[i][0]) <= turn <= min(high, self.spans[i][1]):
-                    values.append(self.value(i, turn))
-        return min(map(_below, values)), max(map(_above, values))
+            _, b, c = self.pieces[i]
+            ends = max(low, self.spans[i][0]), min(high, self.spans[i][1])
+            values += [self._end(i, end) for end in ends]
+            if c != 0 and ends[0] <= -b / (2 * c) <= ends[1]:
+                values.append(self.value(i, -b / (2 * c)))
+        return _below(min(values)), _above(max(values))
 
     def _end(self, piece: int, end: float | Fraction) -> Fraction | float:
-        if math.isfinite(end):
+        """The value at an end, or its limit where the end is infinite."""
+        if -math.inf < end < math.inf:
             return self.value(piece, Fraction(end))
         a, b, c = self.pieces[piece]
-        sign = 1 if end > 0 else -1
-        if c != 0:
-            return math.copysign(math.inf, c)
-        return math.copysign(math.inf, b * sign) if b != 0 else a
+        rising = b if end > 0 else -b
+        leading = c if c != 0 else rising
+        return a if leading == 0 else math.inf if leading > 0 else -math.inf
+
+
+def _after(first: Sequence[bool], second: Sequence[bool]) -> bool:
+    """Does one of the second kind come after one of the first?"""
+    return True in first and True in second[first.index(True) :]
+
+
+def _near(v: Fraction | float) -> float:
+    try:
+        return float(v)
+    except OverflowError:
+        return math.inf if v > 0 else -math.inf
 
 
 def _below(v: Fraction | float) -> float:
-    return v if isinstance(v, float) else math.nextafter(float(v), -math.inf) if Fraction(float(v)) > v else float(v)
+    """The greatest float that is not above v, and no greater than the greatest finite one."""
+    near = _near(v)
+    return math.nextafter(near, -math.inf) if near > v else near
 
 
 def _above(v: Fraction | float) -> float:
-    return v if isinstance(v, float) else math.nextafter(float(v), math.inf) if Fraction(float(v)) < v else float(v)
+    near = _near(v)
+    return math.nextafter(near, math.inf) if near < v else near
 
 
 @lru_cache(maxsize=512)
@@ -177,41 +212,36 @@ def polynomials(node: Node) -> Polynomials:
     return _polynomials(tuple(node.attributes["knots"]), tuple(map(tuple, node.attributes["pieces"])))
 
 
+def by_entry(x: Interval, decide: Callable[[float, float], Sequence[float]]) -> list[Any]:
+    """The decisions for each entry's interval, or for the hull of all where there are many different ones."""
+    low, high = np.broadcast_arrays(x.lower, x.upper)
+    if x.uniform or not 0 < low.size <= 4096:
+        return list(decide(*x.hull))
+    pairs, place = np.unique(np.stack((low.reshape(-1), high.reshape(-1)), -1), axis=0, return_inverse=True)
+    if len(pairs) > 256:
+        return list(decide(*x.hull))
+    found = [decide(*pair) for pair in pairs.tolist()]
+    return [np.array(column)[place].reshape(low.shape) for column in zip(*found, strict=True)]
+
+
 @register("piecewise")
 @final
 class Piecewise(Elementwise):
-    """leaky relu, clamps, Huber and their like: every property is decided in rational arithmetic from the pieces met."""
+    """leaky relu, clamps, Huber and the like: every property is decided in rational arithmetic from the pieces met."""
 
-    lemma = "a continuous piecewise polynomial is convex where its pieces are and its slopes never drop"
+    lemma = "a continuous piecewise polynomial is convex where its slope never drops"
 
     def range(self, node: Node, x: Interval) -> Interval:
-        return Interval(*polynomials(node).range(*x.hull))
+        return Interval(*by_entry(x, polynomials(node).range))
 
     def slope(self, node: Node, x: Interval) -> tuple[Mask, Mask]:
-        low, high = polynomials(node).slopes(*x.hull)
-        return low >= 0, high <= 0
+        rises, falls, _, _ = by_entry(x, polynomials(node).signs)
+        return rises, falls
 
     def curvature(self, node: Node, x: Interval) -> tuple[Mask, Mask]:
-        p = polynomials(node)
-        if x.uniform:
-            return p.bends(*x.hull)
-        whole = p.bends(*x.hull)
-        if whole[0] or whole[1] or len(p.knots) > 4:
-            return whole
-        return self._entrywise(p, x)
-
-    def _entrywise(self, p: Polynomials, x: Interval) -> tuple[Mask, Mask]:
-        """By the pieces that each entry's interval meets."""
-        low, high = np.broadcast_arrays(x.lower, x.upper)
-        convex, concave = np.ones(low.shape, bool), np.ones(low.shape, bool)
-        for i, piece in enumerate(p.pieces):
-            start, stop = p.spans[i]
-            met = (low < _above(stop)) & (high > _below(start)) | (low == high)
-            convex &= ~(met & (piece[2] < 0))
-            concave &= ~(met & (piece[2] > 0))
-        for i, knot in enumerate(p.knots):
-            jump = p.derivative(i + 1, knot) - p.derivative(i, knot)
-            crossed = (low < _above(knot)) & (high > _below(knot))
-            convex &= ~(crossed & (jump < 0))
-            concave &= ~(crossed & (jump > 0))
+        convex, concave = by_entry(x, polynomials(node).bends)
         return convex, concave
+
+    def shape(self, node: Node, x: Interval) -> tuple[Mask, Mask]:
+        _, _, valley, hill = by_entry(x, polynomials(node).signs)
+        return valley, hill

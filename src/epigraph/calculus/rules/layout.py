@@ -25,7 +25,7 @@ class Reshape(Layout):
         return lambda a: a.reshape(node.shape)
 
     def carrier(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> tuple[int, int] | None:
-        return x[0].carrier if len(node.shape) == 0 or shapes[0] == () else None
+        return x[0].carrier  # entries correspond in row-major order
 
 
 @register("permute")
@@ -131,6 +131,10 @@ class Same(Rule):
         for other in x[1:]:
             out = out | other.bits
         return out
+
+    def carrier(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> tuple[int, int] | None:
+        known = [f.carrier for f in x if f.carrier is not None]
+        return next((c for c in known if c[1] != 0), known[0] if known else None)
 
     def degree(self, node: Node, x: Sequence[Facts]) -> int:
         known = [f.degree for f in x if f.degree >= 0]

@@ -16,9 +16,11 @@ from epigraph.calculus.lattice import (
     CONVEX,
     LOGCONVEX,
     QCONVEX,
+    QUASILINEAR,
     ROOTCONVEX,
     Bits,
     Facts,
+    when,
 )
 from epigraph.calculus.rule import Rule, Shapes, register
 from epigraph.objective.graph import Node
@@ -33,18 +35,32 @@ def over_all(bits: Bits, shape: tuple[int, ...], axes: tuple[int, ...]) -> Bits:
     return bits if isinstance(bits, int) else np.bitwise_and.reduce(np.broadcast_to(bits, shape), axis=axes)
 
 
+class Reduction(Rule):
+    """Several entries to one: the claims that the operator keeps and all entries share; a single entry keeps all."""
+
+    kept: int
+
+    def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
+        return over_all(x[0].bits, shapes[0], _axes(node)) & (ALL if self._alone(node, shapes) else self.kept)
+
+    def carrier(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> tuple[int, int] | None:
+        return x[0].carrier if self._alone(node, shapes) else None
+
+    @staticmethod
+    def _alone(node: Node, shapes: Shapes) -> bool:
+        return math.prod(shapes[0][a] for a in _axes(node)) == 1
+
+
 @register("sum")
 @final
-class Sum(Rule):
+class Sum(Reduction):
     """A sum of entries: as ``add`` [BV04 3.2.1]."""
 
     lemma = "a sum of convex functions is convex"
+    kept = CONVEX | CONCAVE | LOGCONVEX | ROOTCONVEX
 
     def interval(self, node: Node, x: Sequence[Interval], shapes: Shapes) -> Interval:
         return iv.total(x[0], _axes(node), shapes[0])
-
-    def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
-        return over_all(x[0].bits, shapes[0], _axes(node)) & (CONVEX | CONCAVE | LOGCONVEX | ROOTCONVEX)
 
     def degree(self, node: Node, x: Sequence[Facts]) -> int:
         return x[0].degree
@@ -55,19 +71,17 @@ class Sum(Rule):
 
 @register("amax")
 @final
-class Amax(Rule):
+class Amax(Reduction):
     """The greatest entry: as ``maximum`` [BV04 3.2.3]."""
 
     lemma = "a maximum of convex functions is convex"
+    kept = CONVEX | QCONVEX | LOGCONVEX | ROOTCONVEX
 
     def interval(self, node: Node, x: Sequence[Interval], shapes: Shapes) -> Interval:
         if x[0].uniform:
             return x[0]
         low, high = x[0].arrays(shapes[0])
         return Interval(np.asarray(low.max(_axes(node))), np.asarray(high.max(_axes(node))))
-
-    def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
-        return over_all(x[0].bits, shapes[0], _axes(node)) & (CONVEX | QCONVEX | LOGCONVEX | ROOTCONVEX)
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
         return "a maximum keeps convexity only, and an entry is not convex"
@@ -85,48 +99,61 @@ def _log_sum_exp(bound: Bound, axes: tuple[int, ...], shape: tuple[int, ...]) ->
 
 @register("logsumexp")
 @final
-class LogSumExp(Rule):
+class LogSumExp(Reduction):
     """log sum e^x: convex and increasing in every entry [BV04 3.1.5]; each e^x is log-convex and so is their sum."""
 
     lemma = "log-sum-exp is convex and nondecreasing in every argument"
+    kept = CONVEX
 
     def interval(self, node: Node, x: Sequence[Interval], shapes: Shapes) -> Interval:
         axes = _axes(node)
-        count = math.prod(shapes[0][a] for a in axes)
-        ends = [_log_sum_exp(b, axes, shapes[0]) for b in (x[0].lower, x[0].upper)]
-        return iv.widen(ends[0], ends[1], units=16, absolute=(count + 64) * 2.0**-50)
-
-    def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
-        return over_all(x[0].bits, shapes[0], _axes(node)) & CONVEX
+        if self._alone(node, shapes):
+            return x[0] if x[0].uniform else Interval(*(np.squeeze(b, axes) for b in x[0].arrays(shapes[0])))
+        return log_sum_exp(x[0], axes, shapes[0])
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
         return "log-sum-exp keeps convexity only, and an entry is not convex"
 
 
+def log_sum_exp(x: Interval, axes: tuple[int, ...], shape: tuple[int, ...]) -> Interval:
+    """Bounds from the bounds of the entries."""
+    count = math.prod(shape[a] for a in axes)
+    ends = [_log_sum_exp(b, axes, shape) for b in (x.lower, x.upper)]
+    return iv.widen(ends[0], ends[1], units=16, absolute=(count + 64) * 2.0**-50)
+
+
 @register("log_softmax")
 @final
 class LogSoftmax(Rule):
-    """x_i - log sum e^x: concave in an affine x, never positive [BV04 3.1.5]."""
+    """x_i - log sum e^x = -log sum e^(x_j - x_i), never positive [BV04 3.1.5]: concave where all x_j - x_i are convex,
+
+    which holds for a concave x_i among convex ones; for two affine entries a monotone function of their difference.
+    """
 
     lemma = "an affine function minus log-sum-exp is concave"
 
     def interval(self, node: Node, x: Sequence[Interval], shapes: Shapes) -> Interval:
-        if not x[0].finite:
-            return Interval(-iv.INF, 0.0)
-        low, high = x[0].hull
-        bound = -math.log(shapes[0][node.attributes["dim"]]) - (high - low)
-        return Interval(bound - 1e-9 * (1 + abs(bound) + abs(low) + abs(high)), 0.0)
+        dim = node.attributes["dim"]
+        if shapes[0][dim] == 1:
+            return Interval.point(0.0)
+        norm = log_sum_exp(x[0], (dim,), shapes[0])
+        if not norm.uniform:
+            norm = Interval(np.expand_dims(norm.lower, dim), np.expand_dims(norm.upper, dim))
+        return iv.clip(iv.add(x[0], iv.neg(norm)), -iv.INF, 0.0)
 
     def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
         dim = node.attributes["dim"]
-        if shapes[0][dim] == 1:
+        size = shapes[0][dim]
+        if size == 1:
             return ALL
-        bits = over_all(x[0].bits, shapes[0], (dim,))
-        affine = (bits & AFFINE) == AFFINE
-        if isinstance(bits, int):
-            return CONCAVE if affine else 0
-        row = np.where(affine, np.uint8(CONCAVE), np.uint8(0))
-        return np.broadcast_to(np.expand_dims(row, dim), node.shape)
+        monotone = QUASILINEAR if size == 2 else 0
+        if isinstance(x[0].bits, int):
+            return CONCAVE | monotone if x[0].has(AFFINE) else 0
+        bits = np.broadcast_to(x[0].bits, shapes[0])
+        convex, concave = (bits & CONVEX) > 0, (bits & CONCAVE) > 0
+        others = convex.sum(dim, keepdims=True) - convex == size - 1
+        affine = (convex & concave).all(dim, keepdims=True)
+        return when(others & concave, CONCAVE) | when(affine, monotone)
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
-        return "log-softmax is a difference of its argument and a convex function: concave only where the argument is affine"
+        return "log-softmax is its argument minus a convex function: concave only where the argument is affine"

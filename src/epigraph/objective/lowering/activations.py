@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from epigraph.objective import identities
 from epigraph.objective.builder import Builder, Expression, Number, rational, text
 from epigraph.objective.lowering.registry import RandomOperator, lowers
 
@@ -24,11 +23,6 @@ def piecewise(x: Expression, knots: Sequence[Number], pieces: Sequence[Sequence[
 @lowers("aten.relu.default", exact=True)
 def relu(b: Builder, x: Expression) -> Expression:
     return x.unary("relu")
-
-
-@lowers("aten.sigmoid.default", "aten.special_expit.default")
-def sigmoid(b: Builder, x: Expression) -> Expression:
-    return x.unary("sigmoid")
 
 
 @lowers("aten.tanh.default")

@@ -1,7 +1,6 @@
 """Products of two tensors: linear maps, matrix products, convolutions."""
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,14 +16,30 @@ def linear(b: Builder, x: Expression, weight: Expression, bias: Expression | Non
     return out if bias is None else out + bias
 
 
-@lowers("aten.matmul.default", "aten.mm.default", "aten.bmm.default", "aten.mv.default", "aten.dot.default", "aten.vdot.default")
+@lowers("aten.matmul.default", "aten.linalg_matmul.default", "aten.mm.default", "aten.bmm.default", "aten.mv.default",
+        "aten.dot.default", "aten.vdot.default")
 def matmul(b: Builder, x: Expression, y: Expression) -> Expression:
     return b.matmul(x, y)
 
 
 @lowers("aten.addmm.default", "aten.addmv.default", "aten.baddbmm.default")
 def addmm(b: Builder, c: Expression, x: Expression, y: Expression, beta: Number, alpha: Number) -> Expression:
-    return c * b.rational(beta) + b.matmul(x, y) * b.rational(alpha)
+    return _blend(b, c, beta, b.matmul(x, y) * b.rational(alpha))
+
+
+def _blend(b: Builder, c: Expression, beta: Number, product: Expression) -> Expression:
+    """beta c + product; with beta = 0, c is not read."""
+    return product if beta == 0 else c * b.rational(beta) + product
+
+
+@lowers("aten.addbmm.default")
+def addbmm(b: Builder, c: Expression, x: Expression, y: Expression, beta: Number, alpha: Number) -> Expression:
+    return _blend(b, c, beta, b.matmul(x, y).sum([0]) * b.rational(alpha))
+
+
+@lowers("aten.addr.default")
+def addr(b: Builder, c: Expression, x: Expression, y: Expression, beta: Number, alpha: Number) -> Expression:
+    return _blend(b, c, beta, outer(b, x, y) * b.rational(alpha))
 
 
 @lowers("aten.outer.default", "aten.ger.default")
@@ -46,51 +61,16 @@ def bilinear(b: Builder, x: Expression, y: Expression, weight: Expression, bias:
     return out if bias is None else out + bias
 
 
-@lowers("aten.einsum.default")
-def einsum(b: Builder, equation: str, operands: Sequence[Expression], path: Any) -> Expression:
-    if "." in equation:
-        raise NotImplementedError("einsum with an ellipsis")
-    left, _, right = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if "->" not in equation:
-        right = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
-    current, labels = operands[0], terms[0]
-    for position, (operand, label) in enumerate(zip(operands[1:], terms[1:], strict=True)):
-        later = set("".join(terms[position + 2 :])) | set(right)
-        current, labels = _einsum_pair(b, current, labels, operand, label, later)
-    return _einsum_finish(current, labels, right)
-
-
-def _einsum_pair(b: Builder, x: Expression, xs: str, y: Expression, ys: str, later: set[str]) -> tuple[Expression, str]:
-    if len(set(xs)) < len(xs) or len(set(ys)) < len(ys):
-        raise NotImplementedError("einsum with a repeated index in one operand")
-    x, xs = _sum_away(x, xs, set(ys) | later)
-    y, ys = _sum_away(y, ys, set(xs) | later)
-    batch = [c for c in xs if c in ys and c in later]
-    shared = [c for c in xs if c in ys and c not in later]
-    own_x, own_y = [c for c in xs if c not in ys], [c for c in ys if c not in xs]
-    size = dict(zip(xs, x.shape, strict=True)) | dict(zip(ys, y.shape, strict=True))
-    if not own_x and not own_y:
-        product = x * y.permute([ys.index(c) for c in xs])
-        return product.sum([xs.index(c) for c in shared]) if shared else product, "".join(c for c in xs if c not in shared)
-    count = [math.prod(size[c] for c in group) for group in (own_x, shared, own_y)]
-    lead = [size[c] for c in batch]
-    left = x.permute([xs.index(c) for c in (*batch, *own_x, *shared)]).reshape((*lead, count[0], count[1]))
-    right = y.permute([ys.index(c) for c in (*batch, *shared, *own_y)]).reshape((*lead, count[1], count[2]))
-    out = b.matmul(left, right).reshape((*lead, *(size[c] for c in own_x), *(size[c] for c in own_y)))
-    return out, "".join([*batch, *own_x, *own_y])
-
-
-def _sum_away(x: Expression, labels: str, kept: set[str]) -> tuple[Expression, str]:
-    gone = [d for d, c in enumerate(labels) if c not in kept]
-    return (x.sum(gone), "".join(c for c in labels if c in kept)) if gone else (x, labels)
-
-
-def _einsum_finish(x: Expression, labels: str, right: str) -> Expression:
-    if len(set(labels)) < len(labels):
-        raise NotImplementedError("einsum with a repeated index in one operand")
-    x, labels = _sum_away(x, labels, set(right))
-    return x.permute([labels.index(c) for c in right]) if right else x
+@lowers("aten._trilinear.default")
+def trilinear(b: Builder, x: Expression, y: Expression, z: Expression, xs: Sequence[int], ys: Sequence[int], zs: Sequence[int],
+              summed: Sequence[int], unroll: int) -> Expression:
+    """The product of three tensors, given new dimensions of size 1, summed over some dimensions."""
+    wide = []
+    for tensor, new in ((x, xs), (y, ys), (z, zs)):
+        for dim in new:
+            tensor = tensor.reshape((*tensor.shape[:dim], 1, *tensor.shape[dim:]))
+        wide.append(tensor)
+    return (wide[0] * wide[1] * wide[2]).sum(list(summed)) if summed else wide[0] * wide[1] * wide[2]
 
 
 def _spread(value: int | Sequence[int], count: int) -> list[int]:

@@ -41,10 +41,16 @@ def batch_norm_inference(b: Builder, x: Expression, weight: Any, bias: Any, mean
     return batch_norm(b, x, weight, bias, mean, var, False, momentum, eps), None, None
 
 
-@lowers("aten.native_batch_norm.default", "aten._native_batch_norm_legit.default", "aten.cudnn_batch_norm.default")
+@lowers("aten.native_batch_norm.default", "aten._native_batch_norm_legit.default")
 def native_batch_norm(b: Builder, x: Expression, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float,
                       eps: float) -> tuple[Expression, None, None]:
     return batch_norm(b, x, weight, bias, mean, var, training, momentum, eps), None, None
+
+
+@lowers("aten.cudnn_batch_norm.default")
+def cudnn_batch_norm(b: Builder, x: Expression, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float,
+                     eps: float) -> tuple[Expression, None, None, None]:
+    return batch_norm(b, x, weight, bias, mean, var, training, momentum, eps), None, None, None
 
 
 @lowers("aten._native_batch_norm_legit_functional.default")
@@ -82,6 +88,12 @@ def group_norm(b: Builder, x: Expression, groups: int, weight: Expression | None
     return out if bias is None else out + _per_channel(bias, x.ndim)
 
 
+@lowers("aten.native_group_norm.default")
+def native_group_norm(b: Builder, x: Expression, weight: Any, bias: Any, samples: int, channels: int, size: int, groups: int,
+                      eps: float) -> tuple[Expression, None, None]:
+    return group_norm(b, x, groups, weight, bias, eps), None, None
+
+
 @lowers("aten.instance_norm.default")
 def instance_norm(b: Builder, x: Expression, weight: Expression | None, bias: Expression | None, mean: Expression | None,
                   var: Expression | None, use_input_stats: bool, momentum: float, eps: float, cudnn: bool) -> Expression:
@@ -94,33 +106,41 @@ def instance_norm(b: Builder, x: Expression, weight: Expression | None, bias: Ex
 
 @lowers("aten.rms_norm.default")
 def rms_norm(b: Builder, x: Expression, shape: Sequence[int], weight: Expression | None, eps: float | None) -> Expression:
+    """x / sqrt(mean of x^2 + eps); without eps PyTorch takes the machine precision of x's type."""
     dims = list(range(x.ndim - len(shape), x.ndim))
-    epsilon = torch.finfo(torch.float32).eps if eps is None else eps
+    epsilon = _machine_precision(b) if eps is None else eps
     out = x / ((x**2).mean(dims, keepdim=True) + b.rational(epsilon)).unary("sqrt")
     return out if weight is None else out * weight
 
 
-@lowers("aten.local_response_norm.default")
-def local_response_norm(b: Builder, x: Expression, size: int, alpha: float, beta: float, k: float) -> Expression:
-    channels = x.shape[1]
-    squares = x**2
-    rows = []
-    for c in range(channels):
-        low, high = max(0, c - size // 2), min(channels, c + (size - 1) // 2 + 1)
-        rows.append(squares.slice(1, low, high).sum([1], keepdim=True))
-    spread = b.concat(rows, 1) * Fraction(1, size) * b.rational(alpha) + b.rational(k)
-    return x * spread ** (-Fraction(beta))
+def _machine_precision(b: Builder) -> float:
+    types = {p.dtype for p in b.parameters.values()}
+    if len(types) != 1:
+        raise NotImplementedError("rms_norm without eps among parameters of several types")
+    return torch.finfo(types.pop()).eps
 
 
 @lowers("aten.cosine_similarity.default")
 def cosine_similarity(b: Builder, x: Expression, y: Expression, dim: int, eps: float) -> Expression:
-    floor = b.rational(eps)
+    shape = tuple(torch.broadcast_shapes(x.shape, y.shape))
+    x, y, floor = x.expand(shape), y.expand(shape), b.rational(eps)
     lengths = [b.maximum(norm(v, 2, [dim]), floor) for v in (x, y)]
     return (x * y).sum([dim]) / (lengths[0] * lengths[1])
 
 
-@lowers("aten._weight_norm.default", "aten._weight_norm_interface.default")
+@lowers("aten._weight_norm.default")
 def weight_norm(b: Builder, v: Expression, g: Expression, dim: int) -> Expression:
-    dims = [d for d in range(v.ndim) if d != dim % v.ndim] if dim != -1 else None
-    length = norm(v, 2, dims, keepdim=True)
-    return v * (g / length)
+    return v * (g / norm_except(b, v, 2, dim))
+
+
+@lowers("aten._weight_norm_interface.default")
+def weight_norm_interface(b: Builder, v: Expression, g: Expression, dim: int) -> tuple[Expression, Expression]:
+    return weight_norm(b, v, g, dim), norm_except(b, v, 2, dim)
+
+
+@lowers("aten.norm_except_dim.default")
+def norm_except(b: Builder, v: Expression, p: int, dim: int) -> Expression:
+    """The norm of each slice along ``dim``, or of the whole tensor for -1."""
+    if dim == -1:
+        return norm(v, p, None)
+    return norm(v, p, [d for d in range(v.ndim) if d != dim], keepdim=True)

@@ -1,15 +1,22 @@
-"""Pooling: windows are gathered, then summed or maximised."""
+"""Pooling, one dimension after the other: windows are gathered along it, then summed or maximised.
+
+Sums and maxima over boxes are separable, so a kernel of k^d entries costs d gathers of k times the tensor.
+"""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from epigraph.objective.builder import Builder, Expression
+from epigraph.objective.lowering.reductions import whole
 from epigraph.objective.lowering.registry import lowers
+
+Window = tuple[list[int], int]  # the positions inside the tensor, and how many entries PyTorch counts with padding
 
 
 def _spread(value: Any, count: int) -> list[int]:
@@ -17,144 +24,125 @@ def _spread(value: Any, count: int) -> list[int]:
     return values * count if len(values) == 1 else values
 
 
-def _starts(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> list[int]:
-    """First position of each window along one dimension (may lie in the padding)."""
+def windows(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> list[Window]:
+    """The windows along one dimension; the last may stick out where ``ceil``."""
     reach = size + 2 * padding - dilation * (kernel - 1) - 1
     count = (-(-reach // stride) if ceil else reach // stride) + 1
     if ceil and (count - 1) * stride >= size + padding:
         count -= 1
-    return [i * stride - padding for i in range(count)]
+    starts = [i * stride - padding for i in range(count)]
+    return [
+        ([q for q in range(a, a + dilation * (kernel - 1) + 1, dilation) if 0 <= q < size], min(a + kernel, size + padding) - a)
+        for a in starts
+    ]
 
 
-def windows(sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
-            ceil: bool) -> tuple[list[int], list[list[int]]]:
-    """Output sizes and, for each window, the flat positions of its entries inside the input."""
-    axes = []
-    for n, k, s, p, d in zip(sizes, kernel, stride, padding, dilation, strict=True):
-        axes.append([[q for q in range(a, a + d * (k - 1) + 1, d) if 0 <= q < n] for a in _starts(n, k, s, p, d, ceil)])
-    flat: list[list[int]] = [[0]]
-    for axis, n in zip(axes, sizes, strict=True):
-        flat = [[base * n + q for base in window for q in places] for window in flat for places in axis]
-    return [len(a) for a in axes], flat
+def adaptive_windows(size: int, count: int) -> list[Window]:
+    """Windows from floor(i size / count) to ceil((i + 1) size / count)."""
+    spans = [range(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+    return [(list(span), len(span)) for span in spans]
 
 
-def _gather(x: Expression, spatial: int, flat: list[list[int]], repeat: bool) -> tuple[Expression, int]:
-    """[N, C, windows, longest window]; shorter windows repeat their first entry where ``repeat``."""
-    longest = max(len(w) for w in flat)
-    index = torch.tensor([w + [w[0]] * (longest - len(w)) for w in flat])
-    lead = x.shape[: x.ndim - spatial]
-    rows = x.reshape((*lead, math.prod(x.shape[x.ndim - spatial :]))).take(index, len(lead))
-    return rows.reshape((*lead, len(flat), longest)), longest
+def _pooled(b: Builder, x: Expression, axes: Sequence[Sequence[Window]], maximum: bool) -> Expression:
+    dims = list(range(x.ndim - len(axes), x.ndim))
+    if all(len(axis) == 1 and axis[0][0] == list(range(x.shape[d])) for d, axis in zip(dims, axes, strict=True)):
+        return (x.amax(dims, keepdim=True) if maximum else x.sum(dims, keepdim=True))
+    for offset, axis in enumerate(axes):
+        x = _along(b, x, x.ndim - len(axes) + offset, [w for w, _ in axis], maximum)
+    return x
 
 
-def max_pool(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, spatial: int) -> Expression:
+def _along(b: Builder, x: Expression, dim: int, axis: Sequence[Sequence[int]], maximum: bool) -> Expression:
+    """Maximum or sum over the windows along one dimension; short windows repeat their first entry."""
+    longest = max(len(w) for w in axis)
+    if longest == 0 or (maximum and any(not w for w in axis)):
+        raise NotImplementedError("a pooling window that holds padding only")
+    if longest == 1 and [w[0] for w in axis if w] == list(range(x.shape[dim])):
+        return x
+    index = torch.tensor([[*w, *[w[0] if w else 0] * (longest - len(w))] for w in axis])
+    flat, first = index.reshape(-1), int(index[0, 0])
+    consecutive = torch.equal(flat, torch.arange(first, first + flat.numel()))
+    rows = x.slice(dim, first, first + flat.numel()) if consecutive else x.take(flat, dim)
+    rows = rows.reshape((*x.shape[:dim], len(axis), longest, *x.shape[dim + 1 :]))
+    if maximum:
+        return rows.amax([dim + 1])
+    if any(len(w) < longest for w in axis):
+        mask = torch.tensor([[1.0] * len(w) + [0.0] * (longest - len(w)) for w in axis], dtype=torch.float64)
+        rows = rows * b.literal(mask.reshape(len(axis), longest, *[1] * (x.ndim - dim - 1)))
+    return rows.sum([dim + 1])
+
+
+def _divided(b: Builder, x: Expression, divisors: Sequence[Sequence[int]]) -> Expression:
+    """x over the product of one divisor per dimension."""
+    if all(len(set(axis)) == 1 for axis in divisors):
+        return x * Fraction(1, math.prod(axis[0] for axis in divisors))
+    table = torch.ones((), dtype=torch.float64)
+    for axis in divisors:
+        table = table[..., None] * torch.tensor(axis, dtype=torch.float64)
+    return x / b.literal(table)
+
+
+def _settings(x: Expression, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, spatial: int) -> list[list[Window]]:
     kernels = _spread(kernel, spatial)
     strides = _spread(stride, spatial) if stride else kernels
-    sizes = x.shape[x.ndim - spatial :]
-    out, flat = windows(sizes, kernels, strides, _spread(padding, spatial), _spread(dilation, spatial), ceil)
-    gathered, _ = _gather(x, spatial, flat, repeat=True)
-    return gathered.amax([-1]).reshape((*x.shape[: x.ndim - spatial], *out))
+    rows = zip(x.shape[x.ndim - spatial :], kernels, strides, _spread(padding, spatial), _spread(dilation, spatial), strict=True)
+    return [windows(*row, ceil) for row in rows]
 
 
 def _max_pool_lowering(spatial: int) -> None:
-    def plain(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Expression:
-        return max_pool(b, x, kernel, stride, padding, dilation, ceil, spatial)
+    name = f"aten.max_pool{spatial}d_with_indices.default"
+    op = getattr(torch.ops.aten, f"max_pool{spatial}d_with_indices").default
 
-    def indexed(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> tuple[Expression, None]:
-        return plain(b, x, kernel, stride, padding, dilation, ceil), None
+    def plain(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Expression:
+        return _pooled(b, x, _settings(x, kernel, stride, padding, dilation, ceil, spatial), maximum=True)
+
+    def indexed(b: Builder, x: Expression, *rest: Any) -> tuple[Expression, Expression]:
+        out = plain(b, x, *rest)
+        return out, whole(b, name, x, out.shape, _second(op, rest))
 
     lowers(f"aten.max_pool{spatial}d.default", exact=True)(plain)
-    lowers(f"aten.max_pool{spatial}d_with_indices.default", exact=True)(indexed)
+    lowers(name, exact=True)(indexed)
 
 
-for _spatial in (1, 2, 3):
-    _max_pool_lowering(_spatial)
+def _second(op: Any, rest: Sequence[Any]) -> Callable[[Tensor], Tensor]:
+    return lambda t: op(t, *rest)[1].to(t.dtype)
 
 
-def avg_pool(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool,
-             divisor: int | None, spatial: int) -> Expression:
-    kernels = _spread(kernel, spatial)
-    strides = _spread(stride, spatial) if stride else kernels
-    pads = _spread(padding, spatial)
-    sizes = x.shape[x.ndim - spatial :]
-    out, flat = windows(sizes, kernels, strides, pads, [1] * spatial, ceil)
-    counts = [len(w) for w in flat]
-    if divisor is not None:
-        divisors = [divisor] * len(flat)
-    elif count_include_pad:
-        spans = [
-            [min(a + k, n + p) - a for a in _starts(n, k, s, p, 1, ceil)]
-            for n, k, s, p in zip(sizes, kernels, strides, pads, strict=True)
-        ]
-        divisors = [1]
-        for axis in spans:
-            divisors = [d * a for d in divisors for a in axis]
-    else:
-        divisors = counts
-    return _mean_of_windows(b, x, spatial, flat, divisors).reshape((*x.shape[: x.ndim - spatial], *out))
+def _avg_pool_lowering(spatial: int) -> None:
+    def average(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool,
+                divisor: int | None = None) -> Expression:
+        axes = _settings(x, kernel, stride, padding, 1, ceil, spatial)
+        total = _pooled(b, x, axes, maximum=False)
+        if divisor is not None:
+            return total * Fraction(1, divisor)
+        return _divided(b, total, [[span if count_include_pad else len(w) for w, span in axis] for axis in axes])
 
-
-def _mean_of_windows(b: Builder, x: Expression, spatial: int, flat: list[list[int]], divisors: list[int]) -> Expression:
-    gathered, longest = _gather(x, spatial, flat, repeat=True)
-    if any(len(w) < longest for w in flat):
-        mask = torch.tensor([[1.0] * len(w) + [0.0] * (longest - len(w)) for w in flat], dtype=torch.float64)
-        gathered = gathered * b.literal(mask)
-    total = gathered.sum([-1])
-    if len(set(divisors)) == 1:
-        return total * Fraction(1, divisors[0])
-    return total / b.literal(torch.tensor(divisors, dtype=torch.float64))
-
-
-@lowers("aten.avg_pool1d.default")
-def avg_pool1d(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool) -> Expression:
-    return avg_pool(b, x, kernel, stride, padding, ceil, count_include_pad, None, 1)
-
-
-@lowers("aten.avg_pool2d.default")
-def avg_pool2d(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool,
-               divisor: int | None) -> Expression:
-    return avg_pool(b, x, kernel, stride, padding, ceil, count_include_pad, divisor, 2)
-
-
-@lowers("aten.avg_pool3d.default")
-def avg_pool3d(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool,
-               divisor: int | None) -> Expression:
-    return avg_pool(b, x, kernel, stride, padding, ceil, count_include_pad, divisor, 3)
-
-
-def _adaptive_windows(sizes: Sequence[int], out: Sequence[int]) -> list[list[int]]:
-    flat: list[list[int]] = [[0]]
-    for n, m in zip(sizes, out, strict=True):
-        axis = [list(range(i * n // m, -(-(i + 1) * n // m))) for i in range(m)]
-        flat = [[base * n + q for base in window for q in places] for window in flat for places in axis]
-    return flat
-
-
-def _adaptive(b: Builder, x: Expression, size: Any, spatial: int, maximum: bool) -> Expression:
-    sizes = x.shape[x.ndim - spatial :]
-    out = [n if m is None else m for m, n in zip(_spread(size, spatial), sizes, strict=True)]
-    lead = x.shape[: x.ndim - spatial]
-    if math.prod(out) == 1:
-        dims = list(range(x.ndim - spatial, x.ndim))
-        return (x.amax(dims) if maximum else x.mean(dims)).reshape((*lead, *out))
-    flat = _adaptive_windows(sizes, out)
-    if maximum:
-        return _gather(x, spatial, flat, repeat=True)[0].amax([-1]).reshape((*lead, *out))
-    return _mean_of_windows(b, x, spatial, flat, [len(w) for w in flat]).reshape((*lead, *out))
+    lowers(f"aten.avg_pool{spatial}d.default")(average)
 
 
 def _adaptive_lowering(spatial: int) -> None:
-    def average(b: Builder, x: Expression, size: Any) -> Expression:
-        return _adaptive(b, x, size, spatial, maximum=False)
+    name = f"aten.adaptive_max_pool{spatial}d.default"
+    op = getattr(torch.ops.aten, f"adaptive_max_pool{spatial}d").default
 
-    def maximum(b: Builder, x: Expression, size: Any) -> tuple[Expression, None]:
-        return _adaptive(b, x, size, spatial, maximum=True), None
+    def axes(x: Expression, size: Any) -> list[list[Window]]:
+        sizes = zip(x.shape[x.ndim - spatial :], _spread(size, spatial), strict=True)
+        return [adaptive_windows(n, n if m is None else m) for n, m in sizes]
+
+    def average(b: Builder, x: Expression, size: Any) -> Expression:
+        chosen = axes(x, size)
+        return _divided(b, _pooled(b, x, chosen, maximum=False), [[span for _, span in axis] for axis in chosen])
+
+    def maximum(b: Builder, x: Expression, size: Any) -> tuple[Expression, Expression]:
+        out = _pooled(b, x, axes(x, size), maximum=True)
+        return out, whole(b, name, x, out.shape, _second(op, (size,)))
 
     lowers(f"aten.adaptive_avg_pool{spatial}d.default")(average)
-    lowers(f"aten.adaptive_max_pool{spatial}d.default", exact=True)(maximum)
+    lowers(name, exact=True)(maximum)
     if spatial > 1:
         lowers(f"aten._adaptive_avg_pool{spatial}d.default")(average)
 
 
 for _spatial in (1, 2, 3):
+    _max_pool_lowering(_spatial)
+    _avg_pool_lowering(_spatial)
     _adaptive_lowering(_spatial)

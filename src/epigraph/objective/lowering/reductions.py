@@ -1,20 +1,34 @@
-"""Sums, means, variances, norms, extrema and log-sum-exp."""
+"""Sums, means, variances, norms, extrema, products and log-sum-exp."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from epigraph.objective.builder import Builder, Expression, Number, rational
+from epigraph.objective.lowering import extended
+from epigraph.objective.lowering.conditions import truth
 from epigraph.objective.lowering.registry import lowers
 
 
-def _dims(dim: int | Sequence[int] | None) -> list[int] | None:
-    if dim is None:
+def _dims(x: Expression, dim: int | Sequence[int] | None) -> list[int] | None:
+    """The dimensions to reduce, or None for all; a number has none."""
+    if dim is None or x.ndim == 0:
         return None
     return [dim] if isinstance(dim, int) else list(dim) or None
+
+
+def _kept(x: Expression, dims: Sequence[int] | None) -> tuple[int, ...]:
+    chosen = range(x.ndim) if dims is None else {d % x.ndim for d in dims}
+    return tuple(1 if d in chosen else n for d, n in enumerate(x.shape))
+
+
+def whole(b: Builder, target: str, x: Expression, shape: tuple[int, ...], call: Callable[[Tensor], Tensor]) -> Expression:
+    """The positions that an operator returns beside its values: nothing is known of them."""
+    return b.opaque(target, [x], shape, call)
 
 
 @lowers("aten.sum.default")
@@ -24,7 +38,7 @@ def sum_all(b: Builder, x: Expression, dtype: Any) -> Expression:
 
 @lowers("aten.sum.dim_IntList")
 def sum_dims(b: Builder, x: Expression, dim: Any, keepdim: bool, dtype: Any) -> Expression:
-    return x.sum(_dims(dim), keepdim)
+    return x.sum(_dims(x, dim), keepdim)
 
 
 @lowers("aten.mean.default")
@@ -34,13 +48,15 @@ def mean_all(b: Builder, x: Expression, dtype: Any) -> Expression:
 
 @lowers("aten.mean.dim")
 def mean_dims(b: Builder, x: Expression, dim: Any, keepdim: bool, dtype: Any) -> Expression:
-    return x.mean(_dims(dim), keepdim)
+    return x.mean(_dims(x, dim), keepdim)
 
 
 def variance(x: Expression, dims: Sequence[int] | None, correction: Number, keepdim: bool) -> Expression:
     """Sum of squared deviations over (count - correction)."""
     chosen = list(range(x.ndim)) if not dims else [d % x.ndim for d in dims]
     count = math.prod(x.shape[d] for d in chosen)
+    if count <= rational(correction):
+        raise NotImplementedError("a variance without degrees of freedom")
     deviations = x - x.mean(chosen, keepdim=True)
     return (deviations**2).sum(chosen, keepdim) * (1 / (count - rational(correction)))
 
@@ -52,12 +68,12 @@ def var_default(b: Builder, x: Expression, unbiased: bool) -> Expression:
 
 @lowers("aten.var.dim")
 def var_dim(b: Builder, x: Expression, dim: Any, unbiased: bool, keepdim: bool) -> Expression:
-    return variance(x, _dims(dim), int(unbiased), keepdim)
+    return variance(x, _dims(x, dim), int(unbiased), keepdim)
 
 
 @lowers("aten.var.correction")
 def var_correction(b: Builder, x: Expression, dim: Any, correction: Number | None, keepdim: bool) -> Expression:
-    return variance(x, _dims(dim), 1 if correction is None else correction, keepdim)
+    return variance(x, _dims(x, dim), 1 if correction is None else correction, keepdim)
 
 
 @lowers("aten.std.default")
@@ -77,27 +93,44 @@ def std_correction(b: Builder, x: Expression, dim: Any, correction: Number | Non
 
 @lowers("aten.var_mean.correction")
 def var_mean(b: Builder, x: Expression, dim: Any, correction: Number | None, keepdim: bool) -> tuple[Expression, Expression]:
-    return var_correction(b, x, dim, correction, keepdim), x.mean(_dims(dim), keepdim)
+    return var_correction(b, x, dim, correction, keepdim), x.mean(_dims(x, dim), keepdim)
+
+
+@lowers("aten.std_mean.correction")
+def std_mean(b: Builder, x: Expression, dim: Any, correction: Number | None, keepdim: bool) -> tuple[Expression, Expression]:
+    return std_correction(b, x, dim, correction, keepdim), x.mean(_dims(x, dim), keepdim)
 
 
 @lowers("aten.logsumexp.default", "aten.special_logsumexp.default")
 def logsumexp(b: Builder, x: Expression, dim: Any, keepdim: bool) -> Expression:
-    return x if x.ndim == 0 else x.logsumexp(_dims(dim) or [], keepdim)
+    if x.ndim == 0:
+        return x
+    dims = _dims(x, dim) or list(range(x.ndim))
+    out = extended.logsumexp(b, x, dims)
+    return out.reshape(_kept(x, dims)) if keepdim else out
 
 
+# extrema ----------------------------------------------------------------------------------------------------------
 @lowers("aten.amax.default", exact=True)
 def amax(b: Builder, x: Expression, dim: Any, keepdim: bool) -> Expression:
-    return x.amax(_dims(dim), keepdim)
+    dims = _dims(x, dim)
+    out = extended.amax(b, x, dims)
+    return out.reshape(_kept(x, dims)) if keepdim else out
 
 
 @lowers("aten.amin.default", exact=True)
 def amin(b: Builder, x: Expression, dim: Any, keepdim: bool) -> Expression:
-    return -(-x).amax(_dims(dim), keepdim)
+    return -(-x).amax(_dims(x, dim), keepdim)
+
+
+@lowers("aten.aminmax.default", exact=True)
+def aminmax(b: Builder, x: Expression, dim: int | None, keepdim: bool) -> tuple[Expression, Expression]:
+    return amin(b, x, dim, keepdim), amax(b, x, dim, keepdim)
 
 
 @lowers("aten.max.default", exact=True)
 def max_all(b: Builder, x: Expression) -> Expression:
-    return x.amax()
+    return extended.amax(b, x, None)
 
 
 @lowers("aten.min.default", exact=True)
@@ -106,20 +139,27 @@ def min_all(b: Builder, x: Expression) -> Expression:
 
 
 @lowers("aten.max.dim", exact=True)
-def max_dim(b: Builder, x: Expression, dim: int, keepdim: bool) -> tuple[Expression, None]:
-    return x.amax([dim], keepdim) if x.ndim else x, None
+def max_dim(b: Builder, x: Expression, dim: int, keepdim: bool) -> tuple[Expression, Expression]:
+    out = amax(b, x, dim, keepdim)
+    return out, whole(b, "aten.max.dim", x, out.shape, lambda t: t.max(dim, keepdim).indices)
 
 
 @lowers("aten.min.dim", exact=True)
-def min_dim(b: Builder, x: Expression, dim: int, keepdim: bool) -> tuple[Expression, None]:
-    return -(-x).amax([dim], keepdim) if x.ndim else x, None
+def min_dim(b: Builder, x: Expression, dim: int, keepdim: bool) -> tuple[Expression, Expression]:
+    out = amin(b, x, dim, keepdim)
+    return out, whole(b, "aten.min.dim", x, out.shape, lambda t: t.min(dim, keepdim).indices)
 
 
+# norms ------------------------------------------------------------------------------------------------------------
 def norm(x: Expression, p: Number, dims: list[int] | None, keepdim: bool = False) -> Expression:
-    """The vector p-norm; p = 2, 1, 0 excluded, inf, or any p > 0."""
+    """The vector p-norm: the largest or smallest entry in size, the number of entries that are not 0, or any p > 0."""
     if p == math.inf:
-        return x.unary("abs").amax(dims, keepdim) if x.ndim else x.unary("abs")
-    if p == -math.inf or p <= 0:
+        return x.unary("abs").amax(dims, keepdim)
+    if p == -math.inf:
+        return -(-(x.unary("abs"))).amax(dims, keepdim)
+    if p == 0:
+        return truth(x.builder, x).sum(dims, keepdim)
+    if p < 0:
         raise NotImplementedError(f"norm of order {p}")
     if p == 1:
         return x.unary("abs").sum(dims, keepdim)
@@ -132,7 +172,7 @@ def norm(x: Expression, p: Number, dims: list[int] | None, keepdim: bool = False
 
 @lowers("aten.linalg_vector_norm.default")
 def linalg_vector_norm(b: Builder, x: Expression, p: Number, dim: Any, keepdim: bool, dtype: Any) -> Expression:
-    return norm(x, p, _dims(dim), keepdim)
+    return norm(x, p, _dims(x, dim), keepdim)
 
 
 @lowers("aten.norm.Scalar")
@@ -142,20 +182,39 @@ def norm_scalar(b: Builder, x: Expression, p: Number) -> Expression:
 
 @lowers("aten.norm.ScalarOpt_dim")
 def norm_dim(b: Builder, x: Expression, p: Number | None, dim: Any, keepdim: bool) -> Expression:
-    return norm(x, 2 if p is None else p, _dims(dim), keepdim)
+    return norm(x, 2 if p is None else p, _dims(x, dim), keepdim)
 
 
 @lowers("aten.linalg_norm.default")
 def linalg_norm(b: Builder, x: Expression, p: Number | None, dim: Any, keepdim: bool, dtype: Any) -> Expression:
-    chosen = _dims(dim)
+    chosen = _dims(x, dim)
     if p is not None and (x.ndim if chosen is None else len(chosen)) > 1:
-        raise NotImplementedError("matrix norm of an order other than Frobenius")
+        return matrix_norm(b, x, p, [0, 1] if chosen is None else chosen, keepdim, dtype)
     return norm(x, 2 if p is None else p, chosen, keepdim)
+
+
+@lowers("aten.linalg_matrix_norm.default")
+def matrix_norm(b: Builder, x: Expression, p: Number, dims: Sequence[int], keepdim: bool, dtype: Any) -> Expression:
+    """The largest (smallest for p < 0) sum of absolute values of a column (p = 1) or of a row (p = inf)."""
+    if abs(p) not in (1, math.inf):
+        raise NotImplementedError("a norm that needs singular values")
+    rows, columns = (d % x.ndim for d in dims)
+    added, compared = (rows, columns) if abs(p) == 1 else (columns, rows)
+    sums = x.unary("abs").sum([added], keepdim=True)
+    out = sums.amax([compared], keepdim=True) if p > 0 else -(-sums).amax([compared], keepdim=True)
+    return out if keepdim else out.reshape(tuple(n for d, n in enumerate(out.shape) if d not in (rows, columns)))
+
+
+@lowers("aten.linalg_norm.ord_str", "aten.linalg_matrix_norm.str_ord")
+def matrix_norm_by_name(b: Builder, x: Expression, name: str, dims: Any, keepdim: bool, dtype: Any) -> Expression:
+    if name != "fro":
+        raise NotImplementedError("a norm that needs singular values")
+    return norm(x, 2, _dims(x, dims), keepdim)
 
 
 @lowers("aten.frobenius_norm.dim")
 def frobenius_norm(b: Builder, x: Expression, dim: Any, keepdim: bool) -> Expression:
-    return norm(x, 2, _dims(dim), keepdim)
+    return norm(x, 2, _dims(x, dim), keepdim)
 
 
 @lowers("aten.dist.default")
@@ -163,11 +222,23 @@ def dist(b: Builder, x: Expression, y: Expression, p: Number) -> Expression:
     return norm(x - y, p, None)
 
 
-@lowers("aten.cdist.default")
+@lowers("aten.cdist.default", "aten._cdist_forward.default")
 def cdist(b: Builder, x: Expression, y: Expression, p: Number, mode: Any) -> Expression:
     left = x.reshape((*x.shape[:-1], 1, x.shape[-1]))
     right = y.reshape((*y.shape[:-2], 1, *y.shape[-2:]))
     return norm(left - right, p, [-1])
+
+
+@lowers("aten._euclidean_dist.default")
+def euclidean_dist(b: Builder, x: Expression, y: Expression) -> Expression:
+    return cdist(b, x, y, 2, None)
+
+
+@lowers("aten.pdist.default", "aten._pdist_forward.default")
+def pdist(b: Builder, x: Expression, p: Number) -> Expression:
+    """Distances of the rows i < j."""
+    first, second = torch.triu_indices(x.shape[0], x.shape[0], 1)
+    return norm(x.take(first, 0) - x.take(second, 0), p, [-1])
 
 
 @lowers("aten.pairwise_distance.default")
@@ -175,20 +246,27 @@ def pairwise_distance(b: Builder, x: Expression, y: Expression, p: Number, eps: 
     return norm(x - y + b.rational(eps), p, [-1], keepdim)
 
 
+# products and running reductions ----------------------------------------------------------------------------------
 @lowers("aten.prod.default")
 def prod_all(b: Builder, x: Expression, dtype: Any) -> Expression:
-    return _product(b, x.reshape((x.numel,)))
+    return _product(x.reshape((x.numel,)))
 
 
 @lowers("aten.prod.dim_int")
 def prod_dim(b: Builder, x: Expression, dim: int, keepdim: bool, dtype: Any) -> Expression:
+    if x.ndim == 0:
+        return x
+    out = _product(_first(x, dim))
+    return out.reshape(_kept(x, [dim])) if keepdim else out
+
+
+def _first(x: Expression, dim: int) -> Expression:
+    """x with one dimension moved to the front."""
     axis = dim % x.ndim
-    order = [axis, *[d for d in range(x.ndim) if d != axis]]
-    out = _product(b, x.permute(order))
-    return out.reshape(tuple(1 if d == axis else n for d, n in enumerate(x.shape))) if keepdim else out
+    return x.permute([axis, *[d for d in range(x.ndim) if d != axis]])
 
 
-def _product(b: Builder, x: Expression) -> Expression:
+def _product(x: Expression) -> Expression:
     if x.shape[0] > 64:
         raise NotImplementedError("product of more than 64 factors")
     out = x.select(0, 0)
@@ -199,6 +277,7 @@ def _product(b: Builder, x: Expression) -> Expression:
 
 @lowers("aten.cumsum.default")
 def cumsum(b: Builder, x: Expression, dim: int, dtype: Any) -> Expression:
+    """A product with the triangle of ones."""
     if x.ndim == 0:
         return x
     axis = dim % x.ndim
@@ -206,14 +285,47 @@ def cumsum(b: Builder, x: Expression, dim: int, dtype: Any) -> Expression:
     if size > 2048:
         raise NotImplementedError("cumulative sum over more than 2048 entries")
     order = [d for d in range(x.ndim) if d != axis] + [axis]
-    moved = x.permute(order)
     upper = b.literal(torch.ones(size, size, dtype=torch.float64).triu())
-    out = b.matmul(moved, upper)
+    out = b.matmul(x.permute(order), upper)
     return out.permute([order.index(d) for d in range(x.ndim)])
+
+
+def _running(b: Builder, x: Expression, dim: int, step: Callable[[Expression], Expression]) -> Expression:
+    """step(first i entries along dim, moved to the front) for i = 1, 2, ..."""
+    if x.ndim == 0:
+        return x
+    rows = _first(x, dim)
+    if rows.shape[0] > 64:
+        raise NotImplementedError("a running reduction over more than 64 entries")
+    parts = [step(rows.slice(0, 0, i + 1)).reshape((1, *rows.shape[1:])) for i in range(rows.shape[0])]
+    axis = dim % x.ndim
+    order = [axis, *[d for d in range(x.ndim) if d != axis]]
+    return b.concat(parts, 0).permute([order.index(d) for d in range(x.ndim)])
+
+
+@lowers("aten.cumprod.default")
+def cumprod(b: Builder, x: Expression, dim: int, dtype: Any) -> Expression:
+    return _running(b, x, dim, _product)
+
+
+@lowers("aten.logcumsumexp.default", "aten._logcumsumexp.default")
+def logcumsumexp(b: Builder, x: Expression, dim: int) -> Expression:
+    return _running(b, x, dim, lambda part: part.logsumexp([0]))
+
+
+@lowers("aten.cummax.default", exact=True)
+def cummax(b: Builder, x: Expression, dim: int) -> tuple[Expression, Expression]:
+    out = _running(b, x, dim, lambda part: part.amax([0]))
+    return out, whole(b, "aten.cummax.default", x, x.shape, lambda t: t.cummax(dim).indices)
+
+
+@lowers("aten.cummin.default", exact=True)
+def cummin(b: Builder, x: Expression, dim: int) -> tuple[Expression, Expression]:
+    out = _running(b, x, dim, lambda part: -(-part).amax([0]))
+    return out, whole(b, "aten.cummin.default", x, x.shape, lambda t: t.cummin(dim).indices)
 
 
 @lowers("aten.trace.default")
 def trace(b: Builder, x: Expression) -> Expression:
-    size = min(x.shape)
-    index = torch.arange(size) * (x.shape[1] + 1)
+    index = torch.arange(min(x.shape)) * (x.shape[1] + 1)
     return x.reshape((x.numel,)).take(index, 0).sum()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 Lowering = Callable[..., Any]
@@ -38,9 +39,22 @@ def lowers(*overloads: str, exact: bool = False) -> Callable[[Lowering], Lowerin
         for overload in overloads:
             if overload in LOWERINGS:
                 raise ValueError(f"two lowerings for {overload}")
-            LOWERINGS[overload] = function
+            LOWERINGS[overload] = _finite(function)
             if exact:
                 EXACT.add(overload)
         return function
 
     return register
+
+
+def _finite(function: Lowering) -> Lowering:
+    """An infinite or undefined number among the arguments, or a mean over nothing, has no lowering."""
+
+    @wraps(function)
+    def lower(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except (OverflowError, ValueError, ZeroDivisionError) as error:
+            raise NotImplementedError(f"its arguments make no real function ({error})") from error
+
+    return lower

@@ -1,0 +1,212 @@
+"""Is J a function, and is the captured graph that function?  The program is run where the user stands and elsewhere.
+
+The program runs in float64 where it can, so that a small term that is missing from the graph shows; where it insists on
+its own types, the comparison allows for their rounding, which the graph itself measures.
+"""
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from epigraph.errors import CaptureError, EpigraphError, ObjectiveError
+from epigraph.objective.capture import user_line
+from epigraph.objective.evaluate import Evaluator
+from epigraph.objective.graph import Graph
+from epigraph.objective.watch import Watch
+
+if TYPE_CHECKING:
+    from epigraph.objective.objective import Objective
+
+SCALES = (0.0, 0.03, 0.3, 1.0, -1.0, 3.0)  # how far to move, in units of the parameters' size; -1 turns the signs
+SAME = 1e-7  # relative; two float64 evaluations of one function, and what kernels approximate in their last digits
+CLOSE = 1e-12  # of the largest |J| among the points: a value near zero is compared on the scale of the others
+
+
+def try_out(J: Objective) -> Watch:
+    """Run J twice where it stands, with the generators moved in between: it must work, be finite, and give one value.
+
+    Raises:
+        ObjectiveError: it raises, is random or keeps state, or is not finite at the model's own parameters.
+    """
+    J.batches()
+    watch = Watch(J.parameters.values())
+    values, looks = [], []
+    for attempt in range(2):
+        with warnings.catch_warnings():
+            if attempt:
+                warnings.simplefilter("ignore")
+                _reseed()
+            values.append(_run(J, watch))
+            looks.append(watch.looks)
+    _one_value(values)
+    _nothing_kept(watch, looks)
+    inside = all(J.domain.contains(k, v.detach()) for k, v in J.parameters.items())
+    if not math.isfinite(values[0]) and J.model is not None and inside:
+        raise ObjectiveError("E208", f"J is {values[0]} at the model's own parameters", why="nothing can be compared with it",
+                             hint="check the data and the initialisation")
+    return watch
+
+
+def _reseed() -> None:
+    torch.manual_seed(torch.initial_seed() % 2**62 + 1)
+    np.random.seed(20240229)
+    random.seed(20240229)
+
+
+def _run(J: Objective, watch: Watch) -> float:
+    try:
+        with watch.run():
+            return J.total()
+    except EpigraphError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, NotImplementedError) and "HigherOrderOperator" in str(error):
+            raise CaptureError("E304", "the program branches or loops by torch.cond, while_loop or their like", where=user_line(error),
+                               why="J would be another formula in each branch", hint="torch.where, where both branches are defined") from error
+        why = str(error).strip().split("\n")[0][:300] or "without a message"
+        raise ObjectiveError("E206", f"the objective raises {type(error).__name__}", where=user_line(error), why=why,
+                             hint="call loss(model(inputs), targets) yourself first" if J.model is not None else
+                             "call the function with these parameters yourself first") from error
+
+
+def _one_value(values: list[float]) -> None:
+    first, second = values
+    same = first == second or (math.isnan(first) and math.isnan(second))
+    if not same and not abs(first - second) <= SAME * max(abs(first), abs(second)):
+        raise ObjectiveError("E207", f"the objective is random or counts its calls: two calls at one point gave {first:.9g} and {second:.9g}",
+                             why="J must be a function of the parameters", hint='mode="eval", or fix masks and noise as data')
+
+
+def _nothing_kept(watch: Watch, looks: list[int]) -> None:
+    if watch.kept or looks[0] != looks[1]:
+        what = f"{watch.kept[0]} takes a tensor" if watch.kept else "a number was read"
+        raise ObjectiveError("E211", "the objective uses a value of the parameters from before this call",
+                             why=f"{what} that was computed from the parameters earlier: autograd may follow it, J does not",
+                             hint="compute it inside the model or the loss at every call, or .detach().clone() it if it is data")
+
+
+# the graph against the program ---------------------------------------------------------------------------------------
+def check_agreement(J: Objective, graph: Graph, coarsest: torch.dtype) -> list[str]:
+    """Compare the graph with the program at several points of the domain; notes where that was not possible.
+
+    Raises:
+        CaptureError: they differ.
+    """
+    exact, single = Evaluator(graph), Evaluator(graph, dtype=torch.float32)
+    rows = []
+    doubles = True
+    for scale, point in _points(J, graph):
+        with torch.no_grad():
+            ours = float(exact({k: v.double() for k, v in point.items()}))
+        theirs = _in_double(J, point) if doubles else None
+        doubles = theirs is not None
+        rows.append((scale, point, ours, theirs))
+    size = max((abs(ours) for _, _, ours, _ in rows if math.isfinite(ours)), default=0.0)
+    compared = 0
+    for scale, point, ours, theirs in rows:
+        if theirs is not None and _agree(ours, theirs, SAME * max(abs(ours), abs(theirs)) + CLOSE * size):
+            compared += math.isfinite(ours) and math.isfinite(theirs)
+            continue
+        with torch.no_grad():
+            rounded = float(single({k: v.float() for k, v in point.items()}))
+        compared += _compare(J, point, scale, (ours, rounded, theirs), coarsest, size)
+    return [] if compared else ["the graph could not be compared with the program: J is not finite at the points that were tried"]
+
+
+def _compare(J: Objective, point: dict[str, Tensor], scale: float, values: tuple[float, float, float | None], coarsest: torch.dtype,
+             size: float) -> bool:
+    """In the program's own types, within their rounding."""
+    ours, rounded, doubled = values
+    theirs = J.value(point)
+    rounding = 64 * abs(ours - rounded) if math.isfinite(rounded) else 0.0
+    relative = 16 * torch.finfo(coarsest).eps
+    if not _agree(ours, theirs, relative * max(abs(ours), abs(theirs)) + rounding + CLOSE * size):
+        shown = theirs if doubled is None or not math.isfinite(doubled) else doubled
+        place = "at the parameters as they are" if scale == 0 else "at parameters moved from where they are"
+        raise CaptureError("E303", f"the captured graph gives {ours:.9g} where the program gives {shown:.9g}, {place}",
+                           why="the program has state, or branches in a way that capture does not see",
+                           hint="make the objective a pure function of its parameters, in PyTorch's operators")
+    return math.isfinite(ours) and math.isfinite(theirs)
+
+
+def _agree(ours: float, theirs: float, tolerance: float) -> bool:
+    """Overflow on one side decides nothing; a graph that has no value where the program has one is another function."""
+    if math.isfinite(ours) and math.isfinite(theirs):
+        return abs(ours - theirs) <= tolerance
+    return not (math.isnan(ours) and math.isfinite(theirs))
+
+
+def _in_double(J: Objective, point: dict[str, Tensor]) -> float | None:
+    """J's program at a point in float64, or None where it does not run so."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return J.value(point, double=True)
+    except Exception:  # whatever a program raises when its types are not what it expects
+        return None
+
+
+def _points(J: Objective, graph: Graph) -> Iterator[tuple[float, dict[str, Tensor]]]:
+    """Where the user stands, and points around it and away from it, all in the domain; fewer for a large graph."""
+    work = sum(n.numel for n in graph)
+    count = 6 if work < 3e6 else 3 if work < 3e7 else 2
+    generator = torch.Generator().manual_seed(20240229)
+    for scale in itertools.islice(SCALES, count):
+        point = {}
+        for name, value in J.parameters.items():
+            base = value.detach().double().cpu()
+            noise = torch.randn(base.shape, generator=generator, dtype=torch.float64)
+            moved = (-base if scale < 0 else base) + abs(scale) * noise * (base.abs() + 0.1)
+            point[name] = J.domain.inside(name, moved, generator).to(value)
+        yield scale, point
+
+
+def gradient_notes(J: Objective, graph: Graph) -> list[str]:
+    """Parameters whose gradient by autograd is not the derivative of J: detach, no_grad, a backward of one's own.
+
+    J is analysed as a function of its values; what an optimiser follows may be another vector field.
+    """
+    names = [n for n, i in graph.parameter_nodes.items() if i in _used(graph)]
+    if not names or sum(n.numel for n in graph) > 1e7:
+        return []
+    theirs = _autograd(J, names)
+    if theirs is None:
+        return []
+    point = {k: v.detach().double().cpu().requires_grad_(k in names) for k, v in J.parameters.items()}
+    ours = torch.autograd.grad(Evaluator(graph)(point), [point[n] for n in names], allow_unused=True)
+    wrong = [n for n, a, b in zip(names, ours, theirs, strict=True) if _apart(a, b)]
+    if not wrong:
+        return []
+    listed = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+    return [f"autograd's gradient is not the derivative of J in {listed} (detach, no_grad, or a backward of its own): "
+            "J is analysed as the function of its values"]
+
+
+def _used(graph: Graph) -> set[int]:
+    return {i for n in graph for i in n.inputs} | {graph.output}
+
+
+def _autograd(J: Objective, names: list[str]) -> list[Tensor | None] | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return J.gradient(names)
+    except Exception:  # no backward, or one that fails: nothing to compare
+        return None
+
+
+def _apart(ours: Tensor | None, theirs: Tensor | None) -> bool:
+    if ours is None or not bool(torch.isfinite(ours).all()) or float(ours.norm()) == 0:
+        return False
+    if theirs is None:
+        return True
+    other = theirs.detach().double().cpu()
+    return bool(torch.isfinite(other).all()) and float((ours - other).norm()) > 0.05 * float(ours.norm())
