@@ -30,7 +30,9 @@ from epigraph.certificate.shapes import check_indices, metas, program
 
 __all__ = ["CODES", "PROPERTIES", "check", "recheck", "statement"]
 
-_ADJECTIVES = dict(zip(PROPERTIES, ("convex", "concave", "quasiconvex", "quasiconcave", "log-convex", "log-concave"), strict=True))
+_ADJECTIVES = dict(
+    zip(PROPERTIES, ("convex", "concave", "quasiconvex", "quasiconcave", "log-convex", "log-concave"), strict=True)
+)
 
 
 def recheck(graph: Mapping[str, Any], tensors: Mapping[str, np.ndarray], derivation: Mapping[str, Any]) -> None:

@@ -88,9 +88,9 @@ def scaled(c: Claims, nonnegative: Mask, nonpositive: Mask) -> Claims:
 def closure(c: Claims, nonnegative: Mask) -> Claims:
     """Everything that follows, given where f >= 0.
 
-    sqrt f = e^(log f / 2) is convex where log f is, and f = (sqrt f)^2 where sqrt f >= 0 is: increasing convex functions of
-    convex ones [BV04 3.2.4].  Where f >= 0 is concave, log f is [BV04 3.5.1].  Convex => quasiconvex, concave or
-    log-concave => quasiconcave [BV04 3.4.1].  A nonnegative affine function and zero need no further rule.
+    sqrt f = e^(log f / 2) is convex where log f is, and f = (sqrt f)^2 where sqrt f >= 0 is: increasing convex
+    functions of convex ones [BV04 3.2.4].  Where f >= 0 is concave, log f is [BV04 3.5.1].  Convex => quasiconvex,
+    concave or log-concave => quasiconcave [BV04 3.4.1].  A nonnegative affine function and zero need no further rule.
     """
     root = c.root_convex | c.log_convex
     convex = c.convex | root
@@ -102,10 +102,10 @@ def closure(c: Claims, nonnegative: Mask) -> Claims:
 def composed(f: Curve, g: Claims) -> Claims:
     """f(g) for a function f of one variable with the properties ``f`` on an interval that contains the values of g.
 
-    f convex: f(g(m)) <= f(s g(a) + (1-s) g(b)) <= s f(g(a)) + (1-s) f(g(b)) where the first step is an equality (g affine),
-    or f nondecreasing and g convex, or f nonincreasing and g concave; the same for log f and sqrt f, which are as monotone
-    as f [BV04 3.2.4, 3.5.2].  f monotone: g(m) <= max(g(a), g(b)) passes through f, turned round where f falls.
-    f quasiconvex: g quasilinear puts g(m) between g(a) and g(b) [BV04 3.4.4].
+    f convex: f(g(m)) <= f(s g(a) + (1-s) g(b)) <= s f(g(a)) + (1-s) f(g(b)) where the first step is an equality (g
+    affine), or f nondecreasing and g convex, or f nonincreasing and g concave; the same for log f and sqrt f, which
+    are as monotone as f [BV04 3.2.4, 3.5.2].  f monotone: g(m) <= max(g(a), g(b)) passes through f, turned round
+    where f falls. f quasiconvex: g quasilinear puts g(m) between g(a) and g(b) [BV04 3.4.4].
     """
     convex = g.affine | (f.up & g.convex) | (f.down & g.concave)  # f(g) is convex where f is
     concave = g.affine | (f.up & g.concave) | (f.down & g.convex)

@@ -1,8 +1,9 @@
 r"""Slope and curvature of the functions of one variable on an interval, decided entry by entry.
 
-A ``Curve`` says of f on [lo, hi] (masks, per entry): nondecreasing, nonincreasing, convex, concave, quasiconvex and quasiconcave
-(``valley`` and ``hill``); and, where f >= 0, whether log f is convex or concave and whether sqrt f is convex.  False means "not shown".  Points where f
-has no value (log 0, 1/0) are allowed at a closed end; nothing is claimed on an interval that reaches beyond the domain.
+A ``Curve`` says of f on [lo, hi] (masks, per entry): nondecreasing, nonincreasing, convex, concave, quasiconvex and
+quasiconcave (``valley`` and ``hill``); and, where f >= 0, whether log f is convex or concave and whether sqrt f is
+convex.  False means "not shown".  Points where f has no value (log 0, 1/0) are allowed at a closed end; nothing is
+claimed on an interval that reaches beyond the domain.
 
 Turning points and inflection points are bracketed by neighbouring float64 numbers, found by bisection with certified
 signs of Arb balls, so that comparing an interval's ends with them decides the sign of f' or f'' there.
@@ -85,7 +86,10 @@ def _minus_log_2() -> float:
 
 
 def _odd_sigmoid(node: Node, lo: Array, hi: Array) -> Curve:
-    """tanh'' = -2 tanh sech^2, erf'' = -2x erf', atan'' = -2x atan'^2: of the sign of -x; concave and >= 0 on x >= 0."""
+    """tanh'' = -2 tanh sech^2, erf'' = -2x erf', atan'' = -2x atan'^2: of the sign of -x; concave and >= 0 on x >=
+
+    0.
+    """
     return Curve(up=YES, convex=hi <= 0, concave=lo >= 0, log_concave=lo >= 0)
 
 
@@ -204,9 +208,9 @@ def _mish_knee(x: arb) -> arb:
     """-f'' D^3 / (4v), that is -(P + x q) with P = 2(v+1)D, q = -2v^3 - 3v^2 + 2v + 2 and v = e^x.
 
     q has one positive zero v0 < 1 (one change of sign), and P/q increases on either side of it: the numerator of its
-    derivative is 6v^4 + 40v^3 + 72v^2 + 48v + 8.  So (P + x q)/q increases on x < log v0, where q > 0, from -inf to inf,
-    and on x > log v0, where q < 0, from -inf to inf: P + x q is negative, positive, negative, with one zero on either
-    side of log v0, which lies in (-1, 0).
+    derivative is 6v^4 + 40v^3 + 72v^2 + 48v + 8.  So (P + x q)/q increases on x < log v0, where q > 0, from -inf to
+    inf, and on x > log v0, where q < 0, from -inf to inf: P + x q is negative, positive, negative, with one zero on
+    either side of log v0, which lies in (-1, 0).
     """
     v = x.exp()
     return -(2 * (v + 1) * (v * v + 2 * v + 2) + x * (2 + 2 * v - 3 * v * v - 2 * v * v * v))
@@ -287,8 +291,8 @@ def quadrants(op: str, x: Array) -> tuple[Array, Array]:
 def _piecewise(node: Node, lo: Array, hi: Array) -> Curve:
     """Pieces that the interval meets in more than a point decide, with the jumps of f' at the knots strictly inside.
 
-    f' = b + 2cx on a piece is linear, so that its signs at the two ends of the part met decide.  f falls, then rises, where
-    no part with f' < 0 comes after one with f' > 0.
+    f' = b + 2cx on a piece is linear, so that its signs at the two ends of the part met decide.  f falls, then rises,
+    where no part with f' < 0 comes after one with f' > 0.
     """
     knots = [fraction(k) for k in node.attributes["knots"]]
     pieces = [([fraction(c) for c in p] + [Fraction(0)] * 2)[:3] for p in node.attributes["pieces"]]
@@ -311,12 +315,12 @@ def _piecewise(node: Node, lo: Array, hi: Array) -> Curve:
     return Curve(up, down, convex, concave, valley, hill=hill)
 
 
-def _ceil(x: Fraction | float) -> float:
-    """The least float64 that is at least x: for floats v, v < x exactly where v < _ceil(x)."""
+def _ceil(x: Any) -> float:
+    """The least float64 that is at least a Fraction x: for floats v, v < x exactly where v < _ceil(x)."""
     return x if isinstance(x, float) else fraction_up(x)
 
 
-def _floor(x: Fraction | float) -> float:
+def _floor(x: Any) -> float:
     return x if isinstance(x, float) else fraction_down(x)
 
 

@@ -65,7 +65,10 @@ def point_function(node: Node) -> Callable[[float], Ends]:
 
 
 def _anchored(op: str, x: float) -> Ends:
-    """Next to an exact value a ball at 128 bits may reach across it, as e^x does for x = 1e-300; the real value does not."""
+    """Next to an exact value a ball at 128 bits may reach across it, as e^x does for x = 1e-300; the real value
+
+    does not.
+    """
     below, above = _atan(x) if op == "atan" else _named(op, x)
     if op in ANCHORS:
         point, value = ANCHORS[op]

@@ -41,6 +41,7 @@ def curve(node: Node, x: Record) -> Curve:
 
 def _elementwise(node: Node, x: Sequence[Record]) -> Claims:
     found = composed(curve(node, x[0]), x[0].claims)
+    found = either(found, where(x[0].lower == x[0].upper, Claims(YES, YES, YES, YES)))  # one argument, one value
     return either(found, _THROUGH[node.op](node, x[0])) if node.op in _THROUGH else found
 
 
@@ -56,7 +57,9 @@ def _through_sqrt(node: Node, x: Record) -> Claims:
 
 
 def _through_power(node: Node, x: Record) -> Claims:
-    """log g^p = p log g.  g^p = (sqrt g)^(2p) is an increasing convex function of sqrt g for 2p >= 1, its root for p >= 1.
+    """log g^p = p log g.  g^p = (sqrt g)^(2p) is an increasing convex function of sqrt g for 2p >= 1, its root for p
+
+    >= 1.
 
     The claims about log g and sqrt g say that g >= 0, where x^p is what it is on x >= 0 for every p.
     """
@@ -89,8 +92,8 @@ _THROUGH: Mapping[str, Callable[[Node, Record], Claims]] = {
 def _add(node: Node, x: Sequence[Record]) -> Claims:
     """Inequalities add [BV04 3.2.1].  log(e^u + e^v) is convex and increasing, so that log-convexity adds [BV04 3.5.2];
 
-    sqrt(u^2 + v^2) is convex and increasing in u, v >= 0, so that root-convexity adds (Minkowski).  A constant shift keeps the
-    order of the three values and so the quasi claims.
+    sqrt(u^2 + v^2) is convex and increasing in u, v >= 0, so that root-convexity adds (Minkowski).  A constant shift
+    keeps the order of the three values and so the quasi claims.
     """
     f, g = x[0].claims, x[1].claims
     shift = np.bool_(not x[1].varies), np.bool_(not x[0].varies)
@@ -106,13 +109,18 @@ def _neg(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _mul(node: Node, x: Sequence[Record]) -> Claims:
-    """A constant factor scales.  Logarithms of factors add.  Factors that are functions of one affine entry: see below."""
+    """A constant factor scales.  Logarithms of factors add.  Factors that are functions of one affine entry: see
+
+    below.
+    """
     f, g = x
     if not f.varies:
         return scaled(g.claims, f.lower >= 0, f.upper <= 0)
     if not g.varies:
         return scaled(f.claims, g.lower >= 0, g.upper <= 0)
-    logs = Claims(log_convex=f.claims.log_convex & g.claims.log_convex, log_concave=f.claims.log_concave & g.claims.log_concave)
+    logs = Claims(
+        log_convex=f.claims.log_convex & g.claims.log_convex, log_concave=f.claims.log_concave & g.claims.log_concave
+    )
     return either(logs, _of_one_entry(f, g))
 
 
@@ -161,16 +169,24 @@ def _div(node: Node, x: Sequence[Record]) -> Claims:
         log_convex=c.log_convex & d.log_concave, log_concave=c.log_concave & d.log_convex,
     )  # fmt: skip
     positive = Claims(
-        quasiconvex=(c.affine & d.affine) | (above & c.convex & d.concave) | (below & c.convex & d.convex)
-        | (fixed & above & d.quasiconcave) | (fixed & below & d.quasiconvex),
-        quasiconcave=(c.affine & d.affine) | (above & c.concave & d.convex) | (below & c.concave & d.concave)
-        | (fixed & above & d.quasiconvex) | (fixed & below & d.quasiconcave),
+        quasiconvex=(c.affine & d.affine)
+        | (above & c.convex & d.concave)
+        | (below & c.convex & d.convex)
+        | (fixed & above & d.quasiconcave)
+        | (fixed & below & d.quasiconvex),
+        quasiconcave=(c.affine & d.affine)
+        | (above & c.concave & d.convex)
+        | (below & c.concave & d.concave)
+        | (fixed & above & d.quasiconvex)
+        | (fixed & below & d.quasiconcave),
     )
     return either(where(g.lower >= 0, nonnegative), where(g.lower > 0, positive))
 
 
 def _maximum(node: Node, x: Sequence[Record]) -> Claims:
-    """The epigraph of max(f, g) is the intersection of both [BV04 3.2.3]; so are sublevel sets; log and sqrt are increasing.
+    """The epigraph of max(f, g) is the intersection of both [BV04 3.2.3]; so are sublevel sets; log and sqrt are
+
+    increasing.
 
     Where f >= g on the whole box, max(f, g) = f.  max(., k) is nondecreasing for a constant k.
     """
@@ -185,7 +201,9 @@ def _maximum(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _contraction(node: Node, x: Sequence[Record]) -> Claims:
-    """Each result is a sum of products c_j f_j.  One factor constant: the products scale and add [BV04 3.2.1]: convex where
+    """Each result is a sum of products c_j f_j.  One factor constant: the products scale and add [BV04 3.2.1]: convex
+
+    where
 
     f_j is convex unless c_j <= 0 and concave unless c_j >= 0.  Both varying: products and sums of log-convex functions.
     """
@@ -230,7 +248,9 @@ def _full(array: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _reduction(node: Node, x: Sequence[Record]) -> Claims:
-    """The claims that all entries share, as for ``add`` and ``maximum``; log sum e^u is convex and increasing in every u
+    """The claims that all entries share, as for ``add`` and ``maximum``; log sum e^u is convex and increasing in
+
+    every u
 
     [BV04 3.1.5].  A single entry stays what it is.
     """
@@ -246,7 +266,9 @@ def _reduction(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _log_softmax(node: Node, x: Sequence[Record]) -> Claims:
-    """-log sum_j e^(u_j - u_i): concave for a concave u_i among convex u_j; 0 where there is one entry; a monotone function of
+    """-log sum_j e^(u_j - u_i): concave for a concave u_i among convex u_j; 0 where there is one entry; a monotone
+
+    function of
 
     u_j - u_i where there are two, which is quasilinear for affine ones.
     """
@@ -290,14 +312,19 @@ def _same(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _where(node: Node, x: Sequence[Record]) -> Claims:
-    """A condition that is decided on the box selects one operand; one that does not vary the same at all three points."""
+    """A condition that is decided on the box selects one operand; one that does not vary the same at all three
+
+    points.
+    """
     c, f, g = x
     decided = either(where(c.lower > 0, f.claims), where(c.upper < 1, g.claims))  # its values are 0 and 1 only
     return decided if c.varies else either(decided, both(f.claims, g.claims))
 
 
 def _compare(node: Node, x: Sequence[Record]) -> Claims:
-    """The indicator of {f < g}, {f <= g} or {f = g}; those of convex sets are log-concave, of convex complements quasiconvex.
+    """The indicator of {f < g}, {f <= g} or {f = g}; those of convex sets are log-concave, of convex complements
+
+    quasiconvex.
 
     With f convex and g concave, or f quasiconvex and g constant, or f constant and g quasiconcave, the sets {f < g} and
     {f <= g} are convex; with the roles exchanged their complements {f >= g} and {f > g} are.

@@ -56,7 +56,8 @@ def _error_of_product(a: Array, b: Array, p: Array) -> Array:
         error = ((ah * bh - p) + ah * bl + al * bh) + al * bl
     far = ~((np.abs(a) < 2.0**900) & (np.abs(b) < 2.0**900) & (np.abs(p) > 2.0**-900) & (np.abs(p) < 2.0**900))
     for i in np.flatnonzero(far):
-        error[i] = float(np.sign(Fraction(float(a[i])) * Fraction(float(b[i])) - Fraction(float(p[i]))))
+        exact = Fraction(float(a[i])) * Fraction(float(b[i])) - Fraction(float(p[i]))
+        error[i] = float((exact > 0) - (exact < 0))
     return error
 
 

@@ -72,7 +72,10 @@ def _matmul_at_least(
 
 
 def _point_times(c: Array, low: Array, high: Array) -> Array:
-    """A lower bound of c X for low <= X <= high: c+ low - c- high, less the rounding error of n products and their sum."""
+    """A lower bound of c X for low <= X <= high: c+ low - c- high, less the rounding error of n products and their
+
+    sum.
+    """
     n = c.shape[-1]
     positive, negative = np.maximum(c, 0.0), np.minimum(c, 0.0)
     finite_low, finite_high = np.where(np.isinf(low), 0.0, low), np.where(np.isinf(high), 0.0, high)

@@ -69,7 +69,10 @@ def _mul(node: Node, x: Sequence[Record], out: Record) -> Pair:
 
 
 def _div(node: Node, x: Sequence[Record], out: Record) -> Pair:
-    """The same for x/y with y > 0 or y < 0 (y = 0 gives no value); any number where y takes both signs and x may be nonzero."""
+    """The same for x/y with y > 0 or y < 0 (y = 0 gives no value); any number where y takes both signs and x may be
+
+    nonzero.
+    """
     f, g = x
     f_lower, f_upper, g_lower, g_upper, lower, upper = np.broadcast_arrays(
         f.lower, f.upper, g.lower, g.upper, out.lower, out.upper)  # fmt: skip
@@ -123,7 +126,9 @@ def _total(values: Array, f: Record, dims: tuple[int, ...], bound: Array, node: 
 
 def _amax(node: Node, x: Sequence[Record], out: Record) -> Pair:
     dims = tuple(node.attributes["dims"])
-    return _within(out, *(v if v.ndim == 0 else np.broadcast_to(v, x[0].shape).max(axis=dims) for v in (x[0].lower, x[0].upper)))
+    return _within(
+        out, *(v if v.ndim == 0 else np.broadcast_to(v, x[0].shape).max(axis=dims) for v in (x[0].lower, x[0].upper))
+    )
 
 
 def _logsumexp(node: Node, x: Sequence[Record], out: Record) -> Pair:
@@ -232,12 +237,16 @@ def _power(node: Node, x: Sequence[Record], out: Record) -> Pair:
     if p % 2 == 0:
         inside = (low <= 0) & (high >= 0)
         sizes = np.abs(low), np.abs(high)
-        return _within(out, *_ordered(node, np.where(inside, 0.0, np.minimum(*sizes)), np.maximum(*sizes), rising=p >= 0))
+        return _within(
+            out, *_ordered(node, np.where(inside, 0.0, np.minimum(*sizes)), np.maximum(*sizes), rising=p >= 0)
+        )
     if p > 0:
         return _within(out, *_ordered(node, low, high, rising=True))
     lower, upper = _ordered(node, low, high, rising=False)
     across, left = (low < 0) & (high > 0), (low < 0) & (high == 0)
-    return _within(out, np.where(across | left, -INF, lower), np.where(across, INF, np.where(left, ends(node, low)[1], upper)))
+    return _within(
+        out, np.where(across | left, -INF, lower), np.where(across, INF, np.where(left, ends(node, low)[1], upper))
+    )
 
 
 def _ordered(node: Node, low: Array, high: Array, rising: bool) -> tuple[Array, Array]:
@@ -255,7 +264,10 @@ def _piecewise(node: Node, x: Sequence[Record], out: Record) -> Pair:
 
 
 def _wave(node: Node, x: Sequence[Record], out: Record) -> Pair:
-    """Between the values at the ends; 1 where the interval has a quadrant boundary 4k + 1, -1 where it has one 4k - 1."""
+    """Between the values at the ends; 1 where the interval has a quadrant boundary 4k + 1, -1 where it has one 4k -
+
+    1.
+    """
     low, high = _span(x[0], out)
     first, last = quadrants(node.op, low)[1], quadrants(node.op, high)[0]  # the multiples of pi/2 inside
     unknown = ~(np.isfinite(first) & np.isfinite(last))
@@ -284,7 +296,10 @@ def _taken(node: Node, value: Array, x: Sequence[Record]) -> Array:
 
 def _concat(node: Node, x: Sequence[Record], out: Record) -> Pair:
     dim = node.attributes["dim"]
-    return _within(out, *(np.concatenate([np.broadcast_to(getattr(f, side), f.shape) for f in x], dim) for side in ("lower", "upper")))
+    return _within(
+        out,
+        *(np.concatenate([np.broadcast_to(getattr(f, side), f.shape) for f in x], dim) for side in ("lower", "upper")),
+    )
 
 
 def _same(node: Node, x: Sequence[Record], out: Record) -> Pair:

@@ -37,8 +37,8 @@ def reject(code: str, what: str, *, where: str | None = None, why: str | None = 
 class Record:
     """Claims and interval of one node; arrays have shape () where all entries agree, else the node's shape.
 
-    ``carrier`` = (position, direction): every entry is a function of the same entry, in row-major order, of that affine node.  ``data`` are
-    the values of a constant tensor.
+    ``carrier`` = (position, direction): every entry is a function of the same entry, in row-major order, of that
+    affine node.  ``data`` are the values of a constant tensor.
     """
 
     position: int
@@ -125,9 +125,15 @@ class _Reader:
             reject("E451", "varies must be true or false", where=where)
         lower, upper = self._bound(raw["lower"], node.shape, where), self._bound(raw["upper"], node.shape, where)
         if not bool(np.all((lower <= upper) & (lower < INF) & (upper > -INF))):
-            reject("E452", "an interval that contains no real number", where=f"{where}, {node.op}",
-                   why="a lower bound is +inf, an upper bound -inf, or above the upper bound, or not a number")
-        data = self._tensors[node.attributes["tensor"]] if node.op == "constant" and "tensor" in node.attributes else None
+            reject(
+                "E452",
+                "an interval that contains no real number",
+                where=f"{where}, {node.op}",
+                why="a lower bound is +inf, an upper bound -inf, or above the upper bound, or not a number",
+            )
+        data = (
+            self._tensors[node.attributes["tensor"]] if node.op == "constant" and "tensor" in node.attributes else None
+        )
         bits, carrier = self._bits(raw["bits"], node.shape, where), self._carrier(raw["carrier"], where)
         return position, Record(position, node.shape, bits, lower, upper, carrier, raw["varies"], data)
 
@@ -144,7 +150,9 @@ class _Reader:
             return np.asarray(_number(raw, where))
         array = self._tensor(raw, where)
         if array.dtype.kind != "f" or array.shape != shape:
-            reject("E451", "a bound must be a hexadecimal float, or a tensor of floats in the node's shape", where=where)
+            reject(
+                "E451", "a bound must be a hexadecimal float, or a tensor of floats in the node's shape", where=where
+            )
         return array.astype(np.float64, copy=False)
 
     def _tensor(self, raw: Any, where: str) -> np.ndarray:
@@ -171,7 +179,9 @@ class _Reader:
         shape = self._shapes.get(name)
         for side in (low, high):
             if shape is not None and not _fits(side.shape, shape):
-                reject("E451", f"a bound of shape {list(side.shape)} for a parameter of shape {list(shape)}", where=where)
+                reject(
+                    "E451", f"a bound of shape {list(side.shape)} for a parameter of shape {list(shape)}", where=where
+                )
         if shape is not None and not bool(np.all((low <= high) & (low < INF) & (high > -INF))):
             reject("E451", "the box is empty", where=where)
         return low, high
@@ -189,9 +199,7 @@ class _Reader:
 
 def _fits(shape: Shape, target: Shape) -> bool:
     """Does an array of this shape broadcast to the target?"""
-    return len(shape) <= len(target) and all(
-        n in (1, m) for n, m in zip(shape[::-1], target[::-1], strict=False)
-    )
+    return len(shape) <= len(target) and all(n in (1, m) for n, m in zip(shape[::-1], target[::-1], strict=False))
 
 
 def _number(text: str, where: str) -> float:

@@ -1,14 +1,13 @@
 r"""Are the operands of ``same`` equal as real functions?  Shown through linear forms with exact coefficients.
 
-A form is a sum of c_k A_k + c_0 with arrays of rational numbers c_k and nodes A_k that are not taken apart.  Sums, negation,
-products with constants and changes of shape are; softplus(-u) = softplus(u) - u brings both spellings of the logistic loss
-to one form.
-An operand whose form differs from the first one's, or is too large, is not used.
+A form is a sum of c_k A_k + c_0 with arrays of rational numbers c_k and nodes A_k that are not taken apart.  Sums,
+negation, products with constants and changes of shape are; softplus(-u) = softplus(u) - u brings both spellings of
+the logistic loss to one form. An operand whose form differs from the first one's, or is too large, is not used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
@@ -18,7 +17,9 @@ from epigraph.certificate.graph import Node, Program
 
 ENTRIES = 400_000  # of one array of coefficients
 ATOMS = 200  # of one form; a longer sum is not taken apart
-Atom = tuple[str, int, tuple[int, ...]]  # ("node", position) or ("softplus", number of its argument), and the shape it has
+Atom = tuple[
+    str, int, tuple[int, ...]
+]  # ("node", position) or ("softplus", number of its argument), and the shape it has
 _OPENED = ("add", "neg", "mul", "softplus", "reshape")
 Form = dict[Atom | None, Any]  # coefficients by atom, None for the constant term; arrays of fmpq that broadcast
 

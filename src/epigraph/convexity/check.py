@@ -12,6 +12,7 @@ from epigraph.convexity.modulus import modulus
 from epigraph.convexity.prove import CLAIMS, Prover
 from epigraph.convexity.quadratic import quadratic_claims
 from epigraph.convexity.refute import Found, Refuter
+from epigraph.convexity.univariate import univariate_claims
 from epigraph.convexity.verdict import Proof, Status, Verdict
 from epigraph.errors import UsageError
 from epigraph.objective.objective import Objective
@@ -115,6 +116,8 @@ class _Check:
         proofs = self.prover.proofs(active)
         if "convex" not in proofs and "concave" not in proofs:
             proofs |= quadratic_claims(self.prover, active, self.court, self.remarks)
+        if "convex" not in proofs and "concave" not in proofs:
+            proofs |= univariate_claims(self.prover, active, self.court)
         return proofs
 
     def _trusted(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:

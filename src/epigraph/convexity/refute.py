@@ -184,11 +184,13 @@ class Refuter:
         """Keep a certificate, unless its gap is at the level of rounding in the data."""
         scale = max(abs(v) for v in certified.values.values())
         if scale < CANCELLED:
-            scale = max(scale, view.summands(_flat(view, {n: m[n] for n in view.names})))
+            middle, step = _flat(view, {n: m[n] for n in view.names}), _flat_steps(view, steps)
+            scale = max(scale, *(view.summands(middle + sign * step) for sign in (-1, 0, 1)))
         relative = float(certified.gap / Fraction(scale)) if scale > 0 and math.isfinite(scale) else 0.0
         if relative < ROUNDING:
-            found.notes.append(f"a violation of {candidate.kind} exists at the level of rounding in the data "
-                               f"(gap {float(certified.gap):.2g}, {relative:.1g} of |J|); it is not counted as a refutation")
+            if not any(candidate.kind in note for note in found.notes):
+                found.notes.append(f"a violation of {candidate.kind} exists at the level of rounding in the data (gap "
+                                   f"{float(certified.gap):.2g}, {relative:.1g} of the terms of J); it is not counted as a refutation")
             return
         made = self._certificate(view, candidate, m, steps, certified, payload, relative)
         if self._shows(made):

@@ -83,19 +83,8 @@ class View:
             return torch.stack([self.value(p) for p in points])
 
     def summands(self, x: Tensor) -> float:
-        """The largest term, in absolute value, of the sums that make J at a point: the scale of its rounding."""
-        graph, sizes = self.evaluator.graph, [0.0]
-        pending, seen = [graph.output], set()
-        values = self.evaluator.everything(self.unflatten(x))
-        while pending:
-            node = graph[pending.pop()]
-            if node.id in seen:
-                continue
-            seen.add(node.id)
-            if node.op in ("add", "neg", "sum", "mul", "reshape", "permute", "same", "maximum", "amax"):
-                sizes += [float(values[i].abs().max()) for i in node.inputs if values[i].numel() and node.op in ("add", "sum")]
-                pending += node.inputs
-        return max(v for v in sizes if math.isfinite(v))
+        """The scale of rounding of J at a point."""
+        return self.evaluator.summands(self.unflatten(x))
 
     def inside(self, x: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(x, self.lower), self.upper)
@@ -209,7 +198,10 @@ def product_direction(view: View, head: Sequence[str], kinds: Sequence[str], gen
     best: dict[str, Candidate] = {}
     for attempt in range(3):
         x = m.clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(view.value(x), x, create_graph=True)
+        value = view.value(x)
+        if not value.requires_grad:
+            return best
+        (gradient,) = torch.autograd.grad(value, x, create_graph=True)
         direction = torch.where(in_head, gradient.detach(), 0.0)
         if attempt or float(direction.norm()) < 1e-12:
             noise = torch.randn(view.size, generator=generator, dtype=torch.float64)
@@ -266,7 +258,7 @@ def ascent(view: View, kind: str, generator: torch.Generator, steps: int = 60) -
     for _ in range(steps):
         low, mid, high = (view.value(p) for p in (m - d, m, m + d))
         gap = sign * (mid - (low + high) / 2) / torch.stack([low.abs(), mid.abs(), high.abs()]).max().clamp_min(1e-300)
-        if not bool(torch.isfinite(gap)):
+        if not bool(torch.isfinite(gap)) or not gap.requires_grad:
             break
         here = view.inside(m.detach())
         move = d.detach() * view.reach(here, d.detach())
@@ -298,7 +290,10 @@ def ritz(view: View, kinds: Sequence[str], generator: torch.Generator, steps: in
 
 def _hessian_product(view: View, m: Tensor) -> Callable[[Tensor], Tensor] | None:
     x = m.clone().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(view.value(x), x, create_graph=True)
+    value = view.value(x)
+    if not value.requires_grad:
+        return None
+    (gradient,) = torch.autograd.grad(value, x, create_graph=True)
     if not gradient.requires_grad:
         return None
     return lambda v: torch.autograd.grad((gradient * v).sum(), x, retain_graph=True)[0].detach()

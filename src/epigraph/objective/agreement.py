@@ -117,18 +117,20 @@ def check_agreement(J: Objective, graph: Graph, coarsest: torch.dtype) -> list[s
             continue
         with torch.no_grad():
             rounded = float(single({k: v.float() for k, v in point.items()}))
-        compared += _compare(J, point, scale, (ours, rounded, theirs), coarsest, size)
+        compared += _compare(J, graph, point, scale, (ours, rounded, theirs), coarsest, size)
     return [] if compared else ["the graph could not be compared with the program: J is not finite at the points that were tried"]
 
 
-def _compare(J: Objective, point: dict[str, Tensor], scale: float, values: tuple[float, float, float | None], coarsest: torch.dtype,
+def _compare(J: Objective, graph: Graph, point: dict[str, Tensor], scale: float, values: tuple[float, float, float | None], coarsest: torch.dtype,
              size: float) -> bool:
     """In the program's own types, within their rounding."""
     ours, rounded, doubled = values
     theirs = J.value(point)
-    rounding = 64 * abs(ours - rounded) if math.isfinite(rounded) else 0.0
-    relative = 16 * torch.finfo(coarsest).eps
-    if not _agree(ours, theirs, relative * max(abs(ours), abs(theirs)) + rounding + CLOSE * size):
+    eps = torch.finfo(coarsest).eps
+    rounding = 64 * abs(ours - rounded) * min(1.0, eps / torch.finfo(torch.float32).eps) if math.isfinite(rounded) else 0.0
+    relative = 16 * eps
+    tolerance = relative * max(abs(ours), abs(theirs)) + rounding + CLOSE * size
+    if not _agree(ours, theirs, tolerance) and not _agree(ours, theirs, 64 * eps * Evaluator(graph).summands({k: v.double() for k, v in point.items()})):
         shown = theirs if doubled is None or not math.isfinite(doubled) else doubled
         place = "at the parameters as they are" if scale == 0 else "at parameters moved from where they are"
         raise CaptureError("E303", f"the captured graph gives {ours:.9g} where the program gives {shown:.9g}, {place}",
@@ -182,7 +184,8 @@ def gradient_notes(J: Objective, graph: Graph) -> list[str]:
         return []
     point = {k: v.detach().double().cpu().requires_grad_(k in names) for k, v in J.parameters.items()}
     ours = torch.autograd.grad(Evaluator(graph)(point), [point[n] for n in names], allow_unused=True)
-    wrong = [n for n, a, b in zip(names, ours, theirs, strict=True) if _apart(a, b)]
+    largest = max((float(g.norm()) for g in ours if g is not None), default=0.0)
+    wrong = [n for n, a, b in zip(names, ours, theirs, strict=True) if _apart(a, b, 1e-4 * largest)]
     if not wrong:
         return []
     listed = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
@@ -203,8 +206,8 @@ def _autograd(J: Objective, names: list[str]) -> list[Tensor | None] | None:
         return None
 
 
-def _apart(ours: Tensor | None, theirs: Tensor | None) -> bool:
-    if ours is None or not bool(torch.isfinite(ours).all()) or float(ours.norm()) == 0:
+def _apart(ours: Tensor | None, theirs: Tensor | None, noise: float) -> bool:
+    if ours is None or not bool(torch.isfinite(ours).all()) or float(ours.norm()) <= noise:
         return False
     if theirs is None:
         return True

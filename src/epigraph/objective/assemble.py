@@ -147,6 +147,8 @@ def _capture(J: Objective, lowering: Lowering, module: nn.Module, values: tuple[
     except (ObjectiveError, RandomOperator):
         raise
     except Exception as error:
+        if isinstance(error, CaptureError) and error.code == "E308":
+            raise
         programs[key] = error
     return record(J, lowering, module, values, sources, inputs, explain_refusal(programs[key]))
 

@@ -22,14 +22,18 @@ class Blocks:
     alias: Mapping[str, str]
 
     @staticmethod
-    def of_model(model: nn.Module, loss: object) -> Blocks:
-        """Names as ``named_parameters`` gives them; those of a loss module get the prefix ``loss.`` (``loss_.`` if taken)."""
+    def of_model(given: nn.Module, model: nn.Module, loss: object) -> Blocks:
+        """Names as ``named_parameters`` gives them; those of a loss module get the prefix ``loss.``, or ``loss_.`` if taken.
+
+        ``given`` is what the user passed, ``model`` what it wraps: names of both are known, those of ``model`` shown.
+        """
         parts: list[tuple[str, nn.Module]] = [("", model)]
         if isinstance(loss, nn.Module):
             prefix = "loss"
             while any(name.split(".")[0] == prefix for name, _ in model.named_parameters(remove_duplicate=False)):
                 prefix += "_"
             parts.append((f"{prefix}.", loss))
+        parts += [] if given is model else [("", given)]
         trainable: dict[str, Tensor] = {}
         frozen: dict[str, Tensor] = {}
         alias: dict[str, str] = {}
@@ -37,7 +41,7 @@ class Blocks:
         for prefix, module in parts:
             for name, value in module.named_parameters(remove_duplicate=False):
                 known = first.setdefault(id(value), prefix + name)
-                alias[prefix + name] = known
+                alias.setdefault(prefix + name, known)
                 if known == prefix + name:
                     (trainable if value.requires_grad else frozen)[known] = value
         return Blocks(trainable, frozen, alias)
@@ -72,6 +76,14 @@ class Blocks:
                 raise UsageError("E011", f"unknown block {name!r}", why=why, hint=f"one of {listed}")
             out.append(known)
         return tuple(dict.fromkeys(out))
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module inside ``torch.compile`` and the data-parallel wrappers, which compute the same function."""
+    kinds = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
+    while type(model).__name__ in kinds and type(model).__module__.startswith("torch."):
+        model = getattr(model, kinds[type(model).__name__])
+    return model
 
 
 def check_tensor(value: Tensor, what: str, code: str, real: bool = False) -> None:

@@ -91,9 +91,9 @@ class Lowering:
         try:
             shapes = _fill_call(op, template, examples)
         except Exception as error:  # the operator's own shape rule refuses, in whatever way it does
-            raise CaptureError("E307", f"{op} gives a shape that depends on the parameters' values, or works on integers",
-                               where=self.builder.origin.location, why="the graph of J has fixed shapes and real numbers",
-                               hint="torch.where with a mask in place of indexing by one") from error
+            raise CaptureError("E307", f"the shape of what {op} gives is not known beforehand", where=self.builder.origin.location,
+                               why="it has no lowering, and depends on the parameters' values, works on integers, or has no shape rule",
+                               hint="torch.where with a mask in place of indexing by one; register_fake for an operator of your own") from error
         multiple = isinstance(shapes, (tuple, list))
         outputs = [
             self.builder.opaque(str(op), tensors, tuple(s.shape), _OpaqueCall(op, template, i if multiple else None))

@@ -1,6 +1,7 @@
 """Evaluating a graph in floating point, with PyTorch: for searches and pictures, never for conclusions."""
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, final
@@ -155,6 +156,20 @@ class Evaluator:
                 if self._moves[i] and self._last[i] == node.id:
                     values.pop(i, None)
         return values[self.graph.output]
+
+    def summands(self, point: Mapping[str, Tensor]) -> float:
+        """The largest term, in absolute value, of the sums that make J at a point: the scale of its rounding."""
+        graph, sizes = self.graph, [0.0]
+        values = self.everything(point)
+        pending, seen = [graph.output], set()
+        while pending:
+            node = graph[pending.pop()]
+            if node.id not in seen and node.op in ("add", "neg", "sum", "mul", "reshape", "permute", "same", "maximum", "amax"):
+                if node.op in ("add", "sum"):
+                    sizes += [float(values[i].abs().max()) for i in node.inputs if values[i].numel()]
+                pending += node.inputs
+            seen.add(node.id)
+        return max(v for v in sizes if math.isfinite(v))
 
     def everything(self, point: Mapping[str, Tensor]) -> dict[int, Tensor]:
         """The value of every node, at a point that gives the moving parameters (the others as at capture)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
@@ -20,6 +21,7 @@ from epigraph.objective.watch import reads_of_real
 Locate = Callable[[str], tuple[str, int] | None]
 _RECURRENT = ("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
 _WRAPPERS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}  # position of the wrapped graph among the arguments
+_COMPARISONS = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
 _SILENT = ("aten._assert", "aten.sym_", "aten._set_grad")
 
 
@@ -170,8 +172,11 @@ class Walk:
             return self._plain(node, arguments, keywords)
         if name.startswith(_SILENT) or (target.namespace != "aten" and not target._schema.returns):
             return None
+        if any(isinstance(n.meta.get("val"), Tensor) and n.meta["val"].is_complex() for n in (node, *node.all_input_nodes)):
+            raise CaptureError("E308", f"{name} works on complex numbers", where=self.lowering.builder.origin.location,
+                               why="the graph of J is of real functions", hint="write real and imaginary parts as tensors of their own")
         if name.startswith(("aten.item.", "aten._local_scalar_dense.")):
-            return arguments[0].reshape(())
+            return arguments[0].reshape(()) if arguments[0].literal is None else arguments[0].literal.item()
         if _casts(node):
             return _truncate(self.lowering, arguments[0], node.meta["val"].dtype)
         if _rounds_within(node):
@@ -181,6 +186,8 @@ class Walk:
     def _plain(self, node: torch.fx.Node, arguments: Any, keywords: Any) -> Any:
         """Arithmetic on sizes and on numbers that were read; anything else is no operator."""
         target: Any = node.target
+        if target in _COMPARISONS and any(isinstance(a, Expression) for a in arguments):
+            return None  # for an assertion; any other use of it fails
         if str(target).startswith("<built-in function") or "sym_size" in str(target):
             return target(*arguments, **keywords)
         raise CaptureError("E304", f"the graph calls {getattr(target, '__name__', target)}", why="only PyTorch's operators are analysed",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from epigraph.errors import CaptureError, EpigraphError, UsageError
 from epigraph.objective import data
-from epigraph.objective.blocks import Blocks, check_tensor
+from epigraph.objective.blocks import Blocks, check_tensor, unwrapped
 from epigraph.objective.data import Batch
 from epigraph.objective.decay import decays
 from epigraph.objective.domain import Domain
@@ -58,10 +58,10 @@ class Objective:
             raise UsageError("E022", f"loss is a {type(loss).__name__} and cannot be called", hint="torch.nn.functional.cross_entropy")
         if mode not in MODES:
             raise UsageError("E023", f"unknown mode {mode!r}", hint="one of eval, train, as-is")
-        self.model: nn.Module | None = model
-        self.loss, self.mode, self.name = loss, mode, name or type(model).__name__
+        self.model: nn.Module | None = unwrapped(model)
+        self.loss, self.mode, self.name = loss, mode, name or type(self.model).__name__
         self.function: Callable[..., Any] | None = None
-        self.blocks = Blocks.of_model(model, loss)
+        self.blocks = Blocks.of_model(model, self.model, loss)
         self._domain_spec, self._decay_spec = domain, weight_decay
         self._data, self._reduction = (inputs, targets), reduction
         self.notes: list[str] = []

@@ -21,6 +21,7 @@ LEAVES = frozenset({"numpy", "tolist", "__array__", "__dlpack__", "storage", "un
                     "__reduce_ex__", "apply_", "map_", "map2_"})
 LOOKS = frozenset({"item", "__bool__", "__float__", "__int__", "__index__", "__complex__", "is_nonzero", "equal", "allclose",
                    "__contains__"})
+_OVERWRITES = ("aten.zero_.", "aten.fill_.", "aten.copy_.")
 _SCALAR = ("aten._local_scalar_dense", "aten.equal", "aten.is_nonzero")
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -57,14 +58,20 @@ def _strided(tensor: Tensor) -> bool:
     return not tensor.is_meta and tensor.layout == torch.strided
 
 
+def _whole(tensor: Any) -> bool:
+    """Does the tensor fill its memory?"""
+    return isinstance(tensor, Tensor) and _strided(tensor) and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+
+
 @final
 class Watch(TorchDispatchMode):
     """Follows the parameters' influence through one or two runs of a program, by memory.
 
     Attributes:
         reads: methods by which values that depend on the parameters left PyTorch's sight.
-        looks: how many such values became Python numbers or truth values.
-        kept: operators that took a tensor computed from the parameters in an earlier run, or before the first.
+        looks: how many such values became Python numbers or truth values in the last run.
+        kept: where a number that was read rests on a tensor computed from the parameters before the run, the operator
+            that took this tensor.  J itself is read at the end of a run.
         coarsest: the floating type with the fewest digits among what depends on the parameters.
     """
 
@@ -72,57 +79,66 @@ class Watch(TorchDispatchMode):
         super().__init__()
         self._parameters = list(parameters)
         self._fresh = {place(p): p.untyped_storage() for p in self._parameters}
-        self._stale: dict[int, Any] = {}
+        self._stale: dict[int, tuple[Any, str]] = {}  # memory -> (itself, the operator that first took it in this run)
         self._ids = {id(p) for p in self._parameters}
         self.reads: list[str] = []
         self.looks = 0
         self.kept: list[str] = []
         self.coarsest = torch.float64
-        self._memo: dict[int, bool] = {}
 
     @contextmanager
     def run(self) -> Iterator[None]:
         """One run; what an earlier run made is from then on what was kept."""
         owned = {place(p) for p in self._parameters}
-        self._stale |= {k: v for k, v in self._fresh.items() if k not in owned}
+        self._stale |= {k: (v, "") for k, v in self._fresh.items() if k not in owned}
         self._fresh = {k: v for k, v in self._fresh.items() if k in owned}
         self.looks = 0
         reads = Reads(LEAVES, self.depends)
-        with reads, self:
-            yield
-        self.reads += reads.seen
+        try:
+            with reads, self:
+                yield
+        finally:
+            self.reads += reads.seen
 
     def depends(self, tensor: Tensor) -> bool:
         """Was this tensor computed from the parameters, in this run or before?"""
         return _strided(tensor) and (place(tensor) in self._fresh or place(tensor) in self._stale)
 
     def stale(self, tensor: Tensor) -> bool:
-        """Was it computed from the parameters before this run began?"""
-        if not _strided(tensor) or place(tensor) in self._fresh:
+        """Does it rest on what was computed from the parameters before this run began?"""
+        if not _strided(tensor):
             return False
-        return place(tensor) in self._stale or (tensor.grad_fn is not None and self._reaches(tensor))
+        if place(tensor) in self._stale:
+            return True
+        return place(tensor) not in self._fresh and tensor.grad_fn is not None and self._reaches(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        taken = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         name = str(func)
-        stale = [t for t in taken if self.stale(t)]
-        depends = bool(stale) or any(self.depends(t) for t in taken)
+        if name.startswith(_OVERWRITES) and _whole(args[0]):
+            self._stale.pop(place(args[0]), None)
+        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        stale = next((t for t in given if self.stale(t)), None) if "batch_norm" not in name else None
+        depends = stale is not None or any(self.depends(t) for t in given)
         out = func(*args, **(kwargs or {}))
-        if stale and "batch_norm" not in name:
-            self.kept.append(name)
         if depends:
-            self.looks += name.startswith(_SCALAR)
-            self._mark([t for t in tree_leaves(out) if isinstance(t, Tensor)])
+            origin = "" if stale is None else self._stale.get(place(stale), (None, ""))[1] or name
+            if name.startswith(_SCALAR):
+                self.looks += 1
+                self.kept += [origin] if stale is not None else []
+            self._mark([t for t in tree_leaves(out) if isinstance(t, Tensor)], origin)
             if func._schema.is_mutable:
-                self._mark(_written(func, args, kwargs or {}))
+                self._mark(_written(func, args, kwargs or {}), origin)
         return out
 
-    def _mark(self, tensors: Iterable[Tensor]) -> None:
-        for tensor in tensors:
-            if _strided(tensor):
+    def _mark(self, tensors: Iterable[Tensor], origin: str) -> None:
+        """These depend on the parameters; ``origin`` names where something kept came in, if it did."""
+        for tensor in filter(_strided, tensors):
+            if origin:
+                self._stale[place(tensor)] = (tensor.untyped_storage(), origin)
+            else:
                 self._fresh.setdefault(place(tensor), tensor.untyped_storage())
-                if tensor.dtype in FLOATS and torch.finfo(tensor.dtype).eps > torch.finfo(self.coarsest).eps:
-                    self.coarsest = tensor.dtype
+            if tensor.dtype in FLOATS and torch.finfo(tensor.dtype).eps > torch.finfo(self.coarsest).eps:
+                self.coarsest = tensor.dtype
 
     def _reaches(self, tensor: Tensor) -> bool:
         """Does the tensor's history for autograd, made before this run, lead to a parameter?"""

@@ -67,6 +67,8 @@ def _tensor(tensor: Tensor, copied: bool) -> Callable[[], None]:
     memory = tensor.data
 
     def back() -> None:
+        if leaf and not tensor.is_leaf:  # written to by an operator that autograd follows
+            tensor.detach_()
         if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape or tensor.dtype != memory.dtype:
             tensor.data = memory
         if content is not None:

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from epigraph.objective.builder import Builder, Expression
+from epigraph.objective.builder import Builder, Expression, Number
 from epigraph.objective.lowering.indexing import constant_index, replaced, segments
+from epigraph.objective.lowering.reductions import norm
 from epigraph.objective.lowering.registry import lowers
 
 
@@ -16,6 +17,17 @@ from epigraph.objective.lowering.registry import lowers
 def embedding(b: Builder, weight: Expression, indices: Expression, padding: int, scale: bool, sparse: bool) -> Expression:
     chosen = constant_index(indices)
     return weight.take(chosen, 0).reshape((*chosen.shape, *weight.shape[1:]))
+
+
+@lowers("aten.embedding_renorm.default")
+def embedding_renorm(b: Builder, weight: Expression, indices: Expression, most: Number, p: Number) -> Expression:
+    """Rows that are used and whose p-norm exceeds ``most`` are scaled by most / (norm + 1e-7), as PyTorch does it."""
+    used = constant_index(indices).unique()
+    rows = weight.take(used, 0)
+    lengths = norm(rows, p, [1], keepdim=True)
+    scaled = rows * (b.rational(most) / (lengths + b.rational(1e-7)))
+    chosen = b.where(b.compare(lengths, b.rational(most), "le"), rows, scaled)
+    return replaced(b, weight, _cells(used, weight.shape[1]), chosen)
 
 
 Bags = tuple[Expression, None, None, None]

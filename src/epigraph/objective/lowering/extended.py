@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from epigraph.objective import identities
 from epigraph.objective.builder import Builder, Expression
 from epigraph.objective.lowering.registry import lowers
 
@@ -170,7 +171,7 @@ def _reduced(b: Builder, x: Expression, dims: list[int], rows: Callable[[Express
     return over_allowed(b, values, allowed, values.ndim - 1, rows)
 
 
-@lowers("aten.softmax.int", "aten._softmax.default", "aten.special_softmax.int")
+@lowers("aten.softmax.int", "aten._softmax.default", "aten.special_softmax.default")
 def softmax(b: Builder, x: Expression, dim: int, dtype: Any) -> Expression:
     parts = split(b, x)
     if parts is not None:
@@ -185,13 +186,13 @@ def safe_softmax(b: Builder, x: Expression, dim: int, dtype: Any) -> Expression:
     return softmax(b, x, dim, dtype) if parts is None else masked_softmax(b, parts[1], parts[0], dim % x.ndim, empty_rows=True)
 
 
-@lowers("aten.log_softmax.int", "aten._log_softmax.default", "aten.special_log_softmax.int")
+@lowers("aten.log_softmax.int", "aten._log_softmax.default", "aten.special_log_softmax.default")
 def log_softmax(b: Builder, x: Expression, dim: int, dtype: Any) -> Expression:
     if x.ndim == 0:
         return b.rational(0)
     parts = split(b, x)
     if parts is None:
-        return b.make("log_softmax", (x,), {"dim": dim % x.ndim}, x.shape)
+        return identities.log_softmax(b, x, dim % x.ndim)
     allowed, values = parts
     kept = tuple(1 if d == dim % x.ndim else n for d, n in enumerate(x.shape))
     normaliser = over_allowed(b, values, allowed, dim % x.ndim, lambda rows: rows.logsumexp([1])).reshape(kept)

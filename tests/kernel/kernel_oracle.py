@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from flint import arb, ctx
-from random_graphs import EXTREME, KNEES, NUMBERS
+from kernel_graphs import EXTREME, KNEES, NUMBERS
 
 from epigraph.calculus.propagate import Propagation
 from epigraph.certificate.balls import Balls, lift
