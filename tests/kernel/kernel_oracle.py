@@ -274,3 +274,35 @@ def _order(graph: Graph) -> list[int]:
     from epigraph.convexity.evidence import _needed
 
     return _needed(graph, forms=True)
+
+
+class Claimed:
+    """A derivation as the oracles read a propagation: a graph, a box, and facts by node."""
+
+    def __init__(self, plain: Mapping[str, Any], tensors: Mapping[str, np.ndarray], derivation: Mapping[str, Any]):
+        from epigraph.objective.graph import Leaf, Node
+
+        nodes, leaves, parameters = [], {}, {}
+        for node in plain["nodes"]:
+            attributes = dict(node["attributes"])
+            if node["op"] == "parameter":
+                parameters[attributes["name"]] = torch.from_numpy(np.array(tensors[attributes.pop("tensor")], dtype=np.float64))
+            elif "tensor" in attributes:
+                array = torch.from_numpy(np.array(tensors[attributes["tensor"]]))
+                leaves[attributes["tensor"]] = Leaf(array, "constant" if array.is_floating_point() else "index")
+            nodes.append(Node(node["id"], node["op"], tuple(node["inputs"]), attributes, tuple(node["shape"])))
+        self.graph = Graph(tuple(nodes), plain["output"], leaves, parameters)
+        self.domain = Domain(*({n: torch.tensor(float.fromhex(p[k]), dtype=torch.float64) for n, p in derivation["domain"].items() if p[k] is not None}
+                               for k in (0, 1)))
+        self.facts = [self._facts(derivation["nodes"][str(n.id)], tensors) for n in nodes]
+
+    @staticmethod
+    def _facts(record: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
+        from epigraph.calculus.interval import Interval
+        from epigraph.calculus.lattice import Facts
+
+        def read(value: Any) -> Any:
+            return tensors[value["tensor"]] if isinstance(value, dict) else float.fromhex(value) if isinstance(value, str) else value
+
+        carrier = None if record["carrier"] is None else tuple(record["carrier"])
+        return Facts(read(record["bits"]), Interval(read(record["lower"]), read(record["upper"])), carrier, -1, record["varies"])

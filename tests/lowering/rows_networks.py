@@ -6,8 +6,8 @@ from lowering_case import NUMBER, POSITIVE, UNIT, V, X, Y, data, row, whole
 
 NONE, MEAN, SUM = 0, 1, 2
 REDUCTIONS = (NONE, MEAN, SUM)
-SIGNS = torch.tensor([[1.0, -1.0, 1.0, -1.0]] * 3)
-BITS = torch.tensor([[1.0, 0.0, 0.3, 1.0]] * 3)
+SIGNS = torch.tensor([[1.0, -1.0, 1.0, -1.0]] * 3).double()
+BITS = torch.tensor([[1.0, 0.0, 0.3, 1.0]] * 3, dtype=torch.float64)
 LABELS = whole(0, 3, 1)
 REGRESSION = [
     *[row(f"{n}.default", X, other, r) for n in ("mse_loss", "l1_loss") for r in REDUCTIONS for other in (Y, data(3, 4))],
@@ -16,14 +16,14 @@ REGRESSION = [
     *[row("binary_cross_entropy_with_logits.default", X, y, w, p, r) for r in REDUCTIONS
       for y, w, p in ((BITS, None, None), (BITS, data(4, low=0.1), None), (BITS, None, data(4, low=0.1)), (V((3, 4), 0.0, 1.0), data(3, 1), V((4,), 0.1)))],
     *[row("binary_cross_entropy.default", UNIT, y, w, r) for r in REDUCTIONS for y, w in ((BITS, None), (BITS, data(4)), (V((3, 4), 0.0, 1.0), None))],
-    row("binary_cross_entropy.default", V((3, 4), 0.0, 1.0), torch.tensor([0.0, 1.0, 1.0, 0.0]).expand(3, 4), smooth=False),
+    row("binary_cross_entropy.default", V((3, 4), 0.0, 1.0), torch.tensor([0.0, 1.0, 1.0, 0.0]).double().expand(3, 4), smooth=False),
     *[row(f"{n}.default", X, SIGNS, *rest) for n, rest in (("soft_margin_loss", (MEAN,)), ("soft_margin_loss", (NONE,)), ("hinge_embedding_loss", (1.0, SUM)), ("hinge_embedding_loss", (0.3, NONE)))],
     row("hinge_embedding_loss.default", X, torch.tensor([1.0, -1.0, 0.0, 1.0]), 1.0, MEAN),
     *[row("margin_ranking_loss.default", X, Y, SIGNS, m, r) for m, r in ((0.0, MEAN), (0.5, NONE), (0.5, SUM))],
     *[row("triplet_margin_loss.default", X, Y, V((3, 4)), m, p, eps, swap, r) for m, p, eps, swap, r in ((1.0, 2.0, 1e-6, False, MEAN), (0.5, 1.0, 1e-3, True, NONE), (2.0, 3.0, 1e-6, True, SUM))],
     *[row("cosine_embedding_loss.default", X, Y, whole(1, -1, 1), m, r) for m, r in ((0.0, MEAN), (0.3, NONE))], row("cosine_embedding_loss.default", V((4,)), V((4,)), torch.tensor(-1), 0.1, SUM),
-    *[row("kl_div.default", X, q, r, log_target=log) for r in REDUCTIONS for q, log in ((data(3, 4, low=0.1), False), (torch.tensor([0.0, 1.0, 0.3, 0.7]), False), (Y, True), (POSITIVE, False))],
-    *[row("poisson_nll_loss.default", x, y, log, full, 1e-8, r) for r in REDUCTIONS for x, log in ((X, True), (V((3, 4), 0.5), False)) for y, full in ((torch.tensor([0.0, 1.0, 2.0, 5.0]), True), (torch.tensor([0.0, 1.0, 0.5, 7.0]), False))],
+    *[row("kl_div.default", X, q, r, log_target=log) for r in REDUCTIONS for q, log in ((data(3, 4, low=0.1), False), (torch.tensor([0.0, 1.0, 0.3, 0.7]).double(), False), (Y, True), (POSITIVE, False))],
+    *[row("poisson_nll_loss.default", x, y, log, full, 1e-8, r) for r in REDUCTIONS for x, log in ((X, True), (V((3, 4), 0.5), False)) for y, full in ((torch.tensor([0.0, 1.0, 2.0, 5.0]).double(), True), (torch.tensor([0.0, 1.0, 0.5, 7.0]).double(), False))],
 ]
 W = data(4, low=0.1)
 CLASSES = [

@@ -13,7 +13,6 @@ SUMS = [
                                                                       "linalg_vector_norm.default_") if not n.endswith("_") for d, k in DIMS],
     *[row(n, NUMBER, [0]) for n in ("sum.dim_IntList", "mean.dim", "logsumexp.default", "amax.default", "amin.default")],
     row("sum.dim_IntList", X, None), row("mean.dim", X, None, True), row("sum.dim_IntList", X, []), row("amax.default", X, []),
-    row("logsumexp.default", X, [], export=False),
     *[row(f"{n}.default", X, unbiased) for n in ("var", "std", "std_mean", "var_mean") for unbiased in (True, False)],
     *[row(f"{n}.dim", CUBE, [d] if isinstance(d, int) else d, u, k) for n in ("var", "std", "std_mean", "var_mean")
       for (d, k), u in zip(DIMS, (True, False, True, False, True), strict=True)],
@@ -62,7 +61,7 @@ CONTRACTIONS = [
     row("outer.default", V((3,)), VECTOR), row("ger.default", V((3,)), VECTOR), row("linalg_vecdot.default", X, Y), row("linalg_vecdot.default", CUBE, V((3, 4)), dim=1),
     row("inner.default", X, Y), row("inner.default", VECTOR, CUBE), row("kron.default", V((2, 2)), V((2, 3))), row("tensordot.default", CUBE, V((4, 3)), [1, 2], [1, 0]),
     row("chain_matmul.default", [X, V((4, 2)), V((2, 3))]), row("linalg_multi_dot.default", [X, V((4, 2)), V((2, 3))]),
-    row("matrix_power.default", V((3, 3)), 3), row("linalg_matrix_power.default", V((3, 3)), 2), row("cross.default", V((2, 3)), V((2, 3)), 1),
+    row("matrix_power.default", V((3, 3)), 3), row("linalg_matrix_power.default", V((3, 3)), 2), row("cross.default", V((2, 3)), V((2, 3)), 1), row("linalg_cross.default", V((2, 3)), V((1, 3))), row("linalg_cross.default", V((3, 2)), V((3, 1)), dim=0),
     row("bilinear.default", X, V((3, 5)), V((2, 4, 5)), V((2,))), row("bilinear.default", VECTOR, V((5,)), V((2, 4, 5))), row("bilinear.default", V((2, 2, 3)), V((2, 2, 3)), V((2, 3, 3))),
     row("_trilinear.default", X, V((2, 4, 5)), V((3, 5)), [1, 3], [0], [1, 2], [2, 3], export=False),
     row("_trilinear.default", X, V((3, 4)), V((3, 4)), [], [], [], [], export=False),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SCALES = (0.0, 0.03, 0.3, 1.0, -1.0, 3.0)  # how far to move, in units of the parameters' size; -1 turns the signs
 SAME = 1e-7  # relative; two float64 evaluations of one function, and what kernels approximate in their last digits
-CLOSE = 1e-12  # of the largest |J| among the points: a value near zero is compared on the scale of the others
+CLOSE = 1e-14  # of the largest value on the way to J: what cancels leaves the rounding of its terms
 
 
 def try_out(J: Objective) -> Watch:
@@ -109,12 +109,12 @@ def check_agreement(J: Objective, graph: Graph, coarsest: torch.dtype) -> list[s
         theirs = _in_double(J, point) if doubles else None
         doubles = theirs is not None
         rows.append((scale, point, ours, theirs))
-    size = max((abs(ours) for _, _, ours, _ in rows if math.isfinite(ours)), default=0.0)
     compared = 0
     for scale, point, ours, theirs in rows:
-        if theirs is not None and _agree(ours, theirs, SAME * max(abs(ours), abs(theirs)) + CLOSE * size):
+        if theirs is not None and _agree(ours, theirs, SAME * max(abs(ours), abs(theirs))):
             compared += math.isfinite(ours) and math.isfinite(theirs)
             continue
+        size = _largest(exact, point)
         with torch.no_grad():
             rounded = float(single({k: v.float() for k, v in point.items()}))
         compared += _compare(J, graph, point, scale, (ours, rounded, theirs), coarsest, size)
@@ -144,6 +144,21 @@ def _agree(ours: float, theirs: float, tolerance: float) -> bool:
     if math.isfinite(ours) and math.isfinite(theirs):
         return abs(ours - theirs) <= tolerance
     return not (math.isnan(ours) and math.isfinite(theirs))
+
+
+def _largest(evaluator: Evaluator, point: dict[str, Tensor]) -> float:
+    """The largest finite absolute value among the nodes that depend on the parameters."""
+    values, largest = dict(evaluator._kept), 0.0
+    with torch.no_grad():
+        for node in evaluator.graph:
+            if not evaluator._moves[node.id]:
+                continue
+            leaf = node.op == "parameter"
+            value = point[node.attributes["name"]].double() if leaf else evaluator._apply(node, [values[i] for i in node.inputs])
+            values[node.id] = value
+            finite = value[torch.isfinite(value)]
+            largest = max(largest, float(finite.abs().max()) if finite.numel() else 0.0)
+    return largest
 
 
 def _in_double(J: Objective, point: dict[str, Tensor]) -> float | None:
@@ -183,7 +198,10 @@ def gradient_notes(J: Objective, graph: Graph) -> list[str]:
     if theirs is None:
         return []
     point = {k: v.detach().double().cpu().requires_grad_(k in names) for k, v in J.parameters.items()}
-    ours = torch.autograd.grad(Evaluator(graph)(point), [point[n] for n in names], allow_unused=True)
+    value = Evaluator(graph)(point)
+    if not value.requires_grad:
+        return []
+    ours = torch.autograd.grad(value, [point[n] for n in names], allow_unused=True)
     largest = max((float(g.norm()) for g in ours if g is not None), default=0.0)
     wrong = [n for n, a, b in zip(names, ours, theirs, strict=True) if _apart(a, b, 1e-4 * largest)]
     if not wrong:

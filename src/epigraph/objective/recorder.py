@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from epigraph.errors import CaptureError, EpigraphError
 from epigraph.objective.builder import Expression
-from epigraph.objective.capture import _HERE, _TORCH, Lowering, _functional, _leaves, _map, _truncate
+from epigraph.objective.capture import _HERE, _TORCH, Lowering, _functional, _leaves, _map, _truncate, apply
 from epigraph.objective.graph import Origin
 from epigraph.objective.lowering import LOWERINGS
 from epigraph.objective.lowering.registry import DISCRETE, RandomOperator
@@ -203,13 +203,15 @@ def _refused(lowering: Lowering, refusal: str, why: str) -> CaptureError:
 @contextmanager
 def _plain_kernels() -> Iterator[None]:
     """No fused kernels: attention and recurrent layers then dispatch the operators that they consist of."""
-    fastpath = torch.backends.mha.get_fastpath_enabled()
+    fastpath, mkldnn = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.backends.mkldnn.flags(enabled=False), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        torch._C._set_mkldnn_enabled(False)
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
+        torch._C._set_mkldnn_enabled(mkldnn)
 
 
 def _check_guards(recorder: Recorder, refusal: str) -> None:
@@ -249,7 +251,7 @@ def replay(lowering: Lowering, op: Any, bound: Sequence[Any]) -> Any:
     origin = lowering.builder.origin
     recorder = Recorder(lowering, pairs, origin=lambda _: origin)
     with torch.no_grad(), _plain_kernels(), recorder:
-        out = op(*arguments)
+        out = apply(op, arguments)
     if any(lowering.builder.varies[e.id] for e, _ in recorder.guards):
         raise NotImplementedError(f"{op} looks at values")
     return _map(out, recorder.expression)

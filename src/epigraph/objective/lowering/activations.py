@@ -36,8 +36,8 @@ def log_sigmoid(b: Builder, x: Expression) -> Expression:
 
 
 @lowers("aten.log_sigmoid_forward.default")
-def log_sigmoid_forward(b: Builder, x: Expression) -> tuple[Expression, Expression]:
-    return log_sigmoid(b, x), x
+def log_sigmoid_forward(b: Builder, x: Expression) -> tuple[Expression, None]:
+    return log_sigmoid(b, x), None
 
 
 @lowers("aten.softplus.default")

@@ -9,7 +9,7 @@ from epigraph.objective.builder import Builder
 from epigraph.objective.lowering.registry import lowers
 
 OPENED = """
-    atleast_1d.default atleast_2d.default atleast_3d.default block_diag.default cartesian_prod.default chain_matmul.default
+    atleast_1d.default atleast_2d.default atleast_3d.default cartesian_prod.default chain_matmul.default
     column_stack.default corrcoef.default cov.default cross.default cumulative_trapezoid.dx cumulative_trapezoid.x
     diagflat.default diff.default dstack.default fliplr.default flipud.default hsplit.int inner.default kron.default
     linalg_matrix_power.default linalg_multi_dot.default matrix_power.default moveaxis.intlist movedim.intlist

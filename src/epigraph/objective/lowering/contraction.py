@@ -52,6 +52,15 @@ def vecdot(b: Builder, x: Expression, y: Expression, dim: int) -> Expression:
     return (x * y).sum([dim])
 
 
+@lowers("aten.linalg_cross.default")
+def cross(b: Builder, x: Expression, y: Expression, dim: int) -> Expression:
+    """x_1 y_2 - x_2 y_1 and so on around the three entries along ``dim``."""
+    shape = tuple(torch.broadcast_shapes(x.shape, y.shape))
+    ahead, behind = torch.tensor([1, 2, 0]), torch.tensor([2, 0, 1])
+    x, y = x.expand(shape), y.expand(shape)
+    return x.take(ahead, dim) * y.take(behind, dim) - x.take(behind, dim) * y.take(ahead, dim)
+
+
 @lowers("aten.bilinear.default")
 def bilinear(b: Builder, x: Expression, y: Expression, weight: Expression, bias: Expression | None) -> Expression:
     lead = x.shape[:-1]

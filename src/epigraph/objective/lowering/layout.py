@@ -193,6 +193,17 @@ def vstack(b: Builder, tensors: Sequence[Expression]) -> Expression:
     return b.concat([x.reshape((1, x.numel)) if x.ndim < 2 else x for x in tensors], 0)
 
 
+@lowers("aten.block_diag.default", exact=True)
+def block_diag(b: Builder, tensors: Sequence[Expression]) -> Expression:
+    blocks = [x.reshape((1,) * (2 - x.ndim) + x.shape) for x in tensors]
+    width, left, rows = sum(x.shape[1] for x in blocks), 0, []
+    for x in blocks:
+        zeros = [b.rational(0).expand((x.shape[0], n)) for n in (left, width - left - x.shape[1])]
+        rows.append(b.concat([part for part in (zeros[0], x, zeros[1]) if part.numel], 1))
+        left += x.shape[1]
+    return b.concat(rows, 0)
+
+
 @lowers("aten.flip.default", exact=True)
 def flip(b: Builder, x: Expression, dims: Sequence[int]) -> Expression:
     for dim in dims:
