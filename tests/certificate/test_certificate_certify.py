@@ -138,8 +138,8 @@ def test_a_certified_gap_leaves_room_for_another_version_of_the_library() -> Non
     b = Builder()
     b("tanh", b.parameter("x", 0.5))
     d = {"x": steps(1, -3)}
-    certified = exact.certify(b.graph(), b.arrays, d, "convex")
-    assert certified is not None
+    certified = exact.certify(b.graph(), b.arrays, d, "convex", start_bits=50)
+    assert certified is not None and certified.precision_bits == 50
     values = exact.evaluate(b.graph(), b.arrays, [d, {"x": d["x"].opposite}, {}], "arb", certified.precision_bits)
     proved = exact.gap("convex", *values)
     with ctx.workprec(1000):

@@ -82,7 +82,10 @@ def rational_graphs(draw: Any) -> tuple[Builder, dict[str, Delta]]:
     ]
     for _ in range(draw(st.integers(1, 7))):
         pool.append(draw(st.sampled_from(makers))())
-    b("mul", b("sum", pool[-1], dims=[0, 1]), b.scalar("1/6"))
+    total = pool[-1]
+    for weight, node in enumerate(pool[:-1], 2):
+        total = b("add", total, b("mul", node, b.scalar(f"1/{weight}")))
+    b("mul", b("sum", total, dims=[0, 1]), b.scalar("1/6"))
     shape = (2, 3)
     delta = {
         key: steps(
@@ -122,6 +125,45 @@ def test_rational_graphs_are_exact_and_balls_contain_them(case: tuple[Builder, d
         with ctx.workprec(4000):
             assert ball.is_finite()
             assert ball.contains(fmpq(value.numerator, value.denominator))
+
+
+EXACT = [
+    *((op, 1, {}) for op in ("neg", "abs", "relu", "sign", "floor", "same")),
+    *(("power", 1, {"exponent": e}) for e in ("0", "1", "2", "5", "-1", "-4")),
+    ("piecewise", 1, {"knots": ["-1", "1/2"], "pieces": [["1"], ["0", "-1"], ["-1/2", "-1/2", "1"]]}),
+    *((op, 2, {}) for op in ("add", "mul", "div", "maximum", "same")),
+    *(("compare", 2, {"relation": r}) for r in ("lt", "le", "eq")),
+    ("where", 3, {}),
+    ("sum", 1, {"dims": [0]}),
+    ("sum", 1, {"dims": [0, 1]}),
+    ("sum", 1, {"dims": []}),
+    ("amax", 1, {"dims": [1]}),
+    ("reshape", 1, {"shape": [4, 2]}),
+    ("permute", 1, {"dims": [1, 0]}),
+    ("expand", 1, {"shape": [3, 2, 4]}),
+    ("slice", 1, {"dim": 1, "start": 1, "stop": 4, "step": 2}),
+    ("concat", 2, {"dim": 0}),
+]
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize("op, count, attributes", EXACT, ids=str)
+def test_each_rational_operator_is_exact_in_both_engines(
+    op: str, count: int, attributes: dict[str, Any], constant: bool
+) -> None:
+    b = Builder()
+    leaf = b.data if constant else b.parameter
+    x = leaf("x", np.array([[0.1, -1.0, 2.5, -0.5], [3.0, 0.5, -2.25, 7.0]]))
+    y = leaf("y", np.array([[0.1, 2.0, -3.5, -0.5], [1.5, -0.3, 2.25, 6.5]]))
+    c = b.data("c", np.array([[1, 0, 0, 1], [0, 1, 1, 0]], dtype=np.uint8))
+    _weighted(b, b(op, *([c, x, y] if op == "where" else [x, y][:count]), **attributes))
+    expected = fraction_points(b, {})[2]
+    (value,) = exact.evaluate(b.graph(), b.arrays, [{}], "exact")
+    assert value == fmpq(expected.numerator, expected.denominator)
+    (ball,) = exact.evaluate(b.graph(), b.arrays, [{}], "arb", 128)
+    with ctx.workprec(4000):
+        assert ball.contains(value)
+        assert ball.rad() < 1e-30
 
 
 CONVOLUTIONS = [

@@ -172,3 +172,23 @@ def test_gelu_keeps_its_digits_far_below_zero() -> None:
         value = bf.FUNCTIONS["gelu"](arb(-40))
     assert value < 0
     assert value.rad() < 1e-6 * abs(value)
+
+
+def test_hulls_are_tight() -> None:
+    """relu and abs of [-1, 1] are [0, 1] up to the rounding of the radius; a piece is clipped to its interval."""
+    for f in (bf.relu, bf.absolute, bf.square):
+        value = f(arb(0, 1))
+        assert value.contains(arb(0)) and value.contains(arb(1))
+        assert value.lower() > -1e-6 and value.upper() < 1 + 1e-6
+    value = bf.piecewise(*PIECES)(arb(0, 0.25))
+    assert value.lower() > -0.02 and value.upper() < 0.1
+
+
+def test_the_shift_of_an_exponential_sum_is_exact() -> None:
+    """Subtracting a ball instead of a number would more than double the radius."""
+    from epigraph.certificate.balls import _shifted_exponentials
+
+    row = [arb(0.25, 2.0**-20), arb(0.5, 2.0**-20), arb(0.125, 2.0**-20)]
+    shift, logarithm = _shifted_exponentials(row)
+    assert shift == 0.5
+    assert logarithm.rad() < 1.2 * 2.0**-20

@@ -421,6 +421,15 @@ draft(
     lambda d: (put(d.manifest["delta"], "x", {"scale_log2": 0}), put(d.delta, "x", np.ones((3, 2), dtype=np.int8))),
     "arb",
 )
+
+
+def _named_like_a_block(d: Draft) -> None:
+    """The data are called like a parameter that may move, and have its shape."""
+    d.manifest["tensors"]["frozen"]["name"] = "x"
+    d.manifest["delta"]["frozen"], d.delta["frozen"] = {"scale_log2": 0}, np.ones(3, dtype=np.int8)
+
+
+draft("E421", "a move of data that have the name of a block", _named_like_a_block)
 draft("E421", "a move of nothing", lambda d: put(d.manifest["delta"], "none", {"scale_log2": 0}))
 draft("E420", "nothing moves", lambda d: (d.manifest["delta"].clear(), d.delta.clear()))
 draft("E420", "a domain for a tensor that is no parameter", lambda d: put(d.claim["domain"], "frozen", [None, None]))
@@ -429,6 +438,7 @@ draft("E404", "a bound of NaN", lambda d: put(d.claim["domain"], "x", ["nan", No
 draft(
     "E404", "a bound with too many digits", lambda d: put(d.claim["domain"], "x", ["0x1.00000000000000000001p+0", None])
 )
+draft("E404", "a bound that rounds", lambda d: put(d.claim["domain"], "x", ["-0x1.8000000000000p-1074", None]))
 draft("E420", "a bound by a parameter", lambda d: put(d.claim["domain"], "x", [{"tensor": "x"}, None]))
 draft("E420", "a bound of another shape", lambda d: put(d.claim["domain"], "z", [{"tensor": "bound.low.y"}, None]))
 draft("E422", "m outside the domain", lambda d: put(d.claim["domain"], "z", [None, (1.5).hex()]))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,23 +25,24 @@ def parsed(attributes: dict[str, Any]) -> dict[str, Any]:
     return {k: checkers[k](v, "test") for k, v in attributes.items()}
 
 
-def interval(rng: random.Random) -> tuple[float, float]:
+def interval(rng: random.Random, knees: Sequence[float]) -> tuple[float, float]:
     """Ends at knees and their neighbours, at multiples of pi/2, at plain numbers, or none."""
+
     def end() -> float:
-        x = rng.choice([rng.choice(KNEES), rng.choice(NUMBERS), rng.gauss(0, 3), rng.randrange(-4, 9) * math.pi / 2, -math.log(2)])
+        x = rng.choice([rng.choice(knees), rng.choice(knees), rng.choice(NUMBERS), rng.gauss(0, 3), rng.randrange(-4, 9) * math.pi / 2, -math.log(2)])
         return rng.choice([x, -x, math.nextafter(x, 9), math.nextafter(x, -9)])
 
     low, high = sorted((end(), end()))
     return (-math.inf if rng.random() < 0.15 else low), (math.inf if rng.random() < 0.15 else high)
 
 
-def contradictions(op: str, attributes: dict[str, Any], rng: random.Random, count: int) -> list[str]:
+def contradictions(op: str, attributes: dict[str, Any], rng: random.Random, count: int, knees: Sequence[float] = KNEES) -> list[str]:
     """Claims of slope, curvature or value that do not hold."""
     node = Node(op, (0,), parsed(attributes), (), "test")
     f = MAKERS[op](node.attributes) if op in MAKERS else bf.FUNCTIONS[op]
     found = []
     for _ in range(count):
-        low, high = interval(rng)
+        low, high = interval(rng, knees)
         curve = CURVES[op](node, np.asarray(low), np.asarray(high))
         held = {name: bool(np.all(mask)) for name, mask in zip(curve._fields, curve, strict=True)}
         for a, b, m in _triples(low, high, rng):

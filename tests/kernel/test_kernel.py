@@ -391,10 +391,11 @@ def test_a_knee_that_is_off_by_one_float_would_show(op, monkeypatch):
     (a, b), (c, d) = kernel_curves.knees(op)
     outward = ((math.nextafter(a, -9), math.nextafter(b, -9)), (math.nextafter(c, 9), math.nextafter(d, 9)))
     below, above = kernel_curves.turn(op)
+    ends = (a, d, below, above)
     with ctx.workprec(400):
         with monkeypatch.context() as patch:
             patch.setattr(kernel_curves, "knees", lambda _: outward)
-            assert any(" convex" in w for w in contradictions(op, {}, random.Random(op), 800))
+            assert any(" convex" in w for w in contradictions(op, {}, random.Random(op), 300, ends))
         with monkeypatch.context() as patch:
             patch.setattr(kernel_curves, "turn", lambda _: (math.nextafter(below, 9), math.nextafter(above, 9)))
-            assert any(" down" in w for w in contradictions(op, {}, random.Random(op), 800))
+            assert any(" down" in w for w in contradictions(op, {}, random.Random(op), 300, ends))

@@ -24,7 +24,7 @@ UNARY = [
     *[row(f"{n}.default", X, tolerance=1e-9 if n in ("special_ndtr", "special_log_ndtr") else 1e-10,
           smooth=n not in ("detach",)) for n in SMOOTH],
     *[row(f"{n}.default", X) for n in KINKED],
-    row("sqrt.default", NUMBER, kinds="large"), row("detach_.default", X, smooth=False, export=False),
+    row("sqrt.default", V((), 0.0)), row("detach_.default", X, smooth=False, export=False),
     *[row(f"{n}.default", POSITIVE) for n in ON_POSITIVE],
     *[row(f"{n}.default", OPEN) for n in INSIDE],
     row("log1p.default", V((3, 4), -0.9)), row("special_log1p.default", V((3, 4), -0.9)),

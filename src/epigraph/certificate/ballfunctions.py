@@ -102,16 +102,9 @@ def power(exponent: fmpq) -> Function:
 
 
 def _real_power(x: arb, exponent: fmpq) -> arb:
-    if not x.is_finite():
-        return NAN
-    if x > 0:
-        return finite((arb(exponent) * x.log()).exp())
-    if exponent < 0 or not x >= 0:
-        return NAN
-    top = x.upper()
-    if top == 0:
-        return ZERO
-    return hull(ZERO, finite((arb(exponent) * top.log()).exp()))
+    if x == 0:
+        return ZERO if exponent > 0 else NAN
+    return finite((arb(exponent) * x.log()).exp()) if x.is_finite() and x > 0 else NAN
 
 
 def absolute(x: arb) -> arb:
@@ -159,15 +152,10 @@ def log_ndtr(x: arb) -> arb:
 
 
 def xlogx(x: arb) -> arb:
-    """x log x, 0 at 0; on [0, u] the values are in [-1/e, max(0, u log u)]."""
-    if x > 0:
-        return finite(x * x.log())
-    if not x >= 0:
-        return NAN
-    top = x.upper()
-    if top == 0:
+    """x log x, 0 at 0."""
+    if x == 0:
         return ZERO
-    return hull(-(-ONE).exp(), finite((top * top.log()).max(ZERO)))
+    return finite(x * x.log()) if x.is_finite() and x > 0 else NAN
 
 
 def silu(x: arb) -> arb:

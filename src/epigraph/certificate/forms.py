@@ -17,7 +17,7 @@ from epigraph.certificate.budget import Cost
 from epigraph.certificate.codes import refuse
 from epigraph.certificate.manifest import Manifest
 
-MODULES = {"midpoint": "epigraph.certificate.midpoint"}
+MODULES = {"midpoint": "epigraph.certificate.midpoint", "derivation": "epigraph.certificate.derivation"}
 
 
 @final

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from epigraph.convexity.evidence import Court
+from epigraph.convexity.evidence import Court, recheck_proof
 from epigraph.convexity.freeze import freeze_sets
 from epigraph.convexity.modulus import modulus
 from epigraph.convexity.prove import CLAIMS, Prover
@@ -30,6 +30,7 @@ class Effort:
     refute_blocks_up_to: float
 
 
+KERNEL_WORK = 3e5  # up to here every derivation is re-checked by the kernel before it is believed
 GLANCE_WORK = 2e4  # up to here every proved property is attacked once before it is believed
 SETTLED_WORK = 3e5  # a proved J with more entries is not searched for violations of the remaining properties
 
@@ -86,6 +87,7 @@ class _Check:
     def __init__(self, J: Objective, active: tuple[str, ...], effort: Effort, word: str, seed: int, say: Progress):
         self.J, self.active, self.effort, self.word, self.say, self.seed = J, active, effort, word, say, seed
         self.start, self.remarks = time.monotonic(), list[str]()
+        self.kernel = "accepted every derivation"
         say("capturing the graph")
         self.graph = J.graph()
         self.captured = time.monotonic() - self.start
@@ -122,7 +124,10 @@ class _Check:
 
     def _trusted(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:
         """The refuter's glance at what has been proved: a confirmed violation would be an error of a rule."""
+        proofs, refused = self._rechecked(proofs)
         kinds = [k for k in ("convex", "concave", "quasiconvex", "quasiconcave") if k in proofs]
+        if refused:
+            return proofs, refused
         if not kinds or self.refuter.work > GLANCE_WORK or not self.court.possible:
             return proofs, []
         wrong = self.refuter.glance(self.active, kinds)
@@ -130,6 +135,19 @@ class _Check:
             return proofs, []
         text = "an internal contradiction: the rules prove J {} and exact arithmetic refutes it; nothing is claimed, please report this"
         return {}, [text.format(", ".join(sorted(wrong)))]
+
+    def _rechecked(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:
+        """Keep the proofs that the kernel accepts; what it has not looked at is kept and said so."""
+        kept, notes = {}, []
+        for name, proof in proofs.items():
+            if self.refuter.work > KERNEL_WORK and not isinstance(proof.derivation, dict):
+                self.kernel = "skipped: large"
+                kept[name] = proof
+            elif (refusal := recheck_proof(self.graph, proof)) is None:
+                kept[name] = proof
+            else:
+                notes.append(f"the rules prove J {name}, but the kernel does not accept the derivation, so nothing is claimed: {refusal}")
+        return kept, notes
 
     def _refute(self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float, text: str) -> Found:
         kinds = [k for k in ("convex", "concave", "quasiconvex", "quasiconcave") if k not in proofs]
@@ -145,7 +163,7 @@ class _Check:
         deadline = time.monotonic() + self.effort.blocks
         search = self.refuter.work <= self.effort.refute_blocks_up_to
         for i, name in enumerate(self.active):
-            proofs = self.prover.proofs((name,))
+            proofs, refused = self._rechecked(self.prover.proofs((name,)))
             open_ = "convex" not in proofs and "concave" not in proofs
             left = deadline - time.monotonic()
             share = max(left / max(1, len(self.active) - i) * 2, 0.3) if left > 0 else 0.0
@@ -153,7 +171,7 @@ class _Check:
             if open_ and search and share > 0:
                 proofs |= quadratic_claims(self.prover, (name,), self.court)
                 found = self._refute((name,), proofs, min(share, left), f"searching in {name} alone") if "convex" not in proofs else found
-            out[name] = self._verdict((name,), proofs, found, notes=tuple(found.notes))
+            out[name] = self._verdict((name,), proofs, found, notes=(*refused, *found.notes))
         return out
 
     def _verdict(self, active: tuple[str, ...], proofs: Mapping[str, Proof], found: Found, notes: tuple[str, ...]) -> Verdict:
@@ -171,7 +189,7 @@ class _Check:
 
     def _spent(self, found: Found) -> dict[str, Any]:
         return {"level": self.word, "seed": self.seed, "seconds": round(time.monotonic() - self.start, 3),
-                "capture_seconds": round(self.captured, 3), "nodes": len(self.graph), "candidates": found.tried}
+                "capture_seconds": round(self.captured, 3), "nodes": len(self.graph), "candidates": found.tried, "kernel": self.kernel}
 
 
 def _consequences(states: dict[str, Status]) -> dict[str, Status]:

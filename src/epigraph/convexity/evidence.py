@@ -14,6 +14,7 @@ from torch import Tensor
 
 from epigraph.certificate.decide import certify_all
 from epigraph.certificate.format import Payload, Stored, assemble, build, read
+from epigraph.certificate.kernel import recheck
 from epigraph.certificate.manifest import graph_sha256
 from epigraph.certificate.points import Delta
 from epigraph.errors import CertificateError
@@ -138,6 +139,19 @@ def proof_payload(graph: Graph, parts: tuple[Mapping[str, Any], Mapping[str, NDA
     plain, stored, _ = manifest_graph(graph, forms=True)
     tensors = {**stored, **{key: Stored(value, "bound", key) for key, value in extra.items()}}
     return assemble({"form": "derivation", **derivation}, plain, tensors, {}, provenance)
+
+
+def recheck_proof(graph: Graph, proof: Proof) -> str | None:
+    """What the kernel has against a derivation, or None where it accepts it (or where it is no derivation by rules)."""
+    parts = getattr(proof.derivation, "parts", None)
+    if parts is None:
+        return None
+    plain, stored, _ = manifest_graph(graph, forms=True)
+    try:
+        recheck(plain, {**{key: s.array for key, s in stored.items()}, **parts[1]}, parts[0])
+    except CertificateError as error:
+        return error.what + (f" ({error.where})" if error.where else "")
+    return None
 
 
 def match(path: str | Path, J: Objective) -> None:

@@ -53,9 +53,9 @@ class Blocks:
                                  why="every parameter has requires_grad=False, or the model has none",
                                  hint="set requires_grad_(True) on the parameters that J depends on")
         for name, value in {**self.trainable, **self.frozen}.items():
-            check_tensor(value, f"parameter {name}", "E202", real=name in self.trainable)
             if name in self.trainable:
                 _check_movable(name, value)
+            check_tensor(value, f"parameter {name}", "E202", real=name in self.trainable)
         _check_separate({**self.trainable, **self.frozen}, set(self.trainable))
 
     def resolve(self, names: list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -103,14 +103,17 @@ def check_tensor(value: Tensor, what: str, code: str, real: bool = False) -> Non
     if real and not value.is_floating_point():
         raise ObjectiveError(code, f"{what} has integer type {value.dtype}", why="a parameter must vary continuously",
                              hint="convert it with .double()")
-    if value.is_floating_point() and value.numel() and not bool(torch.isfinite(value).all()):
-        bad = int((~torch.isfinite(value)).sum())
+    finite = torch.isfinite(value.detach()) if value.is_floating_point() else None
+    if finite is not None and not bool(finite.all()):
+        bad = int((~finite).sum())
         raise ObjectiveError(code, f"{what} has {bad} entries that are NaN or infinite (of {value.numel()})",
                              why="J has no value there, so nothing can be proved about it", hint="clean the data or the weights first")
 
 
 def _check_movable(name: str, value: Tensor) -> None:
     """The entries can be set one by one, so that J can be evaluated elsewhere."""
+    if is_lazy(value) or value.layout != torch.strided:
+        return
     if any(size > 1 and stride == 0 for size, stride in zip(value.shape, value.stride(), strict=True)):
         raise ObjectiveError("E202", f"parameter {name} is expanded memory", why="several of its entries are one number",
                              hint="make it with .clone(), or keep the small tensor as the parameter and expand it in forward")

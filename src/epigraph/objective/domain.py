@@ -59,6 +59,8 @@ class Domain:
 
     def inside(self, name: str, value: Tensor, generator: torch.Generator) -> Tensor:
         """A point of the box: reflected at a bound that it is beyond, drawn evenly between two bounds."""
+        if name not in self.lower and name not in self.upper:
+            return value
         low = self.lower.get(name, torch.tensor(-math.inf, dtype=torch.float64)).expand(value.shape)
         high = self.upper.get(name, torch.tensor(math.inf, dtype=torch.float64)).expand(value.shape)
         between = torch.isfinite(low) & torch.isfinite(high)

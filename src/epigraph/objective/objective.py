@@ -159,9 +159,12 @@ class Objective:
     def _check_point(self, point: Mapping[str, Tensor] | None) -> None:
         for name, value in (point or {}).items():
             if name not in self.parameters:
-                raise UsageError("E011", f"the point names an unknown parameter {name!r}", hint=f"one of {', '.join(list(self.parameters)[:8])}")
-            if value.shape != self.parameters[name].shape:
-                raise UsageError("E024", f"the point has shape {tuple(value.shape)} for {name!r}, not {tuple(self.parameters[name].shape)}")
+                raise UsageError("E011", f"the point names an unknown parameter {name!r}",
+                                 hint=f"one of {', '.join(list(self.parameters)[:8])}")
+            shape = tuple(self.parameters[name].shape)
+            if value.shape != shape:
+                raise UsageError("E024", f"the point has shape {tuple(value.shape)} for {name!r}",
+                                 hint=f"a tensor of shape {shape}, as the parameter has")
 
     def total(self, point: Mapping[str, Tensor] | None = None, dtype: torch.dtype | None = None) -> float:
         """J by one run of the program over all batches; what that changes stays changed."""
