@@ -79,8 +79,8 @@ def strictly(f: Function, name: str, x: float) -> int:
 
 
 def cells(low: float, high: float) -> list[tuple[float, float]]:
-    """[low, high] cut at powers of two, so that functions of x and of log x are both easy on each part."""
-    cuts = [s * 2.0**k for s in (-1, 1) for k in range(-60, 61)]
+    """[low, high] cut at powers of two and at quarters, so that functions of e^x and of log x are easy on each part."""
+    cuts = {s * 2.0**k for s in (-1, 1) for k in range(-60, 61)} | {k / 4 for k in range(-200, 201)}
     inner = sorted(c for c in cuts if low < c < high)
     ends = [low, *inner, high]
     return list(zip(ends, ends[1:], strict=False))

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from flint import arb, fmpq
-from rules_arb import Function
+from rules_arb import Function, precision
 
 INF = math.inf
 CLAIMS = ("increasing", "decreasing", "convex", "concave", "log_convex", "log_concave", "root_convex", "valley", "hill")
@@ -104,16 +104,20 @@ class Row:
 
 
 # the formulas ----------------------------------------------------------------------------------------------------------
+def right_of_zero(x: Any) -> bool:
+    return bool((x if isinstance(x, arb) else x[0]) > 0)
+
+
 def sigmoid(x: Any) -> Any:
-    return 1 / (1 + (-x).exp())
+    return 1 / (1 + (-x).exp()) if right_of_zero(x) else x.exp() / (1 + x.exp())
 
 
 def tanh(x: Any) -> Any:
-    return 1 - 2 / ((2 * x).exp() + 1)
+    return 1 - 2 / ((2 * x).exp() + 1) if right_of_zero(x) else 2 / ((-2 * x).exp() + 1) - 1
 
 
 def softplus(x: Any) -> Any:
-    return (1 + x.exp()).log()
+    return x + (1 + (-x).exp()).log() if right_of_zero(x) else (1 + x.exp()).log()
 
 
 def half_erfc(x: Any) -> Any:
@@ -128,19 +132,19 @@ def log_ndtr(x: arb) -> arb:
 def mish(x: Any) -> Any:
     y = x.exp()
     n = y * (y + 2)  # tanh(log(1 + y)) = n / (n + 2)
-    positive = bool((x if isinstance(x, arb) else x[0]) > 0)
-    return x - 2 * x / (n + 2) if positive else x * n / (n + 2)
+    return x - 2 * x / (n + 2) if right_of_zero(x) else x * n / (n + 2)
 
 
 def wave(offset: int) -> Signs:
     """The sign of sin(x + offset pi / 2), between neighbouring floats around its zeros; proved where it is used."""
     breaks: list[Break] = []
-    for k in range(-8, 9):
-        zero = (2 * k - offset) * arb.pi() / 2
-        near = float(zero.mid())
-        breaks.append(0.0 if 2 * k == offset else (near, math.nextafter(near, INF)) if arb(near) < zero
-                      else (math.nextafter(near, -INF), near))
-    return Signs("?" + "+-" * 8 + "?", tuple(breaks), (-25.0, 25.0))
+    with precision(192):
+        for k in range(-8, 9):
+            zero = (2 * k - offset) * arb.pi() / 2
+            near = float(zero.mid())
+            breaks.append(0.0 if 2 * k == offset else (near, math.nextafter(near, INF)) if arb(near) < zero
+                          else (math.nextafter(near, -INF), near))
+    return Signs("?" + "+-" * 8 + "?", tuple(breaks), (-100.0, 100.0))
 
 
 def monomial(p: Fraction) -> dict[str, Signs]:
@@ -194,7 +198,7 @@ SMOOTH = [
         {"value": everywhere("+", "1 + e^x > 1"),
          "slope": Signs("+", lemma="it is the sigmoid"), "curvature": Signs("+", lemma="s (1 - s) with s in (0, 1)"),
          "log": everywhere("-", "s ((1 - s) f - s) with y = e^x: (log(1 + y) - y) / (1 + y) < 0"),
-         "root": Signs("+-", ((0.9213794107414888, 0.9213794107414889),), (-3.0, 30.0),
+         "root": Signs("+-", ((0.9214225086553602, 0.9214225086553604),), (-3.0, 30.0),
                        "2 log(1 + y) - y is positive for small y = e^x and has one zero, since it rises, then falls")},
         {-INF: 0.0, INF: INF}, weak=frozenset({"root_convex"})),
     Row("sigmoid", sigmoid,
@@ -223,7 +227,7 @@ SMOOTH = [
     Row("log_ndtr", lambda x: half_erfc(x).log(),
         {"value": everywhere("-", "the distribution function is below 1"),
          "slope": Signs("+", (), (-20.0, 8.0), "density over distribution function"),
-         "curvature": Signs("-", (), (-12.0, 8.0), "-r (x + r), r = density/distribution > -x by Mills' ratio [Gordon 1941]"),
+         "curvature": Signs("-", (), (-8.0, 8.0), "-r (x + r), r = density/distribution > -x by Mills' ratio [Gordon 1941]"),
          "log": everywhere("?", "f < 0"), "root": everywhere("?", "f < 0")},
         {-INF: -INF, INF: 0.0}, bits=512, value=log_ndtr),
     Row("sin", lambda x: x.sin(),

@@ -17,9 +17,7 @@ from epigraph.certificate.graph import Node, Program
 
 ENTRIES = 400_000  # of one array of coefficients
 ATOMS = 200  # of one form; a longer sum is not taken apart
-Atom = tuple[
-    str, int, tuple[int, ...]
-]  # ("node", position) or ("softplus", number of its argument), and the shape it has
+Atom = tuple[str, int, tuple[tuple[int, ...], ...]]  # see ``_whole``
 _OPENED = ("add", "neg", "mul", "softplus", "reshape")
 Form = dict[Atom | None, Any]  # coefficients by atom, None for the constant term; arrays of fmpq that broadcast
 
@@ -89,7 +87,7 @@ class Forms:
         if node.op == "softplus":
             return self._softplus(node)
         if node.op == "reshape":
-            return _reshaped(self._made[node.inputs[0]], self._program.nodes[node.inputs[0]].shape, position, node)
+            return _reshaped(self._made[node.inputs[0]], self._program.nodes[node.inputs[0]].shape, node.shape)
         return _whole(position, node)
 
     def _constant(self, node: Node) -> Any:
@@ -113,26 +111,31 @@ class Forms:
         one = _exact(np.ones(()))
         for number, (known, shape) in enumerate(self._arguments):
             if shape == node.shape and self.equal(known, argument, shape):
-                return {("softplus", number, shape): one}
+                return {("softplus", number, (shape,)): one}
             if shape == node.shape and self.equal(known, opposite, shape):
-                return _sum({("softplus", number, shape): one}, argument)
+                return _sum({("softplus", number, (shape,)): one}, argument)
         self._arguments.append((argument, node.shape))
-        return {("softplus", len(self._arguments) - 1, node.shape): one}
+        return {("softplus", len(self._arguments) - 1, (node.shape,)): one}
 
 
 def _whole(position: int, node: Node) -> Form:
-    """A node that is not taken apart."""
-    return {("node", position, node.shape): _exact(np.ones(()))}
+    """A node that is not taken apart, as ("node", its position, its path).
+
+    A path is a shape, and then for each change of shape while the term was broadcast that shape and the new one.
+    """
+    return {("node", position, (node.shape,)): _exact(np.ones(()))}
 
 
-def _reshaped(form: Form, shape: tuple[int, ...], position: int, node: Node) -> Form:
-    """The same entries in row-major order, where no term is broadcast; else the node as a whole."""
-    if any(atom is not None and atom[2] != shape for atom in form):
-        return _whole(position, node)
+def _reshaped(form: Form, shape: tuple[int, ...], new: tuple[int, ...]) -> Form:
+    """The same entries in row-major order."""
     out: Form = {}
     for atom, c in form.items():
-        moved = c if c.ndim == 0 else np.broadcast_to(c, shape).reshape(node.shape)
-        out[atom if atom is None else (atom[0], atom[1], node.shape)] = moved
+        moved = c if c.ndim == 0 else np.broadcast_to(c, shape).reshape(new)
+        if atom is None:
+            out[None] = moved
+        else:
+            kind, number, path = atom
+            out[(kind, number, (*path[:-1], new) if path[-1] == shape else (*path, shape, new))] = moved
     return out
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -70,7 +71,8 @@ def check(J: Objective, blocks: Sequence[str] | None = None, effort: str = "norm
         raise UsageError("E027", f"unknown effort {effort!r}", hint="quick, normal or thorough")
     active = J.blocks.resolve(None if blocks is None else list(blocks))
     say = progress or (lambda text: None)
-    with _world(J):
+    with _world(J), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
         return _Check(J, active, EFFORTS[effort], effort, seed, say).run()
 
 

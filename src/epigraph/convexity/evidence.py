@@ -22,6 +22,7 @@ from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph
 
 if TYPE_CHECKING:
+    from epigraph.convexity.verdict import Proof
     from epigraph.objective.objective import Objective
 
 

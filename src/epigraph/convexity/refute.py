@@ -49,8 +49,14 @@ class Refuter:
         single = any(v.dtype != torch.float64 for v in graph.parameters.values())
         self.visible = 1e-3 if single else 1e-10
         self.graph, self.domain, self.court, self.seed = graph, domain, court, seed
-        self.point = {k: domain.project(k, v.detach().double()) for k, v in graph.parameters.items()}
+        self.point = {k: self._interior(k, v.detach().double()) for k, v in graph.parameters.items()}
         self.work = sum(n.numel for n in graph)
+
+    def _interior(self, name: str, value: Tensor) -> Tensor:
+        """The nearest point inside the box, off its boundary."""
+        far = torch.tensor(math.inf, dtype=torch.float64)
+        low, high = search.drawn_in(self.domain.lower.get(name, -far), self.domain.upper.get(name, far))
+        return torch.minimum(torch.maximum(value, low), high)
 
     def search(self, active: Sequence[str], kinds: Sequence[str], seconds: float) -> Found:
         """Certificates for as many of the properties as are found to fail within the time."""
@@ -153,8 +159,7 @@ class Refuter:
         for name, value in self.point.items():
             if name not in active:
                 noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-                out[name] = torch.round(self.domain.project(name, value + noise) * 2.0**20) / 2.0**20
-                out[name] = self.domain.project(name, out[name])
+                out[name] = self._interior(name, torch.round((value + noise) * 2.0**20) / 2.0**20)
         return out
 
     # from a candidate to a certificate -----------------------------------------------------------------------------

@@ -32,6 +32,12 @@ class Candidate:
     refuter: str
 
 
+def drawn_in(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Bounds moved inwards by 2^-30 of the width, at most 2^-30; a point stays a point."""
+    margin = (high - low).clamp(max=1.0) * 2.0**-30
+    return torch.where(margin > 0, low + margin, low), torch.where(margin > 0, high - margin, high)
+
+
 @final
 class View:
     """J in some blocks, the others fixed at a point; everything that does not move is computed once."""
@@ -48,12 +54,13 @@ class View:
         self._batched = True
 
     def _box(self, domain: Domain) -> tuple[Tensor, Tensor]:
+        """The domain drawn in by a little, so that no point lies on a boundary that may be meant as open."""
         sides = []
         for box, default in ((domain.lower, -math.inf), (domain.upper, math.inf)):
             parts = [box[n].expand(s).reshape(-1) if n in box else torch.full((s.numel(),), default, dtype=torch.float64)
                      for n, s in self.shapes.items()]
             sides.append(torch.cat(parts))
-        return sides[0], sides[1]
+        return drawn_in(sides[0], sides[1])
 
     @property
     def origin(self) -> Tensor:

@@ -40,6 +40,7 @@ class Reached:
     generators: list[Any] = field(default_factory=list)
     cells: list[types.CellType] = field(default_factory=list)
     names: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    kinds: list[type] = field(default_factory=list)
 
 
 def reach(roots: Iterable[Any]) -> Reached:
@@ -122,6 +123,7 @@ def _instance(value: Any, found: Reached) -> Iterator[Any]:
         yield attributes
     for kind in type(value).__mro__:
         if not _library(kind.__module__):
+            found.kinds.append(kind)
             yield from (v for v in vars(kind).values() if isinstance(v, types.FunctionType))
             yield from (v for v in vars(kind).values() if type(v) in MUTABLE)
 

@@ -30,7 +30,7 @@ def untouched(*roots: Any) -> Iterator[None]:
     """
     found = reach(roots)
     with ExitStack() as after:
-        for save in (_switches, _streams, _containers, _names, _tensors, _generators):
+        for save in (_switches, _streams, _containers, _names, _kinds, _tensors, _generators):
             after.callback(save(found))
         stack = after.enter_context(ExitStack())
         stack.enter_context(torch.inference_mode(False))
@@ -130,6 +130,21 @@ def _holds(container: Any, content: Any) -> bool:
 
 
 _ABSENT = object()
+
+
+def _kinds(found: Reached) -> Callable[[], None]:
+    """Attributes of the user's classes, rebound as they were."""
+    saved = [(kind, dict(vars(kind))) for kind in dict.fromkeys(found.kinds)]
+
+    def back() -> None:
+        for kind, attributes in saved:
+            for name, value in dict(vars(kind)).items():
+                if name not in attributes:
+                    delattr(kind, name)
+                elif value is not attributes[name]:
+                    setattr(kind, name, attributes[name])
+
+    return back
 
 
 def _names(found: Reached) -> Callable[[], None]:

@@ -12,11 +12,31 @@ from epigraph.objective.lowering.extended import known
 from epigraph.objective.lowering.registry import lowers
 
 
+def constant(x: Expression) -> Tensor:
+    """The entries of a tensor that does not vary, with the rounding of a float64 evaluation where it was computed."""
+    from epigraph.objective.evaluate import constant_value
+
+    found = known(x.builder, x)
+    if found is None and x.builder.varies[x.id]:
+        raise NotImplementedError("indices, labels or masks that depend on a parameter")
+    return (constant_value(x.builder, x) if found is None else found).cpu()
+
+
 def constant_index(index: Expression) -> Tensor:
     """The whole numbers of an index, which must not depend on a parameter."""
+    found = constant(index)
+    if not found.is_floating_point():
+        return found
+    if not torch.equal(found, found.round()):
+        raise NotImplementedError("indices that are no whole numbers")
+    return found.to(torch.int64)
+
+
+def _selector(index: Expression) -> Tensor:
+    """An index that may be a mask: whether it is one must be known."""
     found = known(index.builder, index)
-    if found is None:
-        raise NotImplementedError("indices that are no constants")
+    if found is None or found.is_floating_point():
+        raise NotImplementedError("an index that is no constant")
     return found.cpu()
 
 
@@ -55,7 +75,7 @@ def take_along_dim(b: Builder, x: Expression, index: Expression, dim: int | None
 
 
 def _indices(indices: Sequence[Expression | None]) -> list[Tensor | None]:
-    return [None if i is None else constant_index(i) for i in indices]
+    return [None if i is None else _selector(i) for i in indices]
 
 
 @lowers("aten.index.Tensor", "aten._unsafe_index.Tensor", exact=True)
@@ -71,7 +91,11 @@ def index(b: Builder, x: Expression, indices: Sequence[Expression | None]) -> Ex
 def masked_select(b: Builder, x: Expression, mask: Expression) -> Expression:
     shape = tuple(torch.broadcast_shapes(x.shape, mask.shape))
     wide = x.expand(shape)
-    return flat_take(wide, positions(wide)[constant_index(mask).expand(shape)])
+    return flat_take(wide, positions(wide)[_mask(mask).expand(shape)])
+
+
+def _mask(x: Expression) -> Tensor:
+    return constant(x) != 0
 
 
 # writing ----------------------------------------------------------------------------------------------------------
@@ -198,7 +222,7 @@ def index_put(b: Builder, x: Expression, indices: Sequence[Expression | None], s
 
 @lowers("aten.masked_scatter.default", exact=True)
 def masked_scatter(b: Builder, x: Expression, mask: Expression, source: Expression) -> Expression:
-    places = positions(x)[constant_index(mask).expand(x.shape)]
+    places = positions(x)[_mask(mask).expand(x.shape)]
     return replaced(b, x, places, source.reshape((source.numel,)).slice(0, 0, places.numel()))
 
 

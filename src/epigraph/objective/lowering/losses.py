@@ -8,6 +8,7 @@ import torch
 
 from epigraph.objective.builder import Builder, Expression, Number, rational
 from epigraph.objective.lowering.activations import piecewise
+from epigraph.objective.lowering.indexing import constant
 from epigraph.objective.lowering.reductions import norm
 from epigraph.objective.lowering.registry import lowers
 
@@ -81,9 +82,8 @@ def soft_margin_loss(b: Builder, x: Expression, y: Expression, reduction: int) -
 
 @lowers("aten.hinge_embedding_loss.default")
 def hinge_embedding_loss(b: Builder, x: Expression, y: Expression, margin: Number, reduction: int) -> Expression:
-    if y.literal is None:
-        raise NotImplementedError("targets that depend on a parameter")
-    near, far = (y.literal != -1), (y.literal != 1)
+    labels = constant(y)
+    near, far = (labels != -1), (labels != 1)
     hinge = (b.rational(margin) - x).unary("relu")
     out = b.where(b.literal(far), hinge, b.rational(0)) + b.where(b.literal(near), x, b.rational(0))
     return reduced(out, reduction)
@@ -107,13 +107,12 @@ def triplet_margin_loss(b: Builder, anchor: Expression, positive: Expression, ne
 
 @lowers("aten.cosine_embedding_loss.default")
 def cosine_embedding_loss(b: Builder, x: Expression, other: Expression, y: Expression, margin: Number, reduction: int) -> Expression:
-    if y.literal is None:
-        raise NotImplementedError("targets that depend on a parameter")
+    labels = constant(y)
     eps = b.rational(1e-12)
     lengths = ((x**2).sum([-1]) + eps) * ((other**2).sum([-1]) + eps)
     cosine = (x * other).sum([-1]) / lengths.unary("sqrt")
     apart = (cosine - b.rational(margin)).unary("relu")
-    out = b.where(b.literal(y.literal == 1), 1 - cosine, b.where(b.literal(y.literal == -1), apart, b.rational(0)))
+    out = b.where(b.literal(labels == 1), 1 - cosine, b.where(b.literal(labels == -1), apart, b.rational(0)))
     return reduced(out, reduction)
 
 
@@ -129,10 +128,10 @@ def kl_div(b: Builder, log_q: Expression, p: Expression, reduction: int, log_tar
 def poisson_nll_loss(b: Builder, x: Expression, y: Expression, log_input: bool, full: bool, eps: Number, reduction: int) -> Expression:
     out = x.unary("exp") - y * x if log_input else x - y * (x + b.rational(eps)).unary("log")
     if full:
-        if y.literal is None:
-            raise NotImplementedError("targets that depend on a parameter")
-        large = y.literal > 1
-        z = b.literal(torch.where(large, y.literal, torch.ones_like(y.literal)), "data")
+        large = constant(y) > 1
+        z = b.where(b.literal(large), y, b.rational(1))
+        if y.literal is not None:
+            z = b.literal(torch.where(large, y.literal, torch.ones_like(y.literal)), "data")
         stirling = z.unary("xlogx") - z + (2 * b.rational(math.pi) * z).unary("log") * Fraction(1, 2)
         out = out + b.where(b.literal(large), stirling, b.rational(0))
     return reduced(out, reduction)
