@@ -389,6 +389,30 @@ def test_negated_conditions_are_conditions() -> None:
     assert value.contains(arb(2)) and value.contains(arb(5))
 
 
+@pytest.mark.parametrize("form", ["2 - c", "c + c", "c - c", "c / 2"])
+def test_what_only_looks_like_a_condition_is_none(form: str) -> None:
+    """These take values besides 0 and 1; an undecided one must not enclose the branches."""
+    b = Builder()
+    c = b("compare", b("div", b.parameter("x", 1.0), b.scalar(3)), b.scalar("1/3"), relation="lt")
+    made = {
+        "2 - c": lambda: b.sub(b.scalar(2), c),
+        "c + c": lambda: b("add", c, c),
+        "c - c": lambda: b.sub(c, c),
+        "c / 2": lambda: b("mul", c, b.scalar("1/2")),
+    }[form]()
+    b("where", made, b.scalar(2), b.scalar(5))
+    (value,) = exact.evaluate(b.graph(), b.arrays, [{}], "arb", 64)
+    assert not value.is_finite()
+
+
+@pytest.mark.parametrize("relation, expected", [("lt", 0), ("le", 1), ("eq", 1)])
+def test_equal_numbers_are_compared_exactly(relation: str, expected: int) -> None:
+    b = Builder()
+    x = b.parameter("x", 0.1)
+    b("compare", x, b("neg", b("neg", x)), relation=relation)
+    assert exact.evaluate(b.graph(), b.arrays, [{}], "arb", 64) == [arb(expected)]
+
+
 def test_an_index_out_of_range_is_refused() -> None:
     from epigraph.errors import CertificateError
 

@@ -100,7 +100,6 @@ raw("E401", "a damaged byte of data", lambda data: data[:60] + bytes([data[60] ^
 raw("E401", "a local header with another name", lambda data: data.replace(b"manifest.json", b"manifest.jsom", 1))
 raw("E401", "a local header with another size", lambda data: data[:22] + struct.pack("<I", 7) + data[26:])
 raw("E401", "encrypted members", lambda data: data[:6] + b"\1\0" + data[8:])
-raw("E401", "junk between members", lambda data: data.replace(b"PK\3\4", b"junkPK\3\4").replace(b"junk", b"", 1))
 
 
 def _central(data: bytes, member: int, offset: int, value: bytes) -> bytes:
@@ -157,6 +156,41 @@ attack("E401", "a member that occurs twice", _zipfile(_duplicate))
 attack("E401", "bzip2", _zipfile(_compressed(zipfile.ZIP_BZIP2)))
 attack("E401", "lzma", _zipfile(_compressed(zipfile.ZIP_LZMA)))
 attack("E401", "a name outside the folder", _zipfile(_outside))
+
+
+def _spliced(data: bytes, member: int, junk: bytes) -> bytes:
+    """Junk before a member, or before the directory for member 3, with every offset corrected."""
+    at = [m.start() for m in re.finditer(b"PK[\1\3][\2\4]", data)][member]
+    data = data[:at] + junk + data[at:]
+    for number in range(member, 3):
+        where = [m.start() for m in re.finditer(b"PK\1\2", data)][number] + 42
+        (offset,) = struct.unpack_from("<I", data, where)
+        data = data[:where] + struct.pack("<I", offset + len(junk)) + data[where + 4 :]
+    (start,) = struct.unpack_from("<I", data, len(data) - 6)
+    return data[:-6] + struct.pack("<I", start + len(junk)) + data[-2:]
+
+
+for _member in range(4):
+    raw(
+        "E401", f"junk before member {_member} with correct offsets", lambda data, m=_member: _spliced(data, m, b"junk")
+    )
+
+
+def _long_directory(data: bytes) -> bytes:
+    (length,) = struct.unpack_from("<I", data, len(data) - 10)
+    return data[:-22] + b"junk" + data[-22:-10] + struct.pack("<I", length + 4) + data[-6:]
+
+
+raw("E401", "junk at the end of the directory", _long_directory)
+
+
+def _checksum(data: bytes) -> bytes:
+    """Another checksum for the last member, in both of its headers."""
+    at = [m.start() for m in re.finditer(b"PK\3\4", data)][2] + 14
+    return _central(data[:at] + b"\0\0\0\0" + data[at + 4 :], 2, 16, b"\0\0\0\0")
+
+
+raw("E401", "a false checksum in both headers", _checksum)
 
 
 def _bomb(path: Path) -> Path:

@@ -88,8 +88,11 @@ class Row:
             return "-" not in slope.lstrip("-0")
         if claim == "hill":
             return "+" not in slope.lstrip("+0")
-        table = self.signs["root" if claim == "root_convex" else "log"].met(low, high)
-        return "-" not in self.signs["value"].met(low, high) and ("+" if claim == "log_concave" else "-") not in table
+        value = self.signs["value"].met(low, high)
+        if claim == "root_convex":
+            return "-" not in value + self.signs["root"].met(low, high)
+        one_piece = len(value) == 1  # a zero of f inside is a pole of log f
+        return one_piece and "-" not in value and ("+" if claim == "log_concave" else "-") not in self.signs["log"].met(low, high)
 
     def at(self, x: float) -> arb:
         """f(x), or its limit."""
@@ -113,7 +116,8 @@ def sigmoid(x: Any) -> Any:
 
 
 def tanh(x: Any) -> Any:
-    return 1 - 2 / ((2 * x).exp() + 1) if right_of_zero(x) else 2 / ((-2 * x).exp() + 1) - 1
+    y = (-2 * x).exp() if right_of_zero(x) else (2 * x).exp()
+    return 1 - 2 * y / (1 + y) if right_of_zero(x) else 2 * y / (1 + y) - 1
 
 
 def softplus(x: Any) -> Any:
@@ -126,13 +130,19 @@ def half_erfc(x: Any) -> Any:
 
 
 def log_ndtr(x: arb) -> arb:
+    """Far left from Mills' ratio: density/|x| (1 - 1/x^2) <= Phi(x) <= density/|x|."""
+    if x < -1000:
+        return -x * x / 2 - (-x).log() - (2 * arb.pi()).log() / 2 + (1 - 1 / (x * x)).log() * arb(0.5, 0.5)
     return (-half_erfc(-x)).log1p() if x > 0 else half_erfc(x).log()
 
 
 def mish(x: Any) -> Any:
+    """With y = e^x and n = y^2 + 2 y: tanh(log(1 + y)) = n/(n + 2)."""
+    if right_of_zero(x):
+        z = (-x).exp()
+        return x - 2 * x * z * z / (1 + 2 * z + 2 * z * z)
     y = x.exp()
-    n = y * (y + 2)  # tanh(log(1 + y)) = n / (n + 2)
-    return x - 2 * x / (n + 2) if right_of_zero(x) else x * n / (n + 2)
+    return x * y * (y + 2) / (y * (y + 2) + 2)
 
 
 def wave(offset: int) -> Signs:
@@ -173,8 +183,7 @@ def power(p: Fraction) -> Row:
         limits[-INF] = 0.0 if p < 0 else INF if p % 2 == 0 else -INF
     if not (whole and p > 0):
         limits[0.0] = 0.0 if p > 0 else INF
-    weak = frozenset({"log_concave", "log_convex", "root_convex"}) if False else frozenset()
-    return Row("power", f, monomial(p), limits, domains, {"exponent": str(p)}, weak)
+    return Row("power", f, monomial(p), limits, domains, {"exponent": str(p)})
 
 
 def everywhere(sign: str, lemma: str) -> Signs:
@@ -273,6 +282,11 @@ EXPONENTS = ("2", "3", "4", "5", "6", "9", "-1", "-2", "-3", "-4", "1/3", "2/3",
 SMOOTH += [power(Fraction(p)) for p in EXPONENTS]
 
 
+def far(x: float) -> Fraction:
+    """The exact number, beyond all floats for an infinite end."""
+    return Fraction(x) if math.isfinite(x) else (1 if x > 0 else -1) * Fraction(10) ** 400
+
+
 # functions with kinks --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Kinked:
@@ -294,8 +308,8 @@ class Kinked:
         return self.pieces[index]
 
     def slopes(self, low: float, high: float) -> list[Fraction]:
-        """One-sided slopes at the ends and at the knots inside; an infinite end is far outside all knots."""
-        a, b = (Fraction(max(min(x, 1e30), -1e30)) for x in (low, high))
+        """One-sided slopes at the ends and at the knots inside; an infinite end is far outside."""
+        a, b = (far(x) for x in (low, high))
         inside = [k for k in self.knots if a < k < b]
         places = [(a, 1), *((k, s) for k in inside for s in (-1, 1)), (b, -1)]
         return [p[1] + 2 * p[2] * x for x, p in ((x, self.piece(x, s)) for x, s in places)]
@@ -313,11 +327,11 @@ class Kinked:
         }.get(claim, claim in self.logarithmic(low, high))
 
     def at(self, x: float) -> arb:
-        exact = Fraction(max(min(x, 1e300), -1e300))
+        exact = far(x)
         a, b, c = self.piece(exact, 1)
         value = a + b * exact + c * exact * exact
-        if math.isinf(x):
-            return arb(0 if b == c == 0 else INF if value > 0 else -INF) + (arb(fmpq(a.numerator, a.denominator)) if b == c == 0 else 0)
+        if math.isinf(x) and (b or c):
+            return arb(INF if value > 0 else -INF)
         return arb(fmpq(value.numerator, value.denominator))
 
     def breaks(self) -> list[float]:

@@ -95,8 +95,8 @@ def switches() -> dict[str, Any]:
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Names of the switches that moved; modules and loggers may be added, since PyTorch imports its parts late."""
     moved = [k for k in before if k not in ("modules", "loggers") and before[k] != after[k]]
-    for group in ("modules", "loggers"):
-        moved += [f"{group}: {n}" for n, v in before[group].items() if after[group].get(n) != v]
+    for group in ("modules", "loggers"):  # PyTorch sets up its own loggers when it is first used
+        moved += [f"{group}: {n}" for n, v in before[group].items() if after[group].get(n) != v and not n.startswith("torch._")]
     return moved
 
 

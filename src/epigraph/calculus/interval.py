@@ -96,14 +96,16 @@ def down(value: Bound) -> Bound:
     """The next float64 below; NaN (inf - inf) becomes -inf."""
     if isinstance(value, float):
         return -INF if value != value else math.nextafter(value, -INF)
-    return np.nextafter(np.where(np.isnan(value), -INF, value), -INF)
+    with np.errstate(over="ignore"):
+        return np.nextafter(np.where(np.isnan(value), -INF, value), -INF)
 
 
 def up(value: Bound) -> Bound:
     """The next float64 above; NaN becomes inf."""
     if isinstance(value, float):
         return INF if value != value else math.nextafter(value, INF)
-    return np.nextafter(np.where(np.isnan(value), INF, value), INF)
+    with np.errstate(over="ignore"):
+        return np.nextafter(np.where(np.isnan(value), INF, value), INF)
 
 
 def least(value: Bound) -> Bound:

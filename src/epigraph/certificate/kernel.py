@@ -113,8 +113,8 @@ class _Kernel:
         operands = [self._record(i, node) for i in node.inputs]
         place = f"{node.label.split(',')[0]}, {node.op}"
         if record.varies is not self._varies[position]:
-            reject("E454", f"recorded as {'' if record.varies else 'not '}depending on an active parameter", where=place,
-                   why="dependence follows from the inputs")  # fmt: skip
+            said = "depending" if record.varies else "not depending"
+            reject("E454", f"recorded as {said} on an active parameter", where=place, why="its inputs say otherwise")
         if node.op == "same":
             chosen = equal_operands(self._program, node, self._tensors)
             operands = [operands[k] for k in chosen]
@@ -171,9 +171,9 @@ class _Kernel:
         for found, up, down in possible:
             if found == base and (direction == 0 or (direction > 0 and up) or (direction < 0 and down)):
                 return
-        word = {1: "nondecreasing", -1: "nonincreasing", 0: "any"}[direction]
-        reject("E454", f"not shown to be, entry by entry, a ({word}) function of the affine node number {base}", where=place,
-               why=_listed(record, operands))  # fmt: skip
+        word = {1: "a nondecreasing", -1: "a nonincreasing", 0: "a"}[direction]
+        what = f"not shown to be, entry by entry, {word} function of the affine node number {base}"
+        reject("E454", what, where=place, why=_listed(record, operands))
 
 
 def _listed(record: Record, operands: Sequence[Record]) -> str:

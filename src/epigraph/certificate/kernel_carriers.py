@@ -20,10 +20,7 @@ Carried = tuple[int, bool, bool]  # position of the affine node; nondecreasing, 
 
 
 def carried(node: Node, x: Sequence[Record]) -> list[Carried]:
-    """What the structure shows: a function of one variable composes directions, and entries that keep their order
-
-    keep them.
-    """
+    """What the structure shows; functions of one variable compose directions."""
     if node.op in CURVES:
         f = curve(node, x[0])
         rises, falls = _all(f.up), _all(f.down)
@@ -55,10 +52,10 @@ def _with_constant(node: Node, f: Record, g: Record) -> list[Carried]:
 
 
 def _of_two(node: Node, f: Record, g: Record) -> list[Carried]:
-    """Two functions of one entry make one.  Its rise from z1 to z2 > z1 has the terms
+    """Two functions of one entry make one.
 
-    sum: f2 - f1 and g2 - g1;  product: (f2 - f1) g2 and f1 (g2 - g1);  quotient: (f2 - f1)/g2 and -f1 (g2 - g1)/(g1
-    g2).
+    Its rise from z1 to z2 > z1 has the terms f2 - f1 and g2 - g1 for the sum, (f2 - f1) g2 and f1 (g2 - g1) for the
+    product, (f2 - f1)/g2 and -f1 (g2 - g1)/(g1 g2) for the quotient.
     """
     if f.shape != g.shape:
         return []

@@ -1,8 +1,8 @@
 r"""What can be claimed of the entries of a node, as seven masks, and what follows from what.
 
-A claim is about any two points a, b of the box in which the active parameters differ, and m between them, at which the
-node has a value; the other parameters are the same at all three.  All lemmas here are implications between
-inequalities at one such triple, so that they need no topology and hold entry by entry.
+A claim is about all points a, b of the box that agree in the parameters which are not active, and all m between them,
+at which the node has a value.  All lemmas here are implications between inequalities at one such triple, so that they
+need no topology and hold entry by entry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 from epigraph.certificate.kernel_curves import NO, YES, Curve
 
 Mask = Any  # NDArray of bool that broadcasts to the node's shape
-ORDER = ("convex", "concave", "quasiconvex", "quasiconcave", "log_convex", "log_concave", "root_convex")
 
 
 class Claims(NamedTuple):
@@ -105,7 +104,7 @@ def composed(f: Curve, g: Claims) -> Claims:
     f convex: f(g(m)) <= f(s g(a) + (1-s) g(b)) <= s f(g(a)) + (1-s) f(g(b)) where the first step is an equality (g
     affine), or f nondecreasing and g convex, or f nonincreasing and g concave; the same for log f and sqrt f, which
     are as monotone as f [BV04 3.2.4, 3.5.2].  f monotone: g(m) <= max(g(a), g(b)) passes through f, turned round
-    where f falls. f quasiconvex: g quasilinear puts g(m) between g(a) and g(b) [BV04 3.4.4].
+    where f falls.  f quasiconvex: g quasilinear puts g(m) between g(a) and g(b) [BV04 3.4.4].
     """
     convex = g.affine | (f.up & g.convex) | (f.down & g.concave)  # f(g) is convex where f is
     concave = g.affine | (f.up & g.concave) | (f.down & g.convex)

@@ -86,10 +86,7 @@ def _minus_log_2() -> float:
 
 
 def _odd_sigmoid(node: Node, lo: Array, hi: Array) -> Curve:
-    """tanh'' = -2 tanh sech^2, erf'' = -2x erf', atan'' = -2x atan'^2: of the sign of -x; concave and >= 0 on x >=
-
-    0.
-    """
+    """tanh'' = -2 tanh sech^2, erf'' = -2x erf', atan'' = -2x atan'^2: of the sign of -x; f >= 0 on x >= 0."""
     return Curve(up=YES, convex=hi <= 0, concave=lo >= 0, log_concave=lo >= 0)
 
 
@@ -176,7 +173,7 @@ def _bump(node: Node, lo: Array, hi: Array) -> Curve:
 
 
 def _silu_slope(x: arb) -> arb:
-    """f' = s(1-s) (1 + e^x + x) e^-x with s = sigmoid(x): the bracket increases."""
+    """f' = s(1-s) (1 + e^x + x) with s = sigmoid(x): the bracket increases."""
     return 1 + x.exp() + x
 
 
@@ -196,9 +193,9 @@ def _gelu_knee(x: arb) -> arb:
 
 
 def _mish_slope(x: arb) -> arb:
-    """With v = e^x and D = v^2 + 2v + 2, f' = v(v+1)/D^2 ((v+2) D/(v+1) + 4x); (v+2)D/(v+1) increases in v, since the
+    """f' = v(v+1)/D^2 ((v+2) D/(v+1) + 4x) with v = e^x and D = v^2 + 2v + 2.
 
-    numerator of its derivative is 2v^3 + 7v^2 + 8v + 2.
+    (v+2) D/(v+1) increases in v: the numerator of its derivative is 2v^3 + 7v^2 + 8v + 2.
     """
     v = x.exp()
     return (v + 2) * (v * v + 2 * v + 2) + 4 * x * (v + 1)
@@ -254,7 +251,7 @@ def knees(op: str) -> tuple[tuple[float, float], tuple[float, float]]:
     return (-right[1], -right[0]), right  # f'' is even
 
 
-# sine and cosine ---------------------------------------------------------------------------------------------------
+# sine and cosine -----------------------------------------------------------------------------------------------------
 
 
 def _wave(node: Node, lo: Array, hi: Array) -> Curve:

@@ -32,7 +32,7 @@ from epigraph.certificate.kernel_records import Record
 Lemma = Callable[[Node, Sequence[Record]], Claims]
 
 
-# one variable ------------------------------------------------------------------------------------------------------
+# one variable --------------------------------------------------------------------------------------------------------
 
 
 def curve(node: Node, x: Record) -> Curve:
@@ -57,11 +57,9 @@ def _through_sqrt(node: Node, x: Record) -> Claims:
 
 
 def _through_power(node: Node, x: Record) -> Claims:
-    """log g^p = p log g.  g^p = (sqrt g)^(2p) is an increasing convex function of sqrt g for 2p >= 1, its root for p
+    """log g^p = p log g; (sqrt g)^(2p) is convex and increasing in sqrt g for 2p >= 1, and (sqrt g)^p for p >= 1.
 
-    >= 1.
-
-    The claims about log g and sqrt g say that g >= 0, where x^p is what it is on x >= 0 for every p.
+    The claims about log g and sqrt g say that g >= 0.
     """
     p, g = fraction(node.attributes["exponent"]), x.claims
     if p < 0:
@@ -90,10 +88,10 @@ _THROUGH: Mapping[str, Callable[[Node, Record], Claims]] = {
 
 
 def _add(node: Node, x: Sequence[Record]) -> Claims:
-    """Inequalities add [BV04 3.2.1].  log(e^u + e^v) is convex and increasing, so that log-convexity adds [BV04 3.5.2];
+    """Inequalities add [BV04 3.2.1].
 
-    sqrt(u^2 + v^2) is convex and increasing in u, v >= 0, so that root-convexity adds (Minkowski).  A constant shift
-    keeps the order of the three values and so the quasi claims.
+    log(e^u + e^v) is convex and increasing, so that log-convexity adds [BV04 3.5.2]; sqrt(u^2 + v^2) is convex and
+    increasing in u, v >= 0, so that root-convexity adds.  A constant shift keeps the order of the three values.
     """
     f, g = x[0].claims, x[1].claims
     shift = np.bool_(not x[1].varies), np.bool_(not x[0].varies)
@@ -109,10 +107,7 @@ def _neg(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _mul(node: Node, x: Sequence[Record]) -> Claims:
-    """A constant factor scales.  Logarithms of factors add.  Factors that are functions of one affine entry: see
-
-    below.
-    """
+    """A constant factor scales; logarithms of factors add; factors that are functions of one entry: see below."""
     f, g = x
     if not f.varies:
         return scaled(g.claims, f.lower >= 0, f.upper <= 0)
@@ -125,9 +120,12 @@ def _mul(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _of_one_entry(f: Record, g: Record) -> Claims:
-    """f g = +- u v with u = |f|, v = |g|, where f and g keep their signs.  With s the weight of a in m,
+    """f g = +- u v with u = |f| and v = |g|, where f and g keep their signs.
 
-    s u(a)v(a) + (1-s) u(b)v(b) - (s u(a) + (1-s) u(b)) (s v(a) + (1-s) v(b)) = s(1-s) (u(a)-u(b)) (v(a)-v(b)),
+    With s the weight of a in m,
+
+        s u(a) v(a) + (1-s) u(b) v(b) - (s u(a) + (1-s) u(b)) (s v(a) + (1-s) v(b)) = s(1-s) (u(a)-u(b)) (v(a)-v(b)),
+
     which is >= 0 where u and v move the same way (then u, v convex: u v convex), and <= 0 where they move in opposite
     ways (then u, v concave: u v concave).
     """
@@ -184,11 +182,10 @@ def _div(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _maximum(node: Node, x: Sequence[Record]) -> Claims:
-    """The epigraph of max(f, g) is the intersection of both [BV04 3.2.3]; so are sublevel sets; log and sqrt are
+    """The epigraph of max(f, g) is the intersection of both [BV04 3.2.3], and so are the sublevel sets.
 
-    increasing.
-
-    Where f >= g on the whole box, max(f, g) = f.  max(., k) is nondecreasing for a constant k.
+    The same for log f and sqrt f, since log and sqrt increase.  Where f >= g on the whole box, max(f, g) = f.
+    max(., k) is nondecreasing for a constant k.
     """
     f, g = x
     c = both(f.claims, g.claims)
@@ -197,15 +194,14 @@ def _maximum(node: Node, x: Sequence[Record]) -> Claims:
     return either(met, either(where(f.lower >= g.upper, f.claims), where(g.lower >= f.upper, g.claims)))
 
 
-# sums of products ---------------------------------------------------------------------------------------------------
+# sums of products ----------------------------------------------------------------------------------------------------
 
 
 def _contraction(node: Node, x: Sequence[Record]) -> Claims:
-    """Each result is a sum of products c_j f_j.  One factor constant: the products scale and add [BV04 3.2.1]: convex
+    """Each result is a sum of products c_j f_j.
 
-    where
-
-    f_j is convex unless c_j <= 0 and concave unless c_j >= 0.  Both varying: products and sums of log-convex functions.
+    One factor constant: the products scale and add [BV04 3.2.1]: convex where each f_j is convex unless c_j <= 0, and
+    concave unless c_j >= 0.  Both varying: products and sums of log-convex functions are log-convex.
     """
     if x[0].varies and x[1].varies:
         return Claims(log_convex=np.bool_(_all(x[0].claims.log_convex) and _all(x[1].claims.log_convex)))
@@ -248,11 +244,9 @@ def _full(array: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _reduction(node: Node, x: Sequence[Record]) -> Claims:
-    """The claims that all entries share, as for ``add`` and ``maximum``; log sum e^u is convex and increasing in
+    """The claims that all entries share, as for ``add`` and ``maximum``; a single entry stays what it is.
 
-    every u
-
-    [BV04 3.1.5].  A single entry stays what it is.
+    log sum e^u is convex and increasing in every u [BV04 3.1.5].
     """
     dims, f = tuple(node.attributes["dims"]), x[0]
     c = Claims(*(m if m.ndim == 0 else _full(m, f.shape).all(axis=dims) for m in f.claims))
@@ -266,11 +260,9 @@ def _reduction(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _log_softmax(node: Node, x: Sequence[Record]) -> Claims:
-    """-log sum_j e^(u_j - u_i): concave for a concave u_i among convex u_j; 0 where there is one entry; a monotone
+    """-log sum_j e^(u_j - u_i), which is concave for a concave u_i among convex u_j [BV04 3.1.5].
 
-    function of
-
-    u_j - u_i where there are two, which is quasilinear for affine ones.
+    One entry gives 0; two give a monotone function of u_j - u_i, which is quasilinear for affine ones.
     """
     dim, f = node.attributes["dim"], x[0]
     if f.shape[dim] == 1:
@@ -312,19 +304,14 @@ def _same(node: Node, x: Sequence[Record]) -> Claims:
 
 
 def _where(node: Node, x: Sequence[Record]) -> Claims:
-    """A condition that is decided on the box selects one operand; one that does not vary the same at all three
-
-    points.
-    """
+    """A condition that is decided on the box selects one operand; one that does not vary selects one for all points."""
     c, f, g = x
-    decided = either(where(c.lower > 0, f.claims), where(c.upper < 1, g.claims))  # its values are 0 and 1 only
+    decided = either(where(c.lower > 0, f.claims), where(c.upper <= 0, g.claims))
     return decided if c.varies else either(decided, both(f.claims, g.claims))
 
 
 def _compare(node: Node, x: Sequence[Record]) -> Claims:
-    """The indicator of {f < g}, {f <= g} or {f = g}; those of convex sets are log-concave, of convex complements
-
-    quasiconvex.
+    """The indicator of {f < g}, {f <= g} or {f = g}: log-concave for a convex set, quasiconvex for a convex complement.
 
     With f convex and g concave, or f quasiconvex and g constant, or f constant and g quasiconcave, the sets {f < g} and
     {f <= g} are convex; with the roles exchanged their complements {f >= g} and {f > g} are.

@@ -69,9 +69,9 @@ def _mul(node: Node, x: Sequence[Record], out: Record) -> Pair:
 
 
 def _div(node: Node, x: Sequence[Record], out: Record) -> Pair:
-    """The same for x/y with y > 0 or y < 0 (y = 0 gives no value); any number where y takes both signs and x may be
+    """The same for x/y with y > 0 or y < 0; y = 0 gives no value.
 
-    nonzero.
+    Where y takes both signs and x may be nonzero, the quotient may be any number.
     """
     f, g = x
     f_lower, f_upper, g_lower, g_upper, lower, upper = np.broadcast_arrays(
@@ -158,7 +158,7 @@ def _log_total(row: list[float], rounded: Any) -> float:
         if v - top > -1e4:
             total += (arb(v) - arb(top)).exp()
         elif rounded is rounded_up:
-            total += arb(-10_000).exp()
+            total += arb(-9_999).exp()  # v - top is rounded
     return rounded(arb(top) + total.log())
 
 
@@ -177,7 +177,7 @@ def _log_softmax(node: Node, x: Sequence[Record], out: Record) -> Pair:
     return _all(below), _all(above)
 
 
-# functions of one variable ---------------------------------------------------------------------------------------------
+# functions of one variable -------------------------------------------------------------------------------------------
 
 
 def _span(x: Record, out: Record) -> tuple[Array, Array]:
@@ -280,7 +280,7 @@ def _wave(node: Node, x: Sequence[Record], out: Record) -> Pair:
     return _within(out, lower, np.minimum(np.where(peak, 1.0, np.maximum(a_up, b_up)), 1.0))
 
 
-# entries that move, conditions -------------------------------------------------------------------------------------------
+# entries that move, conditions ---------------------------------------------------------------------------------------
 
 
 def _moved(arrange: Callable[[Node, Array, Sequence[Record]], Array]) -> Check:
@@ -312,7 +312,7 @@ def _same(node: Node, x: Sequence[Record], out: Record) -> Pair:
 
 def _where(node: Node, x: Sequence[Record], out: Record) -> Pair:
     c, f, g = x
-    yes, no = c.lower > 0, c.upper < 1
+    yes, no = c.lower > 0, c.upper <= 0
     lower = np.where(yes, f.lower, np.where(no, g.lower, np.minimum(f.lower, g.lower)))
     return _within(out, lower, np.where(yes, f.upper, np.where(no, g.upper, np.maximum(f.upper, g.upper))))
 

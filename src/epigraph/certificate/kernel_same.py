@@ -2,7 +2,7 @@ r"""Are the operands of ``same`` equal as real functions?  Shown through linear 
 
 A form is a sum of c_k A_k + c_0 with arrays of rational numbers c_k and nodes A_k that are not taken apart.  Sums,
 negation, products with constants and changes of shape are; softplus(-u) = softplus(u) - u brings both spellings of
-the logistic loss to one form. An operand whose form differs from the first one's, or is too large, is not used.
+the logistic loss to one form.  An operand whose form differs from the first one's, or is too large, is not used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OPENED = ("add", "neg", "mul", "softplus", "reshape")
 Form = dict[Atom | None, Any]  # coefficients by atom, None for the constant term; arrays of fmpq that broadcast
 
 
-class TooLarge(Exception):
+class _TooLarge(Exception):
     """The coefficients would need too much memory."""
 
 
@@ -31,14 +31,14 @@ def equal_operands(program: Program, node: Node, tensors: Mapping[str, np.ndarra
     forms = Forms(program, tensors)
     try:
         first = forms.of(node.inputs[0])
-    except TooLarge:
+    except _TooLarge:
         return [0]
     found = [0]
     for k, other in enumerate(node.inputs[1:], 1):
         try:
             if forms.equal(first, forms.of(other), node.shape):
                 found.append(k)
-        except TooLarge:
+        except _TooLarge:
             continue
     return found
 
@@ -93,7 +93,7 @@ class Forms:
     def _constant(self, node: Node) -> Any:
         data = self._tensors[node.attributes["tensor"]]
         if data.size > ENTRIES:
-            raise TooLarge
+            raise _TooLarge
         return _exact(np.asarray(data))
 
     def _product(self, position: int, node: Node) -> Form:
@@ -161,5 +161,5 @@ def _times(c: Any, f: Form) -> Form:
 
 def _guarded(operation: Any, a: Any, b: Any) -> Any:
     if np.broadcast(a, b).size > ENTRIES:
-        raise TooLarge
+        raise _TooLarge
     return np.asarray(operation(a, b), dtype=object)

@@ -69,6 +69,8 @@ def check(J: Objective, blocks: Sequence[str] | None = None, effort: str = "norm
                          hint="Objective(model, loss, inputs, targets) or Objective.from_function(f, {name: tensor})")
     if effort not in EFFORTS:
         raise UsageError("E027", f"unknown effort {effort!r}", hint="quick, normal or thorough")
+    if isinstance(blocks, str):
+        blocks = [blocks]
     active = J.blocks.resolve(None if blocks is None else list(blocks))
     say = progress or (lambda text: None)
     with _world(J), warnings.catch_warnings():
@@ -79,7 +81,7 @@ def check(J: Objective, blocks: Sequence[str] | None = None, effort: str = "norm
 def _world(J: Objective) -> Any:
     from epigraph.objective.world import untouched
 
-    return untouched(*J.modules())
+    return untouched(*J.roots())
 
 
 @final

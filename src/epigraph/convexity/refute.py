@@ -20,6 +20,7 @@ from epigraph.objective.domain import Domain
 from epigraph.objective.evaluate import Evaluator
 from epigraph.objective.graph import Graph
 
+Offer = dict[str, tuple[View, Candidate]]
 Program = Callable[[dict[str, Tensor]], float]
 
 ROUNDING = 1e-12  # violations below this share of |J| are at the level of rounding in the data
@@ -63,7 +64,7 @@ class Refuter:
         found, wanted = Found(), [k for k in kinds if k in search.KINDS]
         deadline = time.monotonic() + seconds
         self.grace = min(40.0, 3 * seconds)  # a candidate in hand may be decided a while after the search has ended
-        for offered in self._offers(tuple(active), wanted, deadline, found):
+        for offered in self._without_failures(self._offers(tuple(active), wanted, deadline, found), found):
             self._confirm_all({k: o for k, o in offered.items() if k not in found.certificates}, deadline, found)
             if all(k in found.certificates for k in wanted) or time.monotonic() > deadline:
                 break
@@ -72,6 +73,14 @@ class Refuter:
                 found.certificates[kind] = found.hidden[kind]
                 found.notes.append(f"the violation of {kind} is one of the real function: PyTorch's rounding hides it at these points")
         return found
+
+    @staticmethod
+    def _without_failures(offers: Iterator[Offer], found: Found) -> Iterator[Offer]:
+        """An operator without a derivative ends the search, with a note; what has been found stays."""
+        try:
+            yield from offers
+        except (RuntimeError, NotImplementedError) as error:
+            found.notes.append(f"the search for counterexamples ended early: {str(error).strip().splitlines()[0][:160]}")
 
     def glance(self, active: Sequence[str], kinds: Sequence[str]) -> dict[str, Certificate]:
         """One short round of lines against properties that have been proved: nothing should be found."""
@@ -91,7 +100,7 @@ class Refuter:
         return float(defect) > 0
 
     # the searches, cheapest first -------------------------------------------------------------------------------
-    def _offers(self, active: tuple[str, ...], kinds: Sequence[str], deadline: float, found: Found) -> Iterator[dict[str, tuple[View, Candidate]]]:
+    def _offers(self, active: tuple[str, ...], kinds: Sequence[str], deadline: float, found: Found) -> Iterator[Offer]:
         generator = torch.Generator().manual_seed(self.seed)
 
         def open_kinds() -> list[str]:
@@ -117,7 +126,7 @@ class Refuter:
             yield from self._lines(active, open_kinds, generator, 4, deadline)
 
     def _lines(self, active: tuple[str, ...], open_kinds: Any, generator: torch.Generator, rounds: int, deadline: float,
-               view: View | None = None) -> Iterator[dict[str, tuple[View, Candidate]]]:
+               view: View | None = None) -> Iterator[Offer]:
         """Random lines; for a part of the blocks the rest is moved to another random point from time to time."""
         for round_ in range(rounds):
             if view is None or (round_ and len(active) < len(self.point)):
@@ -133,7 +142,7 @@ class Refuter:
                 return
 
     def _at_product(self, head: tuple[str, ...], tail: tuple[str, ...], open_kinds: Any,
-                    generator: torch.Generator) -> Iterator[dict[str, tuple[View, Candidate]]]:
+                    generator: torch.Generator) -> Iterator[Offer]:
         moving = (*tail, *head)
         view = self._view(moving)
         yield _with(view, search.product_direction(view, head, open_kinds(), generator))

@@ -73,7 +73,8 @@ def assemble(J: Objective) -> Graph:
     owned = {} if J.function is not None else {k: (v, parameters[k]) for k, v in J.parameters.items()}
     lowering = Lowering(builder, memory=Memory(builder, owned))
     with untouched(*J.roots()), mode_of(J.modules(), J.mode):
-        watch = try_out(J)
+        with untouched(*J.roots()):
+            watch = try_out(J)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -140,7 +141,8 @@ def _capture(J: Objective, lowering: Lowering, module: nn.Module, values: tuple[
     programs = {} if programs is None else programs
     try:
         if key not in programs:
-            programs[key] = export(module, values, list(J.parameters.values()))
+            with untouched(*J.roots()):
+                programs[key] = export(module, values, list(J.parameters.values()))
         if not isinstance(programs[key], Exception):
             found = sources | _constants(programs[key], lowering)
             return _last_scalar(Walk(programs[key], lowering, _locator(module)).outputs(found, inputs))
@@ -150,7 +152,8 @@ def _capture(J: Objective, lowering: Lowering, module: nn.Module, values: tuple[
         if isinstance(error, CaptureError) and error.code == "E308":
             raise
         programs[key] = error
-    return record(J, lowering, module, values, sources, inputs, explain_refusal(programs[key]))
+    with untouched(*J.roots()):
+        return record(J, lowering, module, values, sources, inputs, explain_refusal(programs[key]))
 
 
 def _constants(program: torch.export.ExportedProgram, lowering: Lowering) -> dict[str, Any]:

@@ -32,7 +32,15 @@ def text(value: Fraction) -> str:
 
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """NumPy's broadcast of shapes."""
-    return tuple(torch.broadcast_shapes(*shapes))
+    if len(set(shapes)) == 1:
+        return shapes[0]
+    out = [1] * max(map(len, shapes))
+    for shape in shapes:
+        for i, n in enumerate(reversed(shape), 1):
+            if n != 1 and out[-i] not in (1, n):
+                raise RuntimeError(f"shapes {shapes} do not broadcast")
+            out[-i] = n if n != 1 else out[-i]
+    return tuple(out)
 
 
 def _total(op: str, attributes: dict[str, Attribute]) -> bool:
@@ -211,7 +219,7 @@ class Builder:
 
     def make(self, op: str, inputs: Sequence[Expression], attributes: dict[str, Attribute], shape: tuple[int, ...]) -> Expression:
         identifiers = tuple(x.id for x in inputs)
-        key = (op, identifiers, repr(attributes), shape)
+        key = (op, identifiers, repr(attributes) if attributes else "", shape)
         found = self._known.get(key)
         if found is None or op == "opaque":
             found = len(self.nodes)

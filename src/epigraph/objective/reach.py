@@ -116,7 +116,7 @@ def _instance(value: Any, found: Reached) -> Iterator[Any]:
     """An object's attributes, and the code of its class where that is the user's."""
     if isinstance(value, nn.Module):
         found.modules.append(value)
-    elif isinstance(value, type | types.ModuleType) or (_library(type(value).__module__) and not _loader(value)):
+    elif isinstance(value, type | types.ModuleType) or (_library(type(value).__module__) and not _stateful(value)):
         return
     attributes = getattr(value, "__dict__", None)
     if isinstance(attributes, dict):
@@ -128,8 +128,9 @@ def _instance(value: Any, found: Reached) -> Iterator[Any]:
             yield from (v for v in vars(kind).values() if type(v) in MUTABLE)
 
 
-def _loader(value: Any) -> bool:
-    return type(value).__module__.startswith("torch.utils.data")
+def _stateful(value: Any) -> bool:
+    """PyTorch's own objects that hold a user's state: loaders with their samplers, optimisers, schedules."""
+    return type(value).__module__.startswith(("torch.utils.data", "torch.optim"))
 
 
 def _library(module: str | None) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import is_lazy
 
 from epigraph.errors import ObjectiveError
@@ -55,15 +56,16 @@ def _tensors(found: Reached) -> Callable[[], None]:
 
 def _plain(tensor: Tensor) -> bool:
     """Does it hold values that can be copied and compared?"""
-    return not is_lazy(tensor) and not tensor.is_meta and tensor.layout == torch.strided and not tensor.is_nested
+    strange = is_lazy(tensor) or isinstance(tensor, FakeTensor) or torch._is_functional_tensor(tensor)
+    return not strange and not tensor.is_meta and tensor.layout == torch.strided and not tensor.is_nested
 
 
 def _tensor(tensor: Tensor, copied: bool) -> Callable[[], None]:
     leaf, flag = tensor.is_leaf, tensor.requires_grad
-    content = tensor.detach().clone() if copied else None
+    content = _content(tensor) if copied else None
     version = None if tensor.is_inference() else tensor._version
     gradient = tensor.grad if leaf else None
-    held = None if gradient is None or not _plain(gradient) else gradient.detach().clone()
+    gradients = None if gradient is None or not _plain(gradient) else _content(gradient)
     memory = tensor.data
 
     def back() -> None:
@@ -72,26 +74,32 @@ def _tensor(tensor: Tensor, copied: bool) -> Callable[[], None]:
         if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape or tensor.dtype != memory.dtype:
             tensor.data = memory
         if content is not None:
-            _write(tensor, content)
+            content(tensor)
         elif version is not None and tensor._version != version:
             raise ObjectiveError("E212", f"the objective writes into a tensor of shape {tuple(tensor.shape)} that is not its own",
                                  why="it is too large to be copied and put back", hint="use the operator that returns a new tensor")
-        if version is not None and tensor._version != version:
-            torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
-        if leaf and tensor.requires_grad != flag and tensor.is_leaf:
+        if leaf and tensor.requires_grad != flag:
             tensor.requires_grad_(flag)
         if leaf and tensor.grad is not gradient:
             tensor.grad = gradient
-        if gradient is not None and held is not None:
-            _write(gradient, held)
+        if gradient is not None and gradients is not None:
+            gradients(gradient)
 
     return back
 
 
-def _write(tensor: Tensor, content: Tensor) -> None:
-    if not _equal(tensor, content):
-        with torch.no_grad():
-            tensor.data.copy_(content)
+def _content(tensor: Tensor) -> Callable[[Tensor], None]:
+    """Puts the values and the version that the tensor has now back into it."""
+    content, version = tensor.detach().clone(), None if tensor.is_inference() else tensor._version
+
+    def back(target: Tensor) -> None:
+        if not _equal(target, content):
+            with torch.no_grad():
+                target.data.copy_(content)
+        if version is not None and target._version != version:
+            torch._C._autograd._unsafe_set_version_counter((target,), (version,))
+
+    return back
 
 
 def _equal(left: Tensor, right: Tensor) -> bool:
@@ -149,12 +157,12 @@ def _kinds(found: Reached) -> Callable[[], None]:
 
 def _names(found: Reached) -> Callable[[], None]:
     """Cells of closures and global names, rebound as they were."""
-    cells = [(c, _content(c)) for c in found.cells]
+    cells = [(c, _held(c)) for c in found.cells]
     names = [(scope, name, scope.get(name, _ABSENT)) for scope, name in found.names]
 
     def back() -> None:
         for cell, content in cells:
-            if content is not _ABSENT and _content(cell) is not content:
+            if content is not _ABSENT and _held(cell) is not content:
                 cell.cell_contents = content
         for scope, name, value in names:
             if scope.get(name, _ABSENT) is not value:
@@ -166,7 +174,7 @@ def _names(found: Reached) -> Callable[[], None]:
     return back
 
 
-def _content(cell: Any) -> Any:
+def _held(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:

@@ -99,7 +99,7 @@ class Sqrt(Increasing):
 
     lemma = "the square root is concave and increasing"
     image = (0.0, math.inf)
-    through = ((1.0, 1.0),)
+    through = ((0.0, 0.0), (1.0, 1.0))
 
     def value(self, x: Bound) -> Bound:
         return np.sqrt(np.maximum(x, 0.0))

@@ -54,6 +54,16 @@ def split(b: Builder, x: Expression) -> Split | None:
     return memory[x.id]
 
 
+def settled(b: Builder, value: Any) -> Any:
+    """The finite part of an expression that was made with -inf and has lost all such entries, else the value itself."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(settled(b, v) for v in value)
+    if not isinstance(value, Expression) or value.literal is not None or not _holds_infinity(b):
+        return value
+    parts = split(b, value)
+    return parts[1] if parts is not None and bool(parts[0].all()) else value
+
+
 def _holds_infinity(b: Builder) -> bool:
     """Has any constant of the graph so far an entry -inf?  Each is looked at once."""
     seen, found = b.memory.get("infinite", (0, False))

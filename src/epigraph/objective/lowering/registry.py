@@ -48,12 +48,17 @@ def lowers(*overloads: str, exact: bool = False) -> Callable[[Lowering], Lowerin
 
 
 def _finite(function: Lowering) -> Lowering:
-    """An infinite or undefined number among the arguments, or a mean over nothing, has no lowering."""
+    """An infinite or undefined number among the arguments, or a mean over nothing, has no lowering.
+
+    Where the result no longer holds an entry -inf, its finite part is returned.
+    """
 
     @wraps(function)
     def lower(*arguments: Any) -> Any:
+        from epigraph.objective.lowering.extended import settled
+
         try:
-            return function(*arguments)
+            return settled(arguments[0], function(*arguments))
         except (OverflowError, ValueError, ZeroDivisionError) as error:
             raise NotImplementedError(f"its arguments make no real function ({error})") from error
 
