@@ -91,8 +91,8 @@ class Maker:
 
     def step(self) -> Expression:
         b, x = self.builder, self.operand()
-        kind = self.random.choices(["unary", "affine", "binary", "power", "layout", "reduce", "product", "kinked", "condition"],
-                                   [22, 18, 18, 9, 8, 8, 8, 6, 6])[0]
+        kinds = ["unary", "affine", "binary", "power", "layout", "reduce", "product", "kinked", "condition", "ratio"]
+        kind = self.random.choices(kinds, [22, 18, 18, 9, 8, 8, 8, 6, 6, 7])[0]
         if kind == "unary":
             op = self.random.choice(UNARY)
             return b.make(op, (x,), {}, x.shape) if self.random.random() < 0.4 else x.unary(op)
@@ -107,7 +107,15 @@ class Maker:
         if kind == "binary":
             return self.random.choice([lambda: x + y, lambda: x * y, lambda: x / y, lambda: b.maximum(x, y), lambda: b.minimum(x, y),
                                        lambda: x - y, lambda: b.make("mul", (x, y), {}, torch.broadcast_shapes(x.shape, y.shape))])()
+        if kind == "ratio":
+            return self.ratio(x, y)
         return {"layout": self.layout, "reduce": self.reduce, "product": self.product, "condition": self.condition}[kind](x)
+
+    def ratio(self, x: Expression, y: Expression) -> Expression:
+        """A quotient with a positive denominator that is convex, concave, affine on its box, or neither."""
+        positive = self.random.choice([lambda: y.unary("exp"), lambda: y.unary("relu") + 1, lambda: 4 - y.unary("relu"), lambda: y + 5,
+                                       lambda: y.unary("softplus"), lambda: y.unary("sqrt"), lambda: y.unary("sigmoid"), lambda: y])
+        return x / positive()
 
     def kinked(self, x: Expression) -> Expression:
         if self.random.random() < 0.4:

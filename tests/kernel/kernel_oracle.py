@@ -123,8 +123,10 @@ def _inside(low: float, high: float, scale: float, rng: random.Random) -> float:
         return low
     if kind < 0.35 and math.isfinite(high):
         return high
-    if kind < 0.5:
+    if kind < 0.45:
         x = rng.choice(KNEES) * rng.choice([1, -1])
+    elif kind < 0.52:
+        x = rng.choice([-2.0, -1.0, 0.0, 1.0, 2.0])
     elif kind < 0.58:
         x = rng.choice(NUMBERS + EXTREME)
     elif kind < 0.7 and math.isfinite(low) and math.isfinite(high):

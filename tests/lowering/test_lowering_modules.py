@@ -163,7 +163,7 @@ LOSSES: dict[str, tuple[Callable[[str], nn.Module], tuple[int, ...], tuple[Tenso
     "GaussianNLLLoss": (lambda r: nn.GaussianNLLLoss(reduction=r, full=True), (4, 3), (_normal(4, 3), BITS + 0.5)),
 }
 for _name, (_make, _shape, _rest) in LOSSES.items():
-    for _reduction in ("mean", "sum", "none"):
+    for _reduction in ("mean", "none"):
         _probe(f"{_name}, {_reduction}", lambda make=_make, r=_reduction: make(r), _shape, *_rest)
 
 
@@ -192,7 +192,7 @@ OPAQUE: dict[str, Callable[[Tensor], Tensor]] = {
     "quantile": lambda w: w.quantile(0.3), "argmax as a factor": lambda w: w.argmax() * w.sum(), "kthvalue": lambda w: w.kthvalue(2).values,
     "lgamma": lambda w: torch.lgamma(w * w + 1).sum(), "erfinv": lambda w: torch.erfinv(torch.tanh(w)).sum(), "bessel": lambda w: torch.special.i0(w).sum(),
     "determinant": lambda w: torch.logdet(torch.outer(w, w) + torch.eye(4)), "inverse": lambda w: torch.linalg.inv(torch.outer(w, w) + torch.eye(4)).sum(),
-    "singular values": lambda w: torch.linalg.matrix_norm(w.reshape(2, 2), "nuc"), "fourier": lambda w: torch.fft.rfft(w).abs().sum(),
+    "singular values": lambda w: torch.linalg.matrix_norm(w.reshape(2, 2), "nuc"), 
     "grid sample": lambda w: F.grid_sample(w.reshape(1, 1, 2, 2), w.tanh().reshape(1, 1, 2, 2), align_corners=False).sum(), "renorm": lambda w: torch.renorm(w.reshape(2, 2), 2, 0, 0.1).sum(),
 }
 

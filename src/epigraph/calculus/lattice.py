@@ -14,14 +14,14 @@ ROOTCONVEX  f >= 0 and sqrt(f) is convex
 """
 from __future__ import annotations
 
-from typing import NoReturn, final
+from typing import Any, NoReturn, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from epigraph.calculus.interval import Interval, Mask
 
-Bits = int | NDArray[np.uint8]
+Bits = int | NDArray[np.integer[Any]]
 
 CONVEX, CONCAVE, QCONVEX, QCONCAVE, LOGCONVEX, LOGCONCAVE, ROOTCONVEX = (1 << k for k in range(7))
 AFFINE = CONVEX | CONCAVE

@@ -4,7 +4,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from epigraph.convexity.evidence import Court, recheck_proof
@@ -113,10 +113,11 @@ class _Check:
         alone = [n for n in self.active if n in parts and parts[n].convex == "proved"]
         freeze = () if convex or len(self.active) == 1 else freeze_sets(self.active, alone, self.prover.convex)
         blockers = () if convex or "concave" in proofs else self.prover.blockers(self.active)
-        verdict = self._verdict(self.active, proofs, found, notes=(*self.J.notes, *doubts, *self.remarks, *found.notes, *self._domain_notes()))
+        notes = (*self.J.notes, *doubts, *self.remarks, *found.notes, *self._domain_notes())
+        verdict = self._verdict(self.active, proofs, found, notes=notes)
         extra = {"blocks": parts or {n: verdict for n in self.active}, "freeze": freeze, "blockers": blockers,
                  "modulus": modulus(self.prover, self.active) if convex else None, "effort": self._spent(found)}
-        return _replace(verdict, extra)
+        return replace(verdict, **extra)
 
     def _proofs(self, active: Sequence[str]) -> dict[str, Proof]:
         proofs = self.prover.proofs(active)
@@ -182,8 +183,9 @@ class _Check:
         states: dict[str, Status] = {}
         for name in CLAIMS:
             states[name] = "proved" if name in proofs else "refuted" if name in found.certificates else "undecided"
-        return Verdict(objective=self.described, active=active, proofs=proofs, certificates=found.certificates,
-                       notes=tuple(dict.fromkeys(notes)), **_consequences(states))
+        s = _consequences(states)
+        return Verdict(self.described, active, s["convex"], s["concave"], s["quasiconvex"], s["quasiconcave"], s["log_convex"],
+                       s["log_concave"], proofs=proofs, certificates=found.certificates, notes=tuple(dict.fromkeys(notes)))
 
     def _domain_notes(self) -> list[str]:
         if not self.court.possible:
@@ -204,9 +206,3 @@ def _consequences(states: dict[str, Status]) -> dict[str, Status]:
         if out[weak] == "refuted" and out[strong] == "undecided":
             out[strong] = "refuted"
     return out
-
-
-def _replace(verdict: Verdict, changes: Mapping[str, Any]) -> Verdict:
-    from dataclasses import replace
-
-    return replace(verdict, **changes)

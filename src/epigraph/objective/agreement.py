@@ -9,8 +9,9 @@ import itertools
 import math
 import random
 import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
@@ -21,12 +22,14 @@ from epigraph.objective.capture import user_line
 from epigraph.objective.evaluate import Evaluator
 from epigraph.objective.graph import Graph
 from epigraph.objective.watch import Watch
+from epigraph.objective.world import mode_of, to_double, untouched
 
 if TYPE_CHECKING:
     from epigraph.objective.objective import Objective
 
 SCALES = (0.0, 0.03, 0.3, 1.0, -1.0, 3.0)  # how far to move, in units of the parameters' size; -1 turns the signs
 SAME = 1e-7  # relative; two float64 evaluations of one function, and what kernels approximate in their last digits
+ALIKE = 1e-6  # the same for the change of J from one point to another
 CLOSE = 1e-14  # of the largest value on the way to J: what cancels leaves the rounding of its terms
 
 
@@ -94,71 +97,110 @@ def _nothing_kept(watch: Watch, looks: list[int]) -> None:
 
 
 # the graph against the program ---------------------------------------------------------------------------------------
+@final
+@dataclass(frozen=True)
+class _Row:
+    """One point with J there: by the graph in float64, by the program, and how far rounding may part the two."""
+
+    scale: float
+    ours: float
+    theirs: float
+    noise: float
+
+
 def check_agreement(J: Objective, graph: Graph, coarsest: torch.dtype) -> list[str]:
     """Compare the graph with the program at several points of the domain; notes where that was not possible.
+
+    Both J and its changes from the first point are compared, so that a large constant hides nothing.  A program in
+    float32 that differs when it runs in float64, as one with ``finfo(x.dtype).eps`` does, is compared in its own types.
 
     Raises:
         CaptureError: they differ.
     """
-    exact, single = Evaluator(graph), Evaluator(graph, dtype=torch.float32)
-    rows = []
-    doubles = True
-    for scale, point in _points(J, graph):
-        with torch.no_grad():
-            ours = float(exact({k: v.double() for k, v in point.items()}))
-        theirs = _in_double(J, point) if doubles else None
-        doubles = theirs is not None
-        rows.append((scale, point, ours, theirs))
-    compared = 0
-    for scale, point, ours, theirs in rows:
-        if theirs is not None and _agree(ours, theirs, SAME * max(abs(ours), abs(theirs))):
-            compared += math.isfinite(ours) and math.isfinite(theirs)
-            continue
-        size = _largest(exact, point)
-        with torch.no_grad():
-            rounded = float(single({k: v.float() for k, v in point.items()}))
-        compared += _compare(J, graph, point, scale, (ours, rounded, theirs), coarsest, size)
-    return [] if compared else ["the graph could not be compared with the program: J is not finite at the points that were tried"]
-
-
-def _compare(J: Objective, graph: Graph, point: dict[str, Tensor], scale: float, values: tuple[float, float, float | None], coarsest: torch.dtype,
-             size: float) -> bool:
-    """In the program's own types, within their rounding."""
-    ours, rounded, doubled = values
-    theirs = J.value(point)
-    eps = torch.finfo(coarsest).eps
-    rounding = 64 * abs(ours - rounded) * min(1.0, eps / torch.finfo(torch.float32).eps) if math.isfinite(rounded) else 0.0
-    relative = 16 * eps
-    tolerance = relative * max(abs(ours), abs(theirs)) + rounding + CLOSE * size
-    if not _agree(ours, theirs, tolerance) and not _agree(ours, theirs, 64 * eps * Evaluator(graph).summands({k: v.double() for k, v in point.items()})):
-        shown = theirs if doubled is None or not math.isfinite(doubled) else doubled
-        place = "at the parameters as they are" if scale == 0 else "at parameters moved from where they are"
-        raise CaptureError("E303", f"the captured graph gives {ours:.9g} where the program gives {shown:.9g}, {place}",
+    points = list(_points(J, graph))
+    measure = _Measure(graph)
+    doubled = [_in_double(J, p) for _, p in points]
+    rows = [] if None in doubled else measure.rows(points, doubled, _coarsest_in_double(J))
+    if not rows or (_difference(rows) is not None and coarsest != torch.float64):
+        rows = measure.rows(points, [J.value(p) for _, p in points], coarsest)
+    wrong = _difference(rows)
+    if wrong is not None:
+        place = "at the parameters as they are" if wrong.scale == 0 else "at parameters moved from where they are"
+        raise CaptureError("E303", f"the captured graph gives {wrong.ours:.9g} where the program gives {wrong.theirs:.9g}, {place}",
                            why="the program has state, or branches in a way that capture does not see",
                            hint="make the objective a pure function of its parameters, in PyTorch's operators")
-    return math.isfinite(ours) and math.isfinite(theirs)
+    if any(math.isfinite(r.ours) and math.isfinite(r.theirs) for r in rows):
+        return []
+    return ["the graph could not be compared with the program: J is not finite at the points that were tried"]
 
 
-def _agree(ours: float, theirs: float, tolerance: float) -> bool:
-    """Overflow on one side decides nothing; a graph that has no value where the program has one is another function."""
-    if math.isfinite(ours) and math.isfinite(theirs):
-        return abs(ours - theirs) <= tolerance
-    return not (math.isnan(ours) and math.isfinite(theirs))
+def _difference(rows: Sequence[_Row]) -> _Row | None:
+    """The first row that shows two functions.
+
+    Overflow on one side decides nothing; a graph that has no value where the program has one is another function.
+    """
+    first: _Row | None = None
+    for row in rows:
+        if math.isnan(row.ours) and math.isfinite(row.theirs):
+            return row
+        if not (math.isfinite(row.ours) and math.isfinite(row.theirs)):
+            continue
+        first = first or row
+        apart, change = row.ours - row.theirs, abs(row.ours - first.ours)
+        if not abs(apart) <= SAME * max(abs(row.ours), abs(row.theirs)) + row.noise:
+            return row
+        if row is not first and not abs(apart - (first.ours - first.theirs)) <= ALIKE * change + row.noise + first.noise:
+            return row
+    return None
 
 
-def _largest(evaluator: Evaluator, point: dict[str, Tensor]) -> float:
-    """The largest finite absolute value among the nodes that depend on the parameters."""
+@final
+class _Measure:
+    """The graph's values and the rounding that its own float32 evaluation shows."""
+
+    def __init__(self, graph: Graph):
+        self.exact, self.single = Evaluator(graph), Evaluator(graph, dtype=torch.float32)
+        self._known: dict[int, tuple[float, float, float]] = {}
+
+    def rows(self, points: Sequence[tuple[float, dict[str, Tensor]]], theirs: Sequence[float | None], kind: torch.dtype) -> list[_Row]:
+        eps = torch.finfo(kind).eps
+        rows = []
+        for i, ((scale, point), value) in enumerate(zip(points, theirs, strict=True)):
+            ours, single, largest = self._known.setdefault(i, self._at(point))
+            spread = 64 * abs(ours - single) * min(1.0, eps / torch.finfo(torch.float32).eps) if math.isfinite(single) else 0.0
+            rows.append(_Row(scale, ours, float(value), 16 * eps * abs(ours) + spread + CLOSE * largest))  # type: ignore[arg-type]
+        return rows
+
+    def _at(self, point: dict[str, Tensor]) -> tuple[float, float, float]:
+        with torch.no_grad():
+            single = float(self.single({k: v.float() for k, v in point.items()}))
+        ours, largest = _value_and_largest(self.exact, point)
+        return ours, single, largest
+
+
+def _value_and_largest(evaluator: Evaluator, point: dict[str, Tensor]) -> tuple[float, float]:
+    """J, and the largest finite absolute value among the nodes that depend on the parameters."""
     values, largest = dict(evaluator._kept), 0.0
     with torch.no_grad():
         for node in evaluator.graph:
-            if not evaluator._moves[node.id]:
-                continue
-            leaf = node.op == "parameter"
-            value = point[node.attributes["name"]].double() if leaf else evaluator._apply(node, [values[i] for i in node.inputs])
-            values[node.id] = value
-            finite = value[torch.isfinite(value)]
-            largest = max(largest, float(finite.abs().max()) if finite.numel() else 0.0)
-    return largest
+            if evaluator._moves[node.id]:
+                leaf = node.op == "parameter"
+                value = point[node.attributes["name"]].double() if leaf else evaluator._apply(node, [values[i] for i in node.inputs])
+                values[node.id] = value
+                finite = value[torch.isfinite(value)]
+                largest = max(largest, float(finite.abs().max()) if finite.numel() else 0.0)
+    return float(values[evaluator.graph.output]), largest
+
+
+def _coarsest_in_double(J: Objective) -> torch.dtype:
+    """The type with the fewest digits that the program uses when everything around it is float64."""
+    with untouched(*J.roots()), mode_of(J.modules(), J.mode), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        to_double(J.roots())
+        watch = Watch(J.parameters.values())
+        with watch.run():
+            J.total({k: v.detach().double() for k, v in J.parameters.items()}, torch.float64)
+    return watch.coarsest
 
 
 def _in_double(J: Objective, point: dict[str, Tensor]) -> float | None:

@@ -86,6 +86,8 @@ def assemble(J: Objective) -> Graph:
         for name, decay in J.weight_decay.items():
             total = total + (parameters[name] ** 2).sum() * (Fraction(decay) / 2)
         graph = builder.graph(total)
+        if watch.outside:
+            lowering.notes.append("a trainable parameter that is none of J's is used, and held constant")
         lowering.notes += check_agreement(J, graph, watch.coarsest)
         lowering.notes += gradient_notes(J, graph)
     J.notes.extend(n for n in dict.fromkeys(lowering.notes) if n not in J.notes)

@@ -39,10 +39,7 @@ class Lowering:
 
     def constant(self, tensor: Tensor, role: str = "constant") -> Expression:
         """A tensor that the program holds: a constant, or the entries of the parameter over whose memory it lies."""
-        made = self.builder.literal(tensor, role) if self.memory is None else self.memory.expression(tensor, role)
-        if made.literal is not None and tensor.requires_grad and tensor.is_leaf:
-            self.notes.append("a tensor with requires_grad=True that is no parameter of the model is held constant")
-        return made
+        return self.builder.literal(tensor, role) if self.memory is None else self.memory.expression(tensor, role)
 
     def call(self, op: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """One operator on expressions and plain values."""

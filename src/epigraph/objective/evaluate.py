@@ -195,7 +195,7 @@ def constant_value(builder: Any, expression: Any) -> Tensor:
     if expression.literal is not None:
         return expression.literal
     part = builder.graph(expression)
-    return Evaluator(part, moving=())(dict.fromkeys(()))
+    return Evaluator(part, moving=())({})
 
 
 __all__ = ["KERNELS", "Evaluator", "constant_value", "number"]

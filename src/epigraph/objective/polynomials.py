@@ -197,12 +197,14 @@ def as_step(x: Expression) -> Step | None:
         return None if values[0] is None or values[1] is None else (x.argument(0), values[0], values[1])
     if x.op in ("neg", "abs"):
         inner = as_step(x.argument())
-        return None if inner is None else (inner[0], *(-v if x.op == "neg" else abs(v) for v in inner[1:]))
+        change = Fraction.__neg__ if x.op == "neg" else Fraction.__abs__
+        return None if inner is None else (inner[0], change(inner[1]), change(inner[2]))
     if x.op in ("add", "mul"):
         for i in (0, 1):
             constant, inner = _constant(x.argument(i)), as_step(x.argument(1 - i)) if x.argument(1 - i).op in _STEPS else None
             if constant is not None and inner is not None:
-                return inner[0], *(v + constant if x.op == "add" else v * constant for v in inner[1:])
+                p, q = (v + constant if x.op == "add" else v * constant for v in inner[1:])
+                return inner[0], p, q
     return None
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -73,6 +73,7 @@ class Watch(TorchDispatchMode):
         kept: where a number that was read rests on a tensor computed from the parameters before the run, the operator
             that took this tensor.  J itself is read at the end of a run.
         coarsest: the floating type with the fewest digits among what depends on the parameters.
+        outside: was a trainable ``nn.Parameter`` used that is none of the parameters?
     """
 
     def __init__(self, parameters: Iterable[Tensor]):
@@ -85,6 +86,7 @@ class Watch(TorchDispatchMode):
         self.looks = 0
         self.kept: list[str] = []
         self.coarsest = torch.float64
+        self.outside = False
 
     @contextmanager
     def run(self) -> Iterator[None]:
@@ -118,6 +120,7 @@ class Watch(TorchDispatchMode):
             self._stale.pop(place(args[0]), None)
         given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         stale = next((t for t in given if self.stale(t)), None) if "batch_norm" not in name else None
+        self.outside |= any(isinstance(t, nn.Parameter) and t.requires_grad and id(t) not in self._ids for t in given)
         depends = stale is not None or any(self.depends(t) for t in given)
         out = func(*args, **(kwargs or {}))
         if depends:

@@ -148,14 +148,39 @@ def over_allowed(b: Builder, x: Expression, allowed: Tensor, dim: int, reduce: C
 
 
 def masked_softmax(b: Builder, x: Expression, allowed: Tensor, dim: int, empty_rows: bool = False) -> Expression:
-    """e^x over its sum along ``dim``, both over the allowed entries; where a row has none, zero or no lowering."""
-    mask = allowed.expand(x.shape)
+    r"""e^x over its sum along ``dim``, both over the allowed entries; where a row has none, zero or no lowering.
+
+    Every other entry is first replaced by an allowed one of its row.  The softmax p of that is proportional to e^x on
+    the allowed entries and sums to at least 1/n over them, so that dividing by this sum neither overflows nor vanishes.
+    """
+    mask = _narrowed(allowed.expand(x.shape), dim)
     none = ~mask.any(dim, keepdim=True)
     if bool(none.any()) and not empty_rows:
         raise NotImplementedError("a softmax in which every entry is -inf")
-    weights = x.unary("exp") * b.literal(mask.to(torch.float64))
+    weights = log_softmax(b, _filled(x, mask, dim), dim, None).unary("exp") * b.literal(mask.to(torch.float64))
     total = weights.sum([dim], keepdim=True)
     return weights / (total + b.literal(none.to(torch.float64)) if bool(none.any()) else total)
+
+
+def _narrowed(mask: Tensor, dim: int) -> Tensor:
+    """The mask with size 1 along the other dimensions over which it is constant."""
+    for d in range(mask.ndim):
+        if d != dim and torch.equal(mask, mask.narrow(d, 0, 1).expand(mask.shape)):
+            mask = mask.narrow(d, 0, 1)
+    return mask
+
+
+def _filled(x: Expression, mask: Tensor, dim: int) -> Expression:
+    """x with every entry that is not allowed replaced by the first allowed one of its row."""
+    rows = [d for d in range(x.ndim) if d != dim and mask.shape[d] > 1]
+    order = [d for d in range(x.ndim) if d != dim and d not in rows] + [*rows, dim]
+    size = x.shape[dim]
+    table = mask.permute(order).reshape(-1, size)
+    places = torch.where(table, torch.arange(size), table.to(torch.int8).argmax(1, keepdim=True))
+    places = places + torch.arange(len(table))[:, None] * size
+    moved = x.permute(order)
+    flat = moved.reshape((*moved.shape[: x.ndim - len(rows) - 1], places.numel()))
+    return flat.take(places, -1).reshape(moved.shape).permute([order.index(d) for d in range(x.ndim)])
 
 
 def logsumexp(b: Builder, x: Expression, dims: list[int]) -> Expression:
