@@ -78,6 +78,13 @@ def _write_transposed(w: Tensor) -> Tensor:
     return y.exp().sum()
 
 
+def _write_mask(w: Tensor) -> Tensor:
+    y = w * 1
+    y[y < 0] = 0.5
+    y[w[:, 0] > 0] = w.sum()
+    return (y**2).sum()
+
+
 def _causal(q: Tensor, k: Tensor) -> Tensor:
     scores = (q @ k.T / 2).masked_fill(~MASK, float("-inf"))
     return (scores.softmax(-1) @ k).pow(2).sum()
@@ -138,6 +145,7 @@ PROGRAMS: dict[str, tuple[Function, dict[str, tuple[int, ...]]]] = {
     "activations": (lambda w: sum(f(w).sum() for f in (F.gelu, F.silu, F.mish, F.elu, F.selu, F.celu, F.softplus, F.logsigmoid, F.hardswish, F.softsign, F.tanhshrink, F.hardshrink)), WIDE),
     "cell": (lambda w: nn.functional.linear(w, w[:, :4]).tanh().sum() + F.prelu(w, torch.full((1,), 0.2, dtype=torch.float64)).sum() + F.glu(w).sum(), WIDE),
     "in place": (_inplace, SQUARE), "write a row": (_write_row, SQUARE), "write the base of a view": (_write_base_under_view, WIDE), "write a chunk": (_write_chunk, WIDE),
+    "write where a mask says so": (_write_mask, WIDE), "sum of truth values": (lambda w: ((w > 0).sum() + (w > 1).long()[0].sum()).double() * w.sum(), WIDE),
     "write through a transposed view": (_write_transposed, WIDE), "loop": (_python_loop, SQUARE),
 }
 
@@ -256,6 +264,26 @@ REFUSED: dict[str, tuple[Function, type[EpigraphError], str]] = {
     "seeded noise": (lambda w: (w + torch.randn(3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).pow(2).sum(), ObjectiveError, "E207"),
     "dropout": (lambda w: F.dropout(w, 0.5, True).pow(2).sum(), ObjectiveError, "E207"), "rrelu": (lambda w: F.rrelu(w, training=True).sum(), ObjectiveError, "E207"),
 }
+
+
+def _integer_sum(w: Tensor) -> Tensor:
+    return w.sum(dtype=torch.int64) + (w**2).sum()
+
+
+def _or(w: Tensor) -> Tensor:
+    return ((w > 0) + (w > -5)).double().sum() + (w**2).sum()
+
+
+def _copied(w: Tensor) -> Tensor:
+    return torch.tensor([v * 2 for v in w], dtype=torch.float64).sum() * w.sum()
+
+
+@pytest.mark.parametrize("function", [_integer_sum, _or, _copied])
+def test_the_second_tier_refuses_what_it_cannot_follow(function, monkeypatch):
+    """Rounding inside an operator, a sum of truth values that is no sum, numbers read one by one."""
+    _second_tier(monkeypatch)
+    with pytest.raises(CaptureError, match="E301"):
+        Objective.from_function(function, {"w": torch.tensor([1.5, -2.0, 0.5], dtype=torch.float64)}).graph()
 
 
 @pytest.mark.parametrize("tier", [1, 2])

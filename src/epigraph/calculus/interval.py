@@ -318,8 +318,7 @@ def _midpoint(x: Interval, shape: tuple[int, ...]) -> tuple[NDArray[np.float64],
 def sign_of_product(a: Interval, b: Interval) -> Interval:
     """What the signs alone say about sums of products."""
     (al, ah), (bl, bh) = a.hull, b.hull
-    if (al >= 0 and bl >= 0) or (ah <= 0 and bh <= 0):
-        return NONNEGATIVE
-    if (al >= 0 and bh <= 0) or (ah <= 0 and bl >= 0):
-        return Interval(-INF, 0.0)
-    return WHOLE
+    zero = (al >= 0 and ah <= 0) or (bl >= 0 and bh <= 0)
+    same = (al >= 0 and bl >= 0) or (ah <= 0 and bh <= 0)
+    opposite = (al >= 0 and bh <= 0) or (ah <= 0 and bl >= 0)
+    return Interval(0.0 if zero or same else -INF, 0.0 if zero or opposite else INF)

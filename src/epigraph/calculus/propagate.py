@@ -29,6 +29,8 @@ def leaf_interval(graph: Graph, node: Node, domain: Domain) -> Interval:
     if "value" in node.attributes:
         return _rational(node.attributes["value"])
     tensor = graph.tensors[node.attributes["tensor"]].tensor
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        return iv.WHOLE
     if tensor.dtype != torch.float64 and tensor.numel() > LARGE:
         return Interval(float(tensor.min()), float(tensor.max()))
     array = tensor.detach().cpu().double().numpy()
@@ -39,7 +41,10 @@ def _rational(text: str) -> Interval:
     from fractions import Fraction
 
     exact = Fraction(text)
-    near = float(exact)
+    try:
+        near = float(exact)
+    except OverflowError:
+        return Interval(iv.MAX, iv.INF) if exact > 0 else Interval(-iv.INF, -iv.MAX)
     if Fraction(near) == exact:
         return Interval.point(near)
     return Interval(near if Fraction(near) < exact else iv.down(near), near if Fraction(near) > exact else iv.up(near))
@@ -76,6 +81,9 @@ class Propagation:
             if node.op == "parameter":
                 active = node.attributes["name"] in self.active
                 facts.append(_parameter(node, bound) if active else Facts(constant_bits(bound), bound, None, 0, False))
+                continue
+            if node.op == "constant" and bound is iv.WHOLE:
+                facts.append(Facts(0, iv.WHOLE))  # an infinite constant is no real number: nothing is known below it
                 continue
             operands = [facts[i] for i in node.inputs]
             if not any(f.varies for f in operands):

@@ -95,6 +95,8 @@ class Court:
         self.graph, self.domain, self.describe = graph, domain, describe
         self.possible = not has_opaque(graph)
         self.plain, self.stored, self.keys = manifest_graph(graph) if self.possible else ({}, {}, {})
+        if not all(_finite(s.array) for s in self.stored.values()):
+            self.possible = False
 
     def _tensors(self, m: Mapping[str, Tensor]) -> dict[str, Stored]:
         moved = {self.keys[name]: Stored(array(value), "parameter", name) for name, value in m.items() if name in self.keys}
@@ -116,7 +118,11 @@ class Court:
         lower, upper = self.domain.lower, self.domain.upper
         return {name: (_side(lower.get(name)), _side(upper.get(name))) for name in self.keys if name in lower or name in upper}
 
-    def provenance(self) -> dict[str, str]:
+    def _finite(values: NDArray[Any]) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
+def provenance(self) -> dict[str, str]:
         return provenance(self.describe)
 
 

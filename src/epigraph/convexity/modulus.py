@@ -53,7 +53,7 @@ def _below(value: Fraction) -> float:
 def _constant_factor(walk: Propagation, inputs: tuple[int, ...]) -> tuple[int, Fraction] | None:
     """(the varying operand, a lower bound of the constant one) where the latter is nonnegative."""
     for constant, other in (inputs, inputs[::-1]):
-        if not walk.facts[constant].varies and (low := walk.facts[constant].interval.hull[0]) >= 0:
+        if not walk.facts[constant].varies and math.inf > (low := walk.facts[constant].interval.hull[0]) >= 0:
             exact = walk.graph[constant].attributes.get("value")
             return other, Fraction(low) if exact is None else Fraction(exact)
     return None

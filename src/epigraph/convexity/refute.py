@@ -243,7 +243,7 @@ def dyadic(view: View, candidate: Candidate, bits: int) -> tuple[dict[str, Tenso
     for name in view.names:
         size = float(torch.maximum(m[name].abs().max(), d[name].abs().max())) if m[name].numel() else 0.0
         top = math.frexp(size)[1] if size > 0 else 0
-        grid = top - 42
+        grid = min(max(top - 42, -900), 900)
         length = float(d[name].abs().max()) if d[name].numel() else 0.0
         scale = max(math.frexp(length)[1] - bits, grid) if length > 0 else grid
         middle = torch.round(m[name] * 2.0**-grid) * 2.0**grid

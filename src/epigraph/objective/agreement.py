@@ -189,6 +189,9 @@ def _value_and_largest(evaluator: Evaluator, point: dict[str, Tensor]) -> tuple[
                 values[node.id] = value
                 finite = value[torch.isfinite(value)]
                 largest = max(largest, float(finite.abs().max()) if finite.numel() else 0.0)
+                for i in node.inputs:
+                    if evaluator._last[i] == node.id and evaluator._moves[i]:
+                        values.pop(i, None)
     return float(values[evaluator.graph.output]), largest
 
 

@@ -328,6 +328,8 @@ class Builder:
 
     def power(self, x: Expression, p: Fraction) -> Expression:
         whole = p.denominator == 1
+        if abs(p) > 10_000:
+            raise NotImplementedError(f"a power with the exponent {float(p):.3g}")
         if p == 1:
             return x
         if p == 0:

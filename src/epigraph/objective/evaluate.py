@@ -17,7 +17,11 @@ Kernel = Callable[[Mapping[str, Any], Sequence[Tensor]], Tensor]
 
 def number(text: str) -> float:
     """The float64 nearest to a rational attribute."""
-    return float(Fraction(text))
+    exact = Fraction(text)
+    try:
+        return float(exact)
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
 
 
 def _reduce(function: Callable[..., Tensor]) -> Kernel:

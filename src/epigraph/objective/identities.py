@@ -83,7 +83,7 @@ def _joined_pieces(b: Builder, x: Expression, y: Expression, shape: tuple[int, .
     if base is None or other is None or base.id != other.id or base.shape != shape:
         return None
     total = add_pieces(f, g).simplify()
-    return piecewise(b, base, total) if total.continuous and max(map(len, total.parts)) <= 3 else None
+    return _kept(b, base, total) if total.continuous and max(map(len, total.parts)) <= 3 else None
 
 
 def _kinked(x: Expression) -> bool:
@@ -124,7 +124,7 @@ def _chosen_factor(b: Builder, step: Step, y: Expression) -> Expression | None:
     """(p where the condition holds, else q) times y, where that is a continuous piecewise polynomial."""
     condition, p, q = step
     found = from_where(condition, y * p, y * q)
-    return piecewise(b, *found) if found is not None and found[0].shape == y.shape else None
+    return _kept(b, *found) if found is not None and found[0].shape == y.shape else None
 
 
 def _opposite(x: Expression, y: Expression) -> bool:
@@ -159,7 +159,7 @@ def quotient(b: Builder, x: Expression, y: Expression) -> Expression | None:
 def log_softmax(b: Builder, x: Expression, dim: int) -> Expression:
     """A shift that is constant along the dimension does not change it."""
     split = _without_shift(x, [dim])
-    inner = x if split is None else split[0]
+    inner = x if split is None or not b.total[split[1].id] else split[0]
     return b.make("log_softmax", (inner,), {"dim": dim}, x.shape)
 
 
@@ -192,7 +192,13 @@ def where(b: Builder, condition: Expression, x: Expression, y: Expression, shape
     found = from_where(condition, x, y)
     if found is None or found[0].shape != shape:
         return None
-    return piecewise(b, *found)
+    return _kept(b, *found)
+
+
+def _kept(b: Builder, base: Expression, pieces: Pieces) -> Expression | None:
+    """The piecewise polynomial, unless it is a constant that forgets where its variable is not defined."""
+    forgets = not pieces.knots and len(pieces.parts[0]) == 1 and not b.total[base.id]
+    return None if forgets else piecewise(b, base, pieces)
 
 
 def piecewise(b: Builder, base: Expression, pieces: Pieces) -> Expression:

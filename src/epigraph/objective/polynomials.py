@@ -147,17 +147,34 @@ def positive(f: Pieces) -> Pieces | None:
     return choose(f, Pieces.of(0), f)
 
 
-def read(x: Expression) -> tuple[Expression | None, Pieces]:
-    """x as a piecewise polynomial of one inner expression (None for a constant); x itself where nothing else fits."""
+DEPTH = 24  # how far below a node its inner variable is looked for
+
+Reading = tuple["Expression | None", "Pieces"]
+
+
+def read(x: Expression, depth: int = DEPTH) -> Reading:
+    """x as a piecewise polynomial of one inner expression (None for a constant); x itself where nothing else fits.
+
+    Readings are remembered by node, so that a graph with shared parts is read once.
+    """
+    if x.literal is not None or depth == 0:
+        return _read(x, 0)
+    known: dict[int, Reading] = x.builder.memory.setdefault("pieces", {})
+    if x.id not in known:
+        known[x.id] = _read(x, depth)
+    return known[x.id]
+
+
+def _read(x: Expression, depth: int) -> Reading:
     if (constant := _constant(x)) is not None:
         return None, Pieces.of(constant)
-    if x.op in ("neg", "abs", "relu", "power", "piecewise"):
-        base, inner = read(x.argument())
+    if depth and x.op in ("neg", "abs", "relu", "power", "piecewise"):
+        base, inner = read(x.argument(), depth - 1)
         made = _outer(x, inner)
         if base is not None and made is not None and base.shape == x.shape:
             return base, made
-    if x.op in ("add", "mul"):
-        made = _pair(x)
+    if depth and x.op in ("add", "mul"):
+        made = _pair(x, depth - 1)
         if made is not None and made[0].shape == x.shape:
             return made
     return x, Pieces.of(0, 1)
@@ -166,7 +183,7 @@ def read(x: Expression) -> tuple[Expression | None, Pieces]:
 def _constant(x: Expression) -> Fraction | None:
     if x.literal is not None:
         flat = x.literal.reshape(-1)
-        return Fraction(flat[0].item()) if flat.numel() and bool((flat == flat[0]).all()) else None
+        return Fraction(flat[0].item()) if flat.numel() and bool((flat == flat[0]).all() & flat[0].isfinite()) else None
     return _constant(x.argument()) if x.op == "expand" else x.value
 
 
@@ -188,20 +205,23 @@ def _outer(x: Expression, inner: Pieces) -> Pieces | None:
 Step = tuple["Expression", Fraction, Fraction]  # a condition, the value where it holds, the value elsewhere
 
 
-def as_step(x: Expression) -> Step | None:
+def as_step(x: Expression, depth: int = 6) -> Step | None:
     """x as a function of one comparison that takes two rational values."""
+    if depth == 0:
+        return None
     if x.op == "compare" and x.literal is None:
         return x, Fraction(1), ZERO
     if x.op == "where" and x.argument(0).literal is None:
         values = _constant(x.argument(1)), _constant(x.argument(2))
         return None if values[0] is None or values[1] is None else (x.argument(0), values[0], values[1])
     if x.op in ("neg", "abs"):
-        inner = as_step(x.argument())
+        inner = as_step(x.argument(), depth - 1)
         change = Fraction.__neg__ if x.op == "neg" else Fraction.__abs__
         return None if inner is None else (inner[0], change(inner[1]), change(inner[2]))
     if x.op in ("add", "mul"):
         for i in (0, 1):
-            constant, inner = _constant(x.argument(i)), as_step(x.argument(1 - i)) if x.argument(1 - i).op in _STEPS else None
+            constant = _constant(x.argument(i))
+            inner = as_step(x.argument(1 - i), depth - 1) if constant is not None and x.argument(1 - i).op in _STEPS else None
             if constant is not None and inner is not None:
                 p, q = (v + constant if x.op == "add" else v * constant for v in inner[1:])
                 return inner[0], p, q
@@ -211,8 +231,8 @@ def as_step(x: Expression) -> Step | None:
 _STEPS = ("compare", "where", "neg", "abs", "add", "mul")
 
 
-def _pair(x: Expression) -> tuple[Expression, Pieces] | None:
-    (base, f), (other, g) = read(x.argument(0)), read(x.argument(1))
+def _pair(x: Expression, depth: int) -> tuple[Expression, Pieces] | None:
+    (base, f), (other, g) = read(x.argument(0), depth), read(x.argument(1), depth)
     if x.op == "mul":
         if base is None and other is not None:
             return other, scale(g, f.parts[0][0])

@@ -21,7 +21,7 @@ from epigraph.objective.builder import Expression
 from epigraph.objective.capture import _HERE, _TORCH, Lowering, _functional, _leaves, _map, _truncate, apply
 from epigraph.objective.graph import Origin
 from epigraph.objective.lowering import LOWERINGS
-from epigraph.objective.lowering.registry import DISCRETE, RandomOperator
+from epigraph.objective.lowering.registry import DECIDES, DISCRETE, RandomOperator
 from epigraph.objective.memory import Memory
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _LOOKS = frozenset({"_local_scalar_dense", "item", "is_nonzero", "equal", "allclose"})
 _CASTS = frozenset({"to", "_to_copy", "type_as"})
 _BLIND = frozenset({"tolist", "numpy", "__array__", "__dlpack__", "__deepcopy__", "__reduce_ex__"})
+_COPIES = frozenset({"tensor", "as_tensor", "asarray"})  # of a list, whose numbers they read one by one
 _BATCH_NORM = frozenset({"native_batch_norm", "_native_batch_norm_legit"})
 _RESHAPING = frozenset({"transpose_", "t_", "squeeze_", "unsqueeze_", "swapaxes_", "swapdims_", "detach_"})
 
@@ -49,7 +50,8 @@ class _NoBlindReads(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
-        if name in _BLIND and args and isinstance(args[0], Tensor) and self.recorder.varying(args[0]):
+        taken = args[:1] if name in _BLIND else _leaves(args[:1]) if name in _COPIES and isinstance(args[0], (list, tuple)) else ()
+        if any(isinstance(t, Tensor) and self.recorder.varying(t) for t in taken):
             raise CaptureError("E301", f"{name}() takes a value that depends on the parameters out of PyTorch", where=_here(name).location,
                                why="what is computed from it outside PyTorch cannot be followed", hint="stay with tensors")
         return func(*args, **(kwargs or {}))
@@ -92,7 +94,8 @@ class Recorder(TorchDispatchMode):
         else:
             value = self.lowering.call(_functional(func), before, keywords)
         out = func(*args, **kwargs)
-        self._check_discrete(name, out, value, args)
+        if cast is None:
+            self._check_discrete(name, out, value, args)
         if func._schema.is_mutable and name.endswith("_"):
             self._write(name, args[0], value)
         else:
@@ -122,8 +125,10 @@ class Recorder(TorchDispatchMode):
         """A tensor of whole numbers or truth values that varies must come from an operator known to make one."""
         if not isinstance(out, Tensor) or out.is_floating_point() or not isinstance(value, Expression) or value.literal is not None:
             return
-        rounds = out.dtype == torch.bool or any(isinstance(a, Tensor) and a.is_floating_point() for a in _leaves(args))
-        if rounds and self.lowering.builder.varies[value.id] and value.op != "opaque" and name.removesuffix("_") not in DISCRETE:
+        real = any(isinstance(a, Tensor) and a.is_floating_point() for a in _leaves(args))
+        known = DECIDES if real else DISCRETE
+        followed = name.removesuffix("_") in known or not (real or out.dtype == torch.bool)
+        if not followed and self.lowering.builder.varies[value.id] and value.op != "opaque":
             raise CaptureError("E302", f"{name} makes whole numbers out of values that depend on the parameters",
                                where=self.lowering.builder.origin.location, why="its rounding is not followed",
                                hint="use floor, where or a comparison on real tensors")

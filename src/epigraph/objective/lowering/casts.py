@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from epigraph.objective.builder import Builder, Expression
+from epigraph.objective.lowering.conditions import truth
 from epigraph.objective.lowering.extended import scalar
 from epigraph.objective.lowering.registry import EXACT, lowers
 
@@ -22,9 +23,11 @@ def identity(b: Builder, x: Expression, *rest: Any) -> Expression:
 @lowers("aten.to.dtype", "aten.to.device", "aten.to.dtype_layout", "aten.to.other", "aten._to_copy.default", "aten.type_as.default")
 def cast(b: Builder, x: Expression, *rest: Any) -> Expression:
     """A cast between floating types is the identity on real numbers; those to whole numbers are caught at capture."""
+    types = [v for v in rest if isinstance(v, torch.dtype)]
+    if x.literal is None and types and not types[0].is_floating_point and types[0] != torch.bool and truth(b, x) is x:
+        return x.unary("floor")  # the same numbers, but an index made of them is no mask any more
     if x.literal is None or x.literal.is_floating_point():
         return x
-    types = [v for v in rest if isinstance(v, torch.dtype)]
     others = [v for v in rest if isinstance(v, Expression)]
     real = types[0].is_floating_point if types else any(v.literal is None or v.literal.is_floating_point() for v in others)
     if not real:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from epigraph.objective.builder import Builder, Expression
+from epigraph.objective.lowering.conditions import truth
 from epigraph.objective.lowering.extended import known
 from epigraph.objective.lowering.registry import lowers
 
@@ -215,9 +216,19 @@ def index_fill(b: Builder, x: Expression, dim: int, index: Expression, value: An
 
 @lowers("aten.index_put.default", "aten._unsafe_index_put.default", exact=True)
 def index_put(b: Builder, x: Expression, indices: Sequence[Expression | None], source: Expression, accumulate: bool) -> Expression:
+    if len(indices) == 1 and indices[0] is not None and known(b, indices[0]) is None and source.numel == 1:
+        return _where_mask(b, x, indices[0], source.reshape(()), accumulate)
     places = torch.ops.aten.index.Tensor(positions(x), _indices(indices))
     values = source.expand(tuple(places.shape))
     return accumulated(b, x, places, values) if accumulate else replaced(b, x, places, values)
+
+
+def _where_mask(b: Builder, x: Expression, mask: Expression, value: Expression, accumulate: bool) -> Expression:
+    """x[mask] = value, or x[mask] += value, for a mask that depends on parameters."""
+    if truth(b, mask) is not mask or mask.shape != x.shape[: mask.ndim]:
+        raise NotImplementedError("an index that is no constant")
+    wide = mask.reshape((*mask.shape, *[1] * (x.ndim - mask.ndim)))
+    return b.where(wide, x + value if accumulate else value, x)
 
 
 @lowers("aten.masked_scatter.default", exact=True)

@@ -17,14 +17,18 @@ LOWERINGS: dict[str, Lowering] = {}
 #: Operators whose result on exact constants is exact in floating point, so that they may be evaluated at capture.
 EXACT: set[str] = set()
 
-#: Operators whose lowering is right where they make whole numbers or truth values out of real numbers, or keep such.
-DISCRETE = frozenset("""
+#: Operators whose lowering is right where they make truth values or counts out of real numbers.
+DECIDES = frozenset("""
     lt le gt ge eq ne less less_equal greater greater_equal not_equal logical_and logical_or logical_xor logical_not
-    bitwise_and bitwise_or bitwise_xor bitwise_not __and__ __or__ __xor__ any all count_nonzero isclose
-    sum cumsum mul sub neg abs maximum minimum amax amin max min where copy clone detach alias contiguous to _to_copy type_as
-    view reshape _unsafe_view flatten unflatten squeeze unsqueeze permute transpose t expand repeat slice select split
-    split_with_sizes unsafe_split unbind cat stack flip roll index index_select gather diagonal tril triu masked_fill
-    lift_fresh lift_fresh_copy
+    any all count_nonzero
+""".split())
+
+#: Operators whose lowering is right on truth values.
+DISCRETE = DECIDES | frozenset("""
+    bitwise_and bitwise_or bitwise_xor bitwise_not __and__ __or__ __xor__ mul maximum minimum amax amin max min where copy
+    clone detach alias contiguous to _to_copy type_as view reshape _unsafe_view flatten unflatten squeeze unsqueeze permute
+    transpose t expand repeat slice select split split_with_sizes unsafe_split unbind cat stack flip roll index index_select
+    gather diagonal tril triu masked_fill lift_fresh lift_fresh_copy
 """.split())
 
 
