@@ -118,12 +118,12 @@ class Court:
         lower, upper = self.domain.lower, self.domain.upper
         return {name: (_side(lower.get(name)), _side(upper.get(name))) for name in self.keys if name in lower or name in upper}
 
-    def _finite(values: NDArray[Any]) -> bool:
-    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
-
-
-def provenance(self) -> dict[str, str]:
+    def provenance(self) -> dict[str, str]:
         return provenance(self.describe)
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
 
 
 def provenance(describe: Mapping[str, Any]) -> dict[str, str]:
