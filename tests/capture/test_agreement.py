@@ -110,8 +110,8 @@ def test_an_honest_program_is_not_refused(name, dtype):
 
 
 def test_what_cannot_be_compared_is_said():
-    """Each half overflows or has no value at every point that is tried; the graph stands, with a note."""
-    J = Objective.from_function(lambda w: (w.exp().exp().exp().exp()).sum() + 1e300 * (w * 1e200).exp().sum(), {"w": torch.full((2,), 50.0)})
+    """J overflows at every point that is tried; the graph stands, with a note."""
+    J = Objective.from_function(lambda w: (w**2).exp().exp().sum(), {"w": torch.full((9,), 50.0)})
     J.graph()
     assert any("could not be compared" in n for n in J.notes)
 

@@ -83,7 +83,10 @@ class Prover:
             node = self.graph[node.inputs[0]]
         operands = [walk.facts[j] for j in node.inputs]
         origin = node.origin
-        reason = RULES[node.op].reason(node, operands) + self._names(node, operands, walk)
+        if node.op == "constant":
+            reason = "a constant with infinite or undefined entries is no real number"
+        else:
+            reason = RULES[node.op].reason(node, operands) + self._names(node, operands, walk)
         return Blocker(origin.operator or node.op, origin.location, origin.module, reason, _source_line(node))
 
     def _names(self, node: Node, operands: Sequence[Facts], walk: Propagation) -> str:

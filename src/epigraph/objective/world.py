@@ -19,7 +19,7 @@ from torch.nn.parameter import is_lazy
 from epigraph.errors import ObjectiveError
 from epigraph.objective.reach import Reached, reach
 
-HEAVY = 1 << 26  # entries; a tensor outside every module that is larger is watched for writes, not copied
+HEAVY = 1 << 20  # entries; a tensor outside every module that is larger is watched for writes, not copied
 
 
 @contextmanager
