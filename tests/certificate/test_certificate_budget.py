@@ -129,3 +129,14 @@ def test_a_cost_over_the_limit_is_refused(cost: budget.Cost) -> None:
     with pytest.raises(CertificateError, match="E430 the check needs"):
         budget.require(cost, budget.Cost(10.0, 1e9))
     budget.require(budget.Cost(10.0, 1e9), budget.Cost(10.0, 1e9))
+
+
+def test_the_estimate_itself_stops_at_the_limit() -> None:
+    """Bounding bit lengths takes time too: it ends once the cost has passed what is allowed."""
+    b = Builder()
+    x = b.parameter("x", 0.1)
+    for _ in range(50):
+        x = b("mul", x, b.scalar("1/3"))
+    program = shapes.program(b.graph(), shapes.metas(b.arrays))
+    assert bitlengths.exact(program, b.arrays, [{}]).seconds < 1
+    assert math.isinf(bitlengths.exact(program, b.arrays, [{}], most=1e-4).seconds)

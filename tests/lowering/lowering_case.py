@@ -1,4 +1,5 @@
 """What a row of the table of operators is: an overload, its arguments, and where they are varied."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -25,11 +26,19 @@ class V:
         low = -2.0 if self.low is None else self.low
         high = max(2.0, low + 4.0) if self.high is None else self.high
         if kind == "knots":
-            allowed = torch.tensor([k for k in (*KNOTS, low, high) if low <= k <= high or self.low is self.high is None])
+            allowed = torch.tensor(
+                [k for k in (*KNOTS, low, high) if low <= k <= high or self.low is self.high is None]
+            )
             return allowed.double()[(unit * len(allowed)).long().clamp(max=len(allowed) - 1)]
         values = low + (high - low) * unit
         if kind == "large":
-            values = values * 50 if self.low is None and self.high is None else values + 50 * unit if self.high is None else values
+            values = (
+                values * 50
+                if self.low is None and self.high is None
+                else values + 50 * unit
+                if self.high is None
+                else values
+            )
         return values
 
 
@@ -37,8 +46,8 @@ class V:
 class Row:
     """One call of an overload.  Tensors among the arguments are constants, ``V`` are parameters.
 
-    ``kinds`` are the kinds of points; ``smooth`` that the gradients agree at random points; ``export`` that the call can
-    be exported as it stands; ``tolerance`` is relative to 1 and to the value; ``defined``: where PyTorch has no finite
+    ``kinds`` are the kinds of points; ``smooth`` that the gradients agree at random points; ``export`` that the call
+    can be exported as it stands; ``tolerance`` is relative to 1 and to the value; ``defined``: where PyTorch has no finite
     value neither has the graph.
     """
 
@@ -83,11 +92,21 @@ def fill(value: Any, queue: Iterator[Any]) -> Any:
     return next(queue) if isinstance(value, V) else value
 
 
-def row(name: str, *args: Any, smooth: bool = True, export: bool = True, tolerance: float = 1e-10, defined: bool = True,
-        kinds: tuple[str, ...] | str | None = None, **kwargs: Any) -> Row:
+def row(
+    name: str,
+    *args: Any,
+    smooth: bool = True,
+    export: bool = True,
+    tolerance: float = 1e-10,
+    defined: bool = True,
+    kinds: tuple[str, ...] | str | None = None,
+    **kwargs: Any,
+) -> Row:
     """``row("relu.default", X)``; keyword arguments that are no options of the row go to the operator."""
     options: dict[str, Any] = {} if kinds is None else {"kinds": (kinds,) if isinstance(kinds, str) else kinds}
-    return Row(f"aten.{name}", args, kwargs, smooth=smooth, export=export, tolerance=tolerance, defined=defined, **options)
+    return Row(
+        f"aten.{name}", args, kwargs, smooth=smooth, export=export, tolerance=tolerance, defined=defined, **options
+    )
 
 
 def data(*shape: int, seed: int = 0, low: float = -2.0, high: float = 2.0) -> Tensor:

@@ -1,4 +1,5 @@
 """Large inputs stay small in the graph, and long programs are lowered fast."""
+
 from __future__ import annotations
 
 import time
@@ -27,7 +28,7 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_large_inputs(name):
-    """The entries of all nodes together, over those of the inputs and the output: nothing grows with the volume of a window."""
+    """The entries of all nodes over those of the inputs and the output: the volume of a window does not matter."""
     op, shapes, rest, factor = CALLS[name]
     builder = Builder()
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,5 @@
 """Every registered overload against PyTorch in float64: values, gradients, and the way through torch.export."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -27,7 +28,9 @@ def _identify(r: Row) -> str:
 def _lower(r: Row) -> list[tuple[int, Graph]]:
     """The graph of each output tensor of the lowered call."""
     builder = Builder()
-    inputs = [builder.parameter(f"p{i}", torch.zeros(v.shape, dtype=torch.float64)) for i, v in enumerate(r.parameters())]
+    inputs = [
+        builder.parameter(f"p{i}", torch.zeros(v.shape, dtype=torch.float64)) for i, v in enumerate(r.parameters())
+    ]
     lowering = Lowering(builder)
     wrapped = [_literal(builder, v) for v in (r.args, r.kwargs)]
     call = Row(r.overload, wrapped[0], wrapped[1])
@@ -110,10 +113,17 @@ def _gradients(r: Row, output: tuple[int, Graph]) -> None:
         return
     mine = [v.detach().clone().requires_grad_() for v in values]
     out = Evaluator(graph)({f"p{i}": v for i, v in enumerate(mine)})
-    found = torch.autograd.grad((out * weights).sum(), mine, allow_unused=True) if out.requires_grad else [None] * len(mine)
+    found = (
+        torch.autograd.grad((out * weights).sum(), mine, allow_unused=True) if out.requires_grad else [None] * len(mine)
+    )
     for ours, other, value in zip(found, expected, values, strict=True):
         zero = torch.zeros_like(value)
-        _compare(zero if ours is None else ours, zero if other is None else other, 1e3 * r.tolerance, f"gradient of {r.overload}{_shown(r)}")
+        _compare(
+            zero if ours is None else ours,
+            zero if other is None else other,
+            1e3 * r.tolerance,
+            f"gradient of {r.overload}{_shown(r)}",
+        )
 
 
 def test_every_overload_has_a_row():

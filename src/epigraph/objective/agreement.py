@@ -119,10 +119,10 @@ def check_agreement(J: Objective, graph: Graph, coarsest: torch.dtype) -> list[s
     """
     points = list(_points(J, graph))
     measure = _Measure(graph)
-    doubled = [_in_double(J, p) for _, p in points]
-    rows = [] if None in doubled else measure.rows(points, doubled, _coarsest_in_double(J))
+    doubled = [_in_double(J, p) for _, p in points] if _in_double(J, points[0][1]) is not None else [None] * len(points)
+    rows = [] if all(v is None for v in doubled) else measure.rows(points, doubled, _coarsest_in_double(J))
     if not rows or (_difference(rows) is not None and coarsest != torch.float64):
-        rows = measure.rows(points, [J.value(p) for _, p in points], coarsest)
+        rows = measure.rows(points, [_as_it_is(J, p) for _, p in points], coarsest)
     wrong = _difference(rows)
     if wrong is not None:
         place = "at the parameters as they are" if wrong.scale == 0 else "at parameters moved from where they are"
@@ -168,7 +168,7 @@ class _Measure:
         for i, ((scale, point), value) in enumerate(zip(points, theirs, strict=True)):
             ours, single, largest = self._known.setdefault(i, self._at(point))
             spread = 64 * abs(ours - single) * min(1.0, eps / torch.finfo(torch.float32).eps) if math.isfinite(single) else 0.0
-            rows.append(_Row(scale, ours, float(value), 16 * eps * abs(ours) + spread + CLOSE * largest))  # type: ignore[arg-type]
+            rows.append(_Row(scale, ours, math.nan if value is None else value, 16 * eps * abs(ours) + spread + CLOSE * largest))
         return rows
 
     def _at(self, point: dict[str, Tensor]) -> tuple[float, float, float]:
@@ -214,6 +214,16 @@ def _in_double(J: Objective, point: dict[str, Tensor]) -> float | None:
             return J.value(point, double=True)
     except Exception:  # whatever a program raises when its types are not what it expects
         return None
+
+
+def _as_it_is(J: Objective, point: dict[str, Tensor]) -> float:
+    """J's program at a point, NaN where it raises: a program may refuse points, as a distribution of negative scale does."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return J.value(point)
+    except Exception:  # what a program raises is its own choice
+        return math.nan
 
 
 def _points(J: Objective, graph: Graph) -> Iterator[tuple[float, dict[str, Tensor]]]:

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from epigraph.errors import ObjectiveError
+from epigraph.errors import CaptureError, ObjectiveError
 from epigraph.objective.builder import Builder, Expression
 
 
@@ -31,6 +31,9 @@ class Memory:
         Raises:
             ObjectiveError: only a part of the tensor lies over parameters, or it reads their bytes as another type.
         """
+        if tensor.layout != torch.strided:
+            raise CaptureError("E309", f"the program holds a sparse tensor of shape {tuple(tensor.shape)}", why="only dense tensors are followed",
+                               hint="call .to_dense() on it")
         owners = self._owners.get(_place(tensor), []) if tensor.numel() else []
         for value, expression in owners:
             places = _positions(value, tensor)

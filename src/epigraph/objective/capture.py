@@ -82,6 +82,7 @@ class Lowering:
     def opaque(self, op: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Nodes of which nothing is known, one for each tensor that comes out."""
         bound = bind(op, arguments, keywords)
+        bound = _map(bound, _index)
         tensors = [v for v in _leaves(bound) if isinstance(v, Expression)]
         template = _map(bound, lambda v: _Hole(tensors.index(v)) if isinstance(v, Expression) else v)
         examples = [torch.empty(x.shape, dtype=torch.float64, device="meta") for x in tensors]
@@ -97,6 +98,12 @@ class Lowering:
             for i, s in enumerate(shapes if multiple else [shapes])
         ]
         return tuple(outputs) if multiple else outputs[0]
+
+
+def _index(value: Any) -> Any:
+    """A constant of whole numbers or truth values goes into the call as it is; what varies is an operand."""
+    whole = isinstance(value, Expression) and value.literal is not None and not value.literal.is_floating_point()
+    return value.literal if whole else value
 
 
 @final

@@ -1,4 +1,5 @@
 """Evaluating a graph in floating point, with PyTorch: for searches and pictures, never for conclusions."""
+
 from __future__ import annotations
 
 import math
@@ -48,7 +49,11 @@ def _piecewise(a: Mapping[str, Any], x: Sequence[Tensor]) -> Tensor:
     lower = [float("-inf"), *knots]
     out = torch.zeros_like(x[0])
     for piece, low in zip(pieces, lower, strict=True):
-        value = torch.full_like(x[0], piece[0]) if len(piece) == 1 else sum((c * x[0] ** i for i, c in enumerate(piece)), torch.zeros_like(x[0]))
+        value = (
+            torch.full_like(x[0], piece[0])
+            if len(piece) == 1
+            else sum((c * x[0] ** i for i, c in enumerate(piece)), torch.zeros_like(x[0]))
+        )
         out = torch.where(x[0] >= low, value, out)
     return out
 
@@ -113,8 +118,13 @@ class Evaluator:
     constants are converted once and shared.
     """
 
-    def __init__(self, graph: Graph, moving: Sequence[str] | None = None, fixed: Mapping[str, Tensor] | None = None,
-                 dtype: torch.dtype = torch.float64):
+    def __init__(
+        self,
+        graph: Graph,
+        moving: Sequence[str] | None = None,
+        fixed: Mapping[str, Tensor] | None = None,
+        dtype: torch.dtype = torch.float64,
+    ):
         self.graph, self.dtype = graph, dtype
         names = graph.parameter_nodes
         self.moving = tuple(names) if moving is None else tuple(moving)
@@ -125,12 +135,18 @@ class Evaluator:
 
     def _constant_part(self, point: Mapping[str, Tensor]) -> dict[int, Tensor]:
         """Values of the nodes that stay fixed and feed a moving node or are the output."""
-        needed = {i for n in self.graph for i in n.inputs if self._moves[n.id] and not self._moves[i]} | {self.graph.output}
+        needed = {i for n in self.graph for i in n.inputs if self._moves[n.id] and not self._moves[i]} | {
+            self.graph.output
+        }
         values: dict[int, Tensor] = {}
         with torch.no_grad():
             for node in self.graph:
                 if not self._moves[node.id]:
-                    values[node.id] = self._leaf(node, point) if not node.inputs else self._apply(node, [values[i] for i in node.inputs])
+                    values[node.id] = (
+                        self._leaf(node, point)
+                        if not node.inputs
+                        else self._apply(node, [values[i] for i in node.inputs])
+                    )
                     for i in node.inputs:
                         if self._last[i] == node.id and i not in needed:
                             values.pop(i, None)
@@ -155,7 +171,11 @@ class Evaluator:
         for node in self.graph:
             if not self._moves[node.id]:
                 continue
-            values[node.id] = point[node.attributes["name"]] if node.op == "parameter" else self._apply(node, [values[i] for i in node.inputs])
+            values[node.id] = (
+                point[node.attributes["name"]]
+                if node.op == "parameter"
+                else self._apply(node, [values[i] for i in node.inputs])
+            )
             for i in node.inputs:
                 if self._moves[i] and self._last[i] == node.id:
                     values.pop(i, None)
@@ -168,7 +188,17 @@ class Evaluator:
         pending, seen = [graph.output], set()
         while pending:
             node = graph[pending.pop()]
-            if node.id not in seen and node.op in ("add", "neg", "sum", "mul", "reshape", "permute", "same", "maximum", "amax"):
+            if node.id not in seen and node.op in (
+                "add",
+                "neg",
+                "sum",
+                "mul",
+                "reshape",
+                "permute",
+                "same",
+                "maximum",
+                "amax",
+            ):
                 if node.op in ("add", "sum"):
                     sizes += [float(values[i].abs().max()) for i in node.inputs if values[i].numel()]
                 pending += node.inputs
@@ -181,7 +211,9 @@ class Evaluator:
         whole = {k: v.detach().to(self.dtype) for k, v in self.graph.parameters.items()} | dict(point)
         with torch.no_grad():
             for node in self.graph:
-                values[node.id] = self._apply(node, [values[i] for i in node.inputs]) if node.inputs else self._leaf(node, whole)
+                values[node.id] = (
+                    self._apply(node, [values[i] for i in node.inputs]) if node.inputs else self._leaf(node, whole)
+                )
         return values
 
 

@@ -7,6 +7,7 @@ import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -16,6 +17,7 @@ from epigraph.errors import CaptureError
 from epigraph.objective.builder import Expression
 from epigraph.objective.capture import Lowering, _functional, _map, _truncate, frames_of
 from epigraph.objective.graph import Origin
+from epigraph.objective.lowering.registry import RandomOperator
 from epigraph.objective.watch import reads_of_real
 
 Locate = Callable[[str], tuple[str, int] | None]
@@ -120,6 +122,20 @@ def _running_statistics(node: torch.fx.Node) -> bool:
     return bool(node.args[5]) and any(len(a.users) > 1 for a in statistics)
 
 
+@final
+@dataclass(frozen=True)
+class _Unusable:
+    """In the place of a value that could not be made."""
+
+    error: Exception
+
+
+def _usable(value: Any) -> Any:
+    if isinstance(value, _Unusable):
+        raise value.error
+    return value
+
+
 # the walk ---------------------------------------------------------------------------------------------------------
 @final
 class Walk:
@@ -149,18 +165,34 @@ class Walk:
                 values[node] = getattr(module, str(node.target))
             elif node.op == "call_function":
                 self.lowering.builder.origin = _origin(node, self.locate)
-                values[node] = self._call(node, values)
+                values[node] = self._tried(node, values)
                 written = _written(node)
                 if written is not None:
                     values[written] = values[node]
                 _check_shape(node, values[node])
             elif node.op == "output":
-                return _map(list(node.args[0]), lambda n: values[n] if isinstance(n, torch.fx.Node) else n)
+                return _map(list(node.args[0]), lambda n: _usable(values[n]) if isinstance(n, torch.fx.Node) else n)
         raise CaptureError("E304", "the captured graph has no output")
 
+    def _tried(self, node: torch.fx.Node, values: Mapping[Any, Any]) -> Any:
+        """The node's value, or the error to raise if anything but an assertion asks for it."""
+        if str(node.target).startswith(_SILENT):
+            self._note_assertion(node, values)
+            return None
+        try:
+            return self._call(node, values)
+        except (CaptureError, RandomOperator) as error:
+            return _Unusable(error)
+
+    def _note_assertion(self, node: torch.fx.Node, values: Mapping[Any, Any]) -> None:
+        given = [values[n] for n in node.all_input_nodes]
+        varies = self.lowering.builder.varies
+        if any(isinstance(v, _Unusable) or (isinstance(v, Expression) and v.literal is None and varies[v.id]) for v in given):
+            self.lowering.notes.append("the program asserts something of values that depend on the parameters: J is analysed without that")
+
     def _call(self, node: torch.fx.Node, values: Mapping[Any, Any]) -> Any:
-        arguments = torch.fx.map_arg(node.args, lambda n: values[n])
-        keywords = torch.fx.map_arg(node.kwargs, lambda n: values[n])
+        arguments = torch.fx.map_arg(node.args, lambda n: _usable(values[n]))
+        keywords = torch.fx.map_arg(node.kwargs, lambda n: _usable(values[n]))
         target: Any = node.target
         name = str(target)
         if name.startswith("<built-in function getitem>"):
@@ -170,7 +202,7 @@ class Walk:
             return self._walk(arguments[wrapped], arguments[wrapped + 1 :])
         if not hasattr(target, "_schema"):
             return self._plain(node, arguments, keywords)
-        if name.startswith(_SILENT) or (target.namespace != "aten" and not target._schema.returns):
+        if target.namespace != "aten" and not target._schema.returns:
             return None
         if any(isinstance(n.meta.get("val"), Tensor) and n.meta["val"].is_complex() for n in (node, *node.all_input_nodes)):
             raise CaptureError("E308", f"{name} works on complex numbers", where=self.lowering.builder.origin.location,

@@ -1,4 +1,5 @@
 """Which expression each live tensor of a recorded run stands for, with views and in-place writes."""
+
 from __future__ import annotations
 
 import weakref
@@ -40,7 +41,9 @@ class Memory:
 
     def _enter(self, tensor: Tensor, entry: _Entry) -> None:
         self._entries[id(tensor)] = entry
-        others = [e for e in self._sharing.get(_storage(tensor), ()) if (t := e.reference()) is not None and t is not tensor]
+        others = [
+            e for e in self._sharing.get(_storage(tensor), ()) if (t := e.reference()) is not None and t is not tensor
+        ]
         self._sharing[_storage(tensor)] = [*others, entry]
 
     def _entry(self, tensor: Tensor) -> _Entry | None:
@@ -57,8 +60,12 @@ class Memory:
         entry = self._entry(tensor)
         if entry is None:
             if self._relatives(tensor):
-                raise CaptureError("E302", "a tensor shares the memory of another in a way that is not followed",
-                                   why="it was made before the recording, or by .data or set_()", hint="make the view inside the objective")
+                raise CaptureError(
+                    "E302",
+                    "a tensor shares the memory of another in a way that is not followed",
+                    why="it was made before the recording, or by .data or set_()",
+                    hint="make the view inside the objective",
+                )
             entry = _Entry(tensor, self.builder.literal(tensor.detach().clone(), "constant"))
             self._enter(tensor, entry)
         if entry.expression is None:

@@ -187,7 +187,8 @@ class Objective:
 
     def _outputs(self, point: Mapping[str, Tensor] | None, dtype: torch.dtype | None) -> Iterator[tuple[Fraction, Tensor]]:
         if self.function is not None:
-            values = {k: v.to(dtype or v.dtype) for k, v in {**self.parameters, **(point or {})}.items()}
+            given = {**self.parameters, **(point or {})}
+            values = {k: given[k].to(v.device, dtype or v.dtype) for k, v in self.parameters.items()}
             yield Fraction(1), one_number(self.call_function([v if v.requires_grad else v.detach().clone() for v in values.values()]))
             return
         assert self.model is not None

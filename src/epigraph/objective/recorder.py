@@ -4,6 +4,7 @@ It accepts what ``torch.export`` refuses: functions that look at a value on the 
 A look at a value that depends on the parameters makes the recording conditional, and that is refused here unless the
 value is the same wherever the parameters are.  In-place writes change every tensor that shares the memory.
 """
+
 from __future__ import annotations
 
 import sys
@@ -42,7 +43,7 @@ def packet(op: Any) -> str:
 
 @final
 class _NoBlindReads(TorchFunctionMode):
-    """Refuses the ways out of a tensor that no operator sees, such as ``numpy()``, where the value is not a constant."""
+    """Refuses the ways out of a tensor that no operator sees, such as ``numpy()``, where its value varies."""
 
     def __init__(self, recorder: Recorder):
         super().__init__()
@@ -50,10 +51,21 @@ class _NoBlindReads(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
-        taken = args[:1] if name in _BLIND else _leaves(args[:1]) if name in _COPIES and isinstance(args[0], (list, tuple)) else ()
+        taken = (
+            args[:1]
+            if name in _BLIND
+            else _leaves(args[:1])
+            if name in _COPIES and isinstance(args[0], (list, tuple))
+            else ()
+        )
         if any(isinstance(t, Tensor) and self.recorder.varying(t) for t in taken):
-            raise CaptureError("E301", f"{name}() takes a value that depends on the parameters out of PyTorch", where=_here(name).location,
-                               why="what is computed from it outside PyTorch cannot be followed", hint="stay with tensors")
+            raise CaptureError(
+                "E301",
+                f"{name}() takes a value that depends on the parameters out of PyTorch",
+                where=_here(name).location,
+                why="what is computed from it outside PyTorch cannot be followed",
+                hint="stay with tensors",
+            )
         return func(*args, **(kwargs or {}))
 
 
@@ -61,7 +73,12 @@ class _NoBlindReads(TorchFunctionMode):
 class Recorder(TorchDispatchMode):
     """Keeps, for each live tensor, the expression that it stands for."""
 
-    def __init__(self, lowering: Lowering, tensors: Sequence[tuple[Tensor, Expression]], origin: Callable[[str], Origin] | None = None):
+    def __init__(
+        self,
+        lowering: Lowering,
+        tensors: Sequence[tuple[Tensor, Expression]],
+        origin: Callable[[str], Origin] | None = None,
+    ):
         super().__init__()
         self.lowering, self.memory = lowering, Memory(lowering.builder)
         self.origin = origin or _here
@@ -86,10 +103,13 @@ class Recorder(TorchDispatchMode):
             return self._look(func, args, kwargs, before)
         self.lowering.builder.origin = self.origin(str(func))
         if func._schema.is_mutable and not name.endswith("_") and str(func) not in LOWERINGS:
-            raise CaptureError("E302", f"{func} writes to an argument", why="neither tier of capture follows such a write")
+            raise CaptureError(
+                "E302", f"{func} writes to an argument", why="neither tier of capture follows such a write"
+            )
         cast = self._cast(name, args, kwargs)
         if cast is not None:
-            value = _truncate(self.lowering, before[1 if name == "copy_" else 0], cast)
+            source = self.expression(args[1] if name == "copy_" else args[0])
+            value = _truncate(self.lowering, source, cast)
             value = value.expand(tuple(args[0].shape)) if name == "copy_" else value
         else:
             value = self.lowering.call(_functional(func), before, keywords)
@@ -123,15 +143,24 @@ class Recorder(TorchDispatchMode):
 
     def _check_discrete(self, name: str, out: Any, value: Any, args: Any) -> None:
         """A tensor of whole numbers or truth values that varies must come from an operator known to make one."""
-        if not isinstance(out, Tensor) or out.is_floating_point() or not isinstance(value, Expression) or value.literal is not None:
+        if (
+            not isinstance(out, Tensor)
+            or out.is_floating_point()
+            or not isinstance(value, Expression)
+            or value.literal is not None
+        ):
             return
         real = any(isinstance(a, Tensor) and a.is_floating_point() for a in _leaves(args))
         known = DECIDES if real else DISCRETE
         followed = name.removesuffix("_") in known or not (real or out.dtype == torch.bool)
         if not followed and self.lowering.builder.varies[value.id] and value.op != "opaque":
-            raise CaptureError("E302", f"{name} makes whole numbers out of values that depend on the parameters",
-                               where=self.lowering.builder.origin.location, why="its rounding is not followed",
-                               hint="use floor, where or a comparison on real tensors")
+            raise CaptureError(
+                "E302",
+                f"{name} makes whole numbers out of values that depend on the parameters",
+                where=self.lowering.builder.origin.location,
+                why="its rounding is not followed",
+                hint="use floor, where or a comparison on real tensors",
+            )
 
     def _write(self, name: str, target: Tensor, value: Any) -> None:
         if not isinstance(value, Expression):
@@ -153,7 +182,9 @@ class Recorder(TorchDispatchMode):
     def _bind(self, out: Any, value: Any) -> None:
         if isinstance(out, Tensor) and isinstance(value, Expression):
             if tuple(out.shape) != value.shape:
-                raise CaptureError("E306", f"an operator was lowered to shape {value.shape}, PyTorch has {tuple(out.shape)}")
+                raise CaptureError(
+                    "E306", f"an operator was lowered to shape {value.shape}, PyTorch has {tuple(out.shape)}"
+                )
             self.memory.bind(out, value)
         elif isinstance(out, Tensor):
             self.memory.spoil(out, self.lowering.builder.origin.operator)
@@ -174,11 +205,21 @@ def _here(name: str) -> Origin:
     return Origin(name)
 
 
-def record(J: Objective, lowering: Lowering, module: nn.Module, values: tuple[Tensor, ...], sources: dict[str, Expression],
-           inputs: list[Expression], refusal: str) -> Expression:
+def record(
+    J: Objective,
+    lowering: Lowering,
+    module: nn.Module,
+    values: tuple[Tensor, ...],
+    sources: dict[str, Expression],
+    inputs: list[Expression],
+    refusal: str,
+) -> Expression:
     """Run the module once under the recorder; ``refusal`` is what the first tier said."""
     pairs = list(zip(values, inputs, strict=True))
-    named = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
+    named = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
     pairs += [(tensor, sources[name]) for name, tensor in named.items()]
     recorder = Recorder(lowering, pairs)
     try:
@@ -201,8 +242,13 @@ def record(J: Objective, lowering: Lowering, module: nn.Module, values: tuple[Te
 
 
 def _refused(lowering: Lowering, refusal: str, why: str) -> CaptureError:
-    return CaptureError("E301", "the objective cannot be captured", where=lowering.builder.origin.location,
-                        why=f"{refusal}; and: {why}", hint="write it without values that steer the control flow")
+    return CaptureError(
+        "E301",
+        "the objective cannot be captured",
+        where=lowering.builder.origin.location,
+        why=f"{refusal}; and: {why}",
+        hint="write it without values that steer the control flow",
+    )
 
 
 @contextmanager
@@ -225,9 +271,13 @@ def _check_guards(recorder: Recorder, refusal: str) -> None:
     for expression, seen in recorder.guards:
         if varies[expression.id] and not _always(recorder.lowering, expression, seen):
             origin = expression.node.origin
-            raise CaptureError("E301", "the program branches on a value that depends on the parameters", where=origin.location,
-                               why=f"it looked at {origin.operator} and saw {seen}; elsewhere it may take another path ({refusal})",
-                               hint="use torch.where, torch.clamp or torch.maximum instead of if")
+            raise CaptureError(
+                "E301",
+                "the program branches on a value that depends on the parameters",
+                where=origin.location,
+                why=f"it looked at {origin.operator} and saw {seen}; elsewhere it may take another path ({refusal})",
+                hint="use torch.where, torch.clamp or torch.maximum instead of if",
+            )
 
 
 def _always(lowering: Lowering, expression: Expression, seen: Any) -> bool:

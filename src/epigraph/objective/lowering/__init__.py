@@ -1,4 +1,5 @@
 """Lowering of PyTorch's operators to the primitives of ``objective.graph``, one family per file."""
+
 from epigraph.objective.lowering import (  # noqa: F401  (imported for their registrations)
     activations,
     arithmetic,

@@ -1,4 +1,5 @@
 """Activation functions, as primitives or as exact formulas in them."""
+
 from __future__ import annotations
 
 import math
@@ -78,8 +79,9 @@ def rrelu(b: Builder, x: Expression, lower: Number, upper: Number, training: boo
 
 
 @lowers("aten.rrelu_with_noise.default")
-def rrelu_with_noise(b: Builder, x: Expression, noise: Expression, lower: Number, upper: Number, training: bool,
-                     generator: Any) -> Expression:
+def rrelu_with_noise(
+    b: Builder, x: Expression, noise: Expression, lower: Number, upper: Number, training: bool, generator: Any
+) -> Expression:
     return rrelu(b, x, lower, upper, training, generator)
 
 
@@ -195,8 +197,12 @@ def glu(b: Builder, x: Expression, dim: int) -> Expression:
     return x.slice(dim, 0, half) * x.slice(dim, half, 2 * half).unary("sigmoid")
 
 
-@lowers("aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default",
-        "aten.feature_alpha_dropout.default")
+@lowers(
+    "aten.dropout.default",
+    "aten.feature_dropout.default",
+    "aten.alpha_dropout.default",
+    "aten.feature_alpha_dropout.default",
+)
 def dropout(b: Builder, x: Expression, probability: float, train: bool) -> Expression:
     if train and probability == 1:
         return b.rational(0).expand(x.shape)

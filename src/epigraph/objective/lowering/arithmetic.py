@@ -1,4 +1,5 @@
 """Sums, products, quotients, powers, remainders and maxima."""
+
 from __future__ import annotations
 
 from fractions import Fraction
@@ -30,8 +31,14 @@ def mul(b: Builder, x: Expression, y: Any) -> Expression:
     return x * b.wrap(y)
 
 
-@lowers("aten.div.Tensor", "aten.div.Scalar", "aten.divide.Tensor", "aten.divide.Scalar", "aten.true_divide.Tensor",
-        "aten.true_divide.Scalar")
+@lowers(
+    "aten.div.Tensor",
+    "aten.div.Scalar",
+    "aten.divide.Tensor",
+    "aten.divide.Scalar",
+    "aten.true_divide.Tensor",
+    "aten.true_divide.Scalar",
+)
 def div(b: Builder, x: Expression, y: Any) -> Expression:
     return x / b.wrap(y)
 

@@ -1,4 +1,5 @@
 """Scaled dot-product attention."""
+
 from __future__ import annotations
 
 import math
@@ -13,8 +14,17 @@ from epigraph.objective.lowering.registry import RandomOperator, lowers
 
 
 @lowers("aten.scaled_dot_product_attention.default")
-def attention(b: Builder, query: Expression, key: Expression, value: Expression, mask: Expression | None, dropout: float,
-              causal: bool, scale: float | None, enable_gqa: bool) -> Expression:
+def attention(
+    b: Builder,
+    query: Expression,
+    key: Expression,
+    value: Expression,
+    mask: Expression | None,
+    dropout: float,
+    causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> Expression:
     """softmax(q k^T scale + mask) v; the default scale is 1/sqrt(d), the real number; a row without entries is zero."""
     if dropout > 0:
         raise RandomOperator("dropout draws a random mask in training mode")
@@ -50,6 +60,14 @@ def _repeat_heads(x: Expression, times: int) -> Expression:
 
 
 @lowers("aten._scaled_dot_product_flash_attention_for_cpu.default")
-def flash_attention(b: Builder, query: Expression, key: Expression, value: Expression, dropout: float, causal: bool,
-                    mask: Expression | None, scale: float | None) -> tuple[Any, ...]:
+def flash_attention(
+    b: Builder,
+    query: Expression,
+    key: Expression,
+    value: Expression,
+    dropout: float,
+    causal: bool,
+    mask: Expression | None,
+    scale: float | None,
+) -> tuple[Any, ...]:
     return attention(b, query, key, value, mask, dropout, causal, scale, False), None

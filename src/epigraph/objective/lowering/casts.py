@@ -1,4 +1,5 @@
 """Copies, casts, and writes of a whole tensor."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -13,14 +14,34 @@ from epigraph.objective.lowering.registry import EXACT, lowers
 EXACT.add("aten.view.dtype")  # the bits of a constant, read as another type
 
 
-@lowers("aten.clone.default", "aten.contiguous.default", "aten.alias.default", "aten.detach.default", "aten.detach_.default",
-        "aten.lift_fresh_copy.default", "aten.lift_fresh.default", "aten.lift.default", "aten.positive.default",
-        "aten.resolve_conj.default", "aten.resolve_neg.default", "aten.conj.default", "aten.real.default", exact=True)
+@lowers(
+    "aten.clone.default",
+    "aten.contiguous.default",
+    "aten.alias.default",
+    "aten.detach.default",
+    "aten.detach_.default",
+    "aten.lift_fresh_copy.default",
+    "aten.lift_fresh.default",
+    "aten.lift.default",
+    "aten.positive.default",
+    "aten.resolve_conj.default",
+    "aten.resolve_neg.default",
+    "aten.conj.default",
+    "aten.real.default",
+)
 def identity(b: Builder, x: Expression, *rest: Any) -> Expression:
+    """A constant stays the tensor that it is, so that its copies are one leaf of the graph."""
     return x
 
 
-@lowers("aten.to.dtype", "aten.to.device", "aten.to.dtype_layout", "aten.to.other", "aten._to_copy.default", "aten.type_as.default")
+@lowers(
+    "aten.to.dtype",
+    "aten.to.device",
+    "aten.to.dtype_layout",
+    "aten.to.other",
+    "aten._to_copy.default",
+    "aten.type_as.default",
+)
 def cast(b: Builder, x: Expression, *rest: Any) -> Expression:
     """A cast between floating types is the identity on real numbers; those to whole numbers are caught at capture."""
     types = [v for v in rest if isinstance(v, torch.dtype)]
@@ -29,7 +50,9 @@ def cast(b: Builder, x: Expression, *rest: Any) -> Expression:
     if x.literal is None or x.literal.is_floating_point():
         return x
     others = [v for v in rest if isinstance(v, Expression)]
-    real = types[0].is_floating_point if types else any(v.literal is None or v.literal.is_floating_point() for v in others)
+    real = (
+        types[0].is_floating_point if types else any(v.literal is None or v.literal.is_floating_point() for v in others)
+    )
     if not real:
         return x
     exact = x.literal.to(torch.float64)

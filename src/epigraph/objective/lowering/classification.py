@@ -1,4 +1,5 @@
 """Loss functions of class scores as exact formulas: cross-entropy, negative log-likelihood, margins."""
+
 from __future__ import annotations
 
 from fractions import Fraction
@@ -50,7 +51,9 @@ def _nothing(b: Builder, reduction: int) -> Expression:
     return b.rational(0)
 
 
-def _weighted(b: Builder, losses: Expression, labels: torch.Tensor, weight: Expression | None, reduction: int) -> Expression:
+def _weighted(
+    b: Builder, losses: Expression, labels: torch.Tensor, weight: Expression | None, reduction: int
+) -> Expression:
     if weight is None:
         return losses.mean() if reduction == MEAN else losses.sum()
     weights = weight.take(labels, 0)
@@ -59,8 +62,15 @@ def _weighted(b: Builder, losses: Expression, labels: torch.Tensor, weight: Expr
 
 
 @lowers("aten.cross_entropy_loss.default")
-def cross_entropy_loss(b: Builder, x: Expression, target: Expression, weight: Expression | None, reduction: int,
-                       ignore_index: int, label_smoothing: Number) -> Expression:
+def cross_entropy_loss(
+    b: Builder,
+    x: Expression,
+    target: Expression,
+    weight: Expression | None,
+    reduction: int,
+    ignore_index: int,
+    label_smoothing: Number,
+) -> Expression:
     """log-sum-exp minus the target's logit; probability targets and smoothing by their exact formulas."""
     soft = target.shape == x.shape and (target.literal is None or target.literal.is_floating_point())
     if soft:
@@ -81,7 +91,9 @@ def cross_entropy_loss(b: Builder, x: Expression, target: Expression, weight: Ex
     return total * Fraction(1, len(labels)) if weight is None else total / weight.take(labels, 0).sum()
 
 
-def _hard_rows(b: Builder, rows: Expression, labels: torch.Tensor, weight: Expression | None, eps: Fraction) -> Expression:
+def _hard_rows(
+    b: Builder, rows: Expression, labels: torch.Tensor, weight: Expression | None, eps: Fraction
+) -> Expression:
     normaliser = logsumexp(b, rows, [1])
     if eps != 0 and split(b, rows) is not None:
         raise NotImplementedError("label smoothing over logits that are -inf")
@@ -102,8 +114,9 @@ def _hard_rows(b: Builder, rows: Expression, labels: torch.Tensor, weight: Expre
     return b.same(joined, plain)
 
 
-def _soft_cross_entropy(b: Builder, x: Expression, target: Expression, weight: Expression | None, reduction: int,
-                        eps: Fraction) -> Expression:
+def _soft_cross_entropy(
+    b: Builder, x: Expression, target: Expression, weight: Expression | None, reduction: int, eps: Fraction
+) -> Expression:
     rows, goal = _class_last(x), _class_last(target)
     classes = rows.shape[1]
     goal = goal if eps == 0 else goal * (1 - eps) + eps / classes
@@ -117,7 +130,9 @@ def _soft_cross_entropy(b: Builder, x: Expression, target: Expression, weight: E
 
 
 @lowers("aten.nll_loss.default", "aten.nll_loss_nd.default", "aten.nll_loss2d.default")
-def nll_loss(b: Builder, x: Expression, target: Expression, weight: Expression | None, reduction: int, ignore_index: int) -> Expression:
+def nll_loss(
+    b: Builder, x: Expression, target: Expression, weight: Expression | None, reduction: int, ignore_index: int
+) -> Expression:
     rows, labels = _class_last(x), _labels(target)
     if reduction == NONE:
         clean = torch.where(labels == ignore_index, 0, labels)
@@ -132,14 +147,16 @@ def nll_loss(b: Builder, x: Expression, target: Expression, weight: Expression |
 
 
 @lowers("aten.nll_loss_forward.default", "aten.nll_loss2d_forward.default")
-def nll_loss_forward(b: Builder, x: Expression, target: Expression, weight: Expression | None, reduction: int,
-                     ignore_index: int) -> tuple[Expression, None]:
+def nll_loss_forward(
+    b: Builder, x: Expression, target: Expression, weight: Expression | None, reduction: int, ignore_index: int
+) -> tuple[Expression, None]:
     return nll_loss(b, x, target, weight, reduction, ignore_index), None
 
 
 @lowers("aten.multi_margin_loss.default")
-def multi_margin_loss(b: Builder, x: Expression, target: Expression, p: Number, margin: Number, weight: Expression | None,
-                      reduction: int) -> Expression:
+def multi_margin_loss(
+    b: Builder, x: Expression, target: Expression, p: Number, margin: Number, weight: Expression | None, reduction: int
+) -> Expression:
     """Mean over classes j != y of max(0, margin - x_y + x_j)^p."""
     rows, labels = _class_last(x), _labels(target)
     n, classes = rows.shape
@@ -174,5 +191,7 @@ def multilabel_margin_loss(b: Builder, x: Expression, target: Expression, reduct
 
 
 @lowers("aten.multilabel_margin_loss_forward.default")
-def multilabel_margin_loss_forward(b: Builder, x: Expression, target: Expression, reduction: int) -> tuple[Expression, None]:
+def multilabel_margin_loss_forward(
+    b: Builder, x: Expression, target: Expression, reduction: int
+) -> tuple[Expression, None]:
     return multilabel_margin_loss(b, x, target, reduction), None

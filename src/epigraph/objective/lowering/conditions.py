@@ -1,4 +1,5 @@
 """Comparisons, truth values as the numbers 0 and 1, and choices between two tensors."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -8,8 +9,15 @@ from epigraph.objective.lowering.extended import known, scalar
 from epigraph.objective.lowering.registry import lowers
 
 _RELATIONS = {
-    "lt": ("lt", False), "le": ("le", False), "gt": ("lt", True), "ge": ("le", True), "eq": ("eq", False),
-    "less": ("lt", False), "less_equal": ("le", False), "greater": ("lt", True), "greater_equal": ("le", True),
+    "lt": ("lt", False),
+    "le": ("le", False),
+    "gt": ("lt", True),
+    "ge": ("le", True),
+    "eq": ("eq", False),
+    "less": ("lt", False),
+    "less_equal": ("le", False),
+    "greater": ("lt", True),
+    "greater_equal": ("le", True),
 }
 
 

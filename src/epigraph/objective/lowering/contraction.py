@@ -1,4 +1,5 @@
 """Products of two tensors: linear maps, matrix products, convolutions."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -16,8 +17,15 @@ def linear(b: Builder, x: Expression, weight: Expression, bias: Expression | Non
     return out if bias is None else out + bias
 
 
-@lowers("aten.matmul.default", "aten.linalg_matmul.default", "aten.mm.default", "aten.bmm.default", "aten.mv.default",
-        "aten.dot.default", "aten.vdot.default")
+@lowers(
+    "aten.matmul.default",
+    "aten.linalg_matmul.default",
+    "aten.mm.default",
+    "aten.bmm.default",
+    "aten.mv.default",
+    "aten.dot.default",
+    "aten.vdot.default",
+)
 def matmul(b: Builder, x: Expression, y: Expression) -> Expression:
     return b.matmul(x, y)
 
@@ -71,8 +79,17 @@ def bilinear(b: Builder, x: Expression, y: Expression, weight: Expression, bias:
 
 
 @lowers("aten._trilinear.default")
-def trilinear(b: Builder, x: Expression, y: Expression, z: Expression, xs: Sequence[int], ys: Sequence[int], zs: Sequence[int],
-              summed: Sequence[int], unroll: int) -> Expression:
+def trilinear(
+    b: Builder,
+    x: Expression,
+    y: Expression,
+    z: Expression,
+    xs: Sequence[int],
+    ys: Sequence[int],
+    zs: Sequence[int],
+    summed: Sequence[int],
+    unroll: int,
+) -> Expression:
     """The product of three tensors, given new dimensions of size 1, summed over some dimensions."""
     wide = []
     for tensor, new in ((x, xs), (y, ys), (z, zs)):
@@ -87,8 +104,16 @@ def _spread(value: int | Sequence[int], count: int) -> list[int]:
     return values * count if len(values) == 1 else values
 
 
-def convolution(b: Builder, x: Expression, w: Expression, bias: Expression | None, stride: Any, padding: Any, dilation: Any,
-                groups: int) -> Expression:
+def convolution(
+    b: Builder,
+    x: Expression,
+    w: Expression,
+    bias: Expression | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Expression:
     """Cross-correlation with zero padding; an input without batch dimension gets one."""
     spatial = w.ndim - 2
     if x.ndim == spatial + 1:
@@ -105,14 +130,30 @@ def convolution(b: Builder, x: Expression, w: Expression, bias: Expression | Non
 
 
 @lowers("aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default")
-def conv(b: Builder, x: Expression, w: Expression, bias: Expression | None, stride: Any, padding: Any, dilation: Any,
-         groups: int) -> Expression:
+def conv(
+    b: Builder,
+    x: Expression,
+    w: Expression,
+    bias: Expression | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Expression:
     return convolution(b, x, w, bias, stride, padding, dilation, groups)
 
 
 @lowers("aten.conv1d.padding", "aten.conv2d.padding", "aten.conv3d.padding")
-def conv_padding(b: Builder, x: Expression, w: Expression, bias: Expression | None, stride: Any, padding: str, dilation: Any,
-                 groups: int) -> Expression:
+def conv_padding(
+    b: Builder,
+    x: Expression,
+    w: Expression,
+    bias: Expression | None,
+    stride: Any,
+    padding: str,
+    dilation: Any,
+    groups: int,
+) -> Expression:
     spatial = w.ndim - 2
     if padding == "valid":
         return convolution(b, x, w, bias, stride, 0, dilation, groups)
@@ -129,22 +170,44 @@ def _zero_pad(b: Builder, x: Expression, dim: int, before: int, after: int) -> E
 
 
 @lowers("aten.convolution.default", "aten._convolution.default")
-def convolution_general(b: Builder, x: Expression, w: Expression, bias: Expression | None, stride: Any, padding: Any,
-                        dilation: Any, transposed: bool, output_padding: Any, groups: int, *flags: Any) -> Expression:
+def convolution_general(
+    b: Builder,
+    x: Expression,
+    w: Expression,
+    bias: Expression | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+    *flags: Any,
+) -> Expression:
     if transposed:
         return conv_transpose(b, x, w, bias, stride, padding, output_padding, groups, dilation)
     return convolution(b, x, w, bias, stride, padding, dilation, groups)
 
 
 @lowers("aten.conv_transpose1d.default", "aten.conv_transpose2d.input", "aten.conv_transpose3d.input")
-def conv_transpose(b: Builder, x: Expression, w: Expression, bias: Expression | None, stride: Any, padding: Any,
-                   output_padding: Any, groups: int, dilation: Any) -> Expression:
+def conv_transpose(
+    b: Builder,
+    x: Expression,
+    w: Expression,
+    bias: Expression | None,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> Expression:
     """A convolution of the input with zeros between its entries, by the flipped kernel."""
     spatial = w.ndim - 2
     if x.ndim == spatial + 1:
         out = conv_transpose(b, x.reshape((1, *x.shape)), w, bias, stride, padding, output_padding, groups, dilation)
         return out.reshape(out.shape[1:])
-    settings = zip(*(_spread(v, spatial) for v in (stride, padding, output_padding, dilation)), w.shape[2:], strict=True)
+    settings = zip(
+        *(_spread(v, spatial) for v in (stride, padding, output_padding, dilation)), w.shape[2:], strict=True
+    )
     for offset, (s, p, extra, d, k) in enumerate(settings):
         dim = 2 + offset
         if s > 1:

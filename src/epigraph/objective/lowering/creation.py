@@ -1,4 +1,5 @@
 """Constant tensors made inside the objective."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -7,25 +8,29 @@ from epigraph.objective.builder import Builder, Expression
 from epigraph.objective.lowering.extended import scalar
 from epigraph.objective.lowering.registry import EXACT, lowers
 
-#: Operators that make or transform constants without rounding; evaluated at capture where all inputs are exact constants.
-EXACT.update({
-    "aten.argmax.default", "aten.argmin.default", "aten.argsort.default", "aten.argsort.stable", "aten.sort.default",
-    "aten.sort.stable", "aten.topk.default", "aten.one_hot.default", "aten.arange.default", "aten.arange.start",
-    "aten.arange.start_step", "aten.zeros.default", "aten.ones.default", "aten.full.default", "aten.eye.default", "aten.eye.m",
-    "aten.scalar_tensor.default", "aten.linspace.default", "aten.tril_indices.default", "aten.triu_indices.default",
-    "aten.isnan.default", "aten.isinf.default", "aten.isfinite.default", "aten.nonzero.default", "aten.nonzero_numpy.default",
-    "aten.argwhere.default", "aten.where.default", "aten.bincount.default", "aten.unique_dim.default", "aten._unique2.default",
-    "aten.unique_consecutive.default", "aten.searchsorted.Tensor", "aten.bucketize.Tensor", "aten.meshgrid.default",
-    "aten.meshgrid.indexing", "aten.median.default", "aten.median.dim", "aten.mode.default", "aten.isin.Tensor_Tensor",
-})
+#: Operators that make or transform constants without rounding: evaluated at capture where all inputs are constants.
+CONSTANTS = """
+    argmax.default argmin.default argsort.default argsort.stable sort.default sort.stable topk.default
+    one_hot.default arange.default arange.start arange.start_step zeros.default ones.default full.default
+    eye.default eye.m scalar_tensor.default linspace.default tril_indices.default triu_indices.default isnan.default
+    isinf.default isfinite.default nonzero.default nonzero_numpy.default argwhere.default where.default
+    bincount.default unique_dim.default _unique2.default unique_consecutive.default searchsorted.Tensor
+    bucketize.Tensor meshgrid.default meshgrid.indexing median.default median.dim mode.default isin.Tensor_Tensor
+""".split()
+EXACT.update(f"aten.{name}" for name in CONSTANTS)
 
 
 def _shape(x: Expression, rest: Any) -> tuple[int, ...]:
     return tuple(rest[0]) if rest and isinstance(rest[0], (list, tuple)) else x.shape
 
 
-@lowers("aten.zeros_like.default", "aten.new_zeros.default", "aten.empty_like.default", "aten.new_empty.default",
-        "aten.new_empty_strided.default")
+@lowers(
+    "aten.zeros_like.default",
+    "aten.new_zeros.default",
+    "aten.empty_like.default",
+    "aten.new_empty.default",
+    "aten.new_empty_strided.default",
+)
 def zeros(b: Builder, x: Expression, *rest: Any) -> Expression:
     """Zeros; also for memory that is not initialised, which a program must write before it reads it."""
     return b.rational(0).expand(_shape(x, rest))

@@ -1,4 +1,5 @@
 """Einstein summation as a chain of matrix products."""
+
 from __future__ import annotations
 
 import math
@@ -70,7 +71,9 @@ def _pair(b: Builder, x: Expression, xs: str, y: Expression, ys: str, later: set
     size = dict(zip(xs, x.shape, strict=True)) | dict(zip(ys, y.shape, strict=True))
     if not own_x and not own_y:
         product = x * y.permute([ys.index(c) for c in xs])
-        return product.sum([xs.index(c) for c in shared]) if shared else product, "".join(c for c in xs if c not in shared)
+        return product.sum([xs.index(c) for c in shared]) if shared else product, "".join(
+            c for c in xs if c not in shared
+        )
     count = [math.prod(size[c] for c in group) for group in (own_x, shared, own_y)]
     lead = [size[c] for c in batch]
     left = x.permute([xs.index(c) for c in (*batch, *own_x, *shared)]).reshape((*lead, count[0], count[1]))

@@ -1,4 +1,5 @@
 """Exponentials, logarithms, trigonometric and hyperbolic functions, and the normal distribution."""
+
 from __future__ import annotations
 
 import math
@@ -55,8 +56,14 @@ def logaddexp2(b: Builder, x: Expression, y: Expression) -> Expression:
     return logaddexp(b, x * base, y * base) / base
 
 
-@lowers("aten.xlogy.Tensor", "aten.xlogy.Scalar_Self", "aten.xlogy.Scalar_Other", "aten.special_xlogy.default",
-        "aten.special_xlogy.self_scalar", "aten.special_xlogy.other_scalar")
+@lowers(
+    "aten.xlogy.Tensor",
+    "aten.xlogy.Scalar_Self",
+    "aten.xlogy.Scalar_Other",
+    "aten.special_xlogy.default",
+    "aten.special_xlogy.self_scalar",
+    "aten.special_xlogy.other_scalar",
+)
 def xlogy(b: Builder, x: Any, y: Any) -> Expression:
     """x log y, and 0 where x is the constant 0."""
     return _times_log(b, b.wrap(x), b.wrap(y))
@@ -74,7 +81,12 @@ def _times_log(b: Builder, x: Expression, y: Expression) -> Expression:
     if x.literal is None or bool((x.literal != 0).all()):
         return x * y.unary("log")
     zero = (x.literal == 0).expand(shape)
-    logs = by_value(b, y.expand(shape), zero, lambda part, at_zero: b.rational(0).expand(part.shape) if at_zero else part.unary("log"))
+    logs = by_value(
+        b,
+        y.expand(shape),
+        zero,
+        lambda part, at_zero: b.rational(0).expand(part.shape) if at_zero else part.unary("log"),
+    )
     return x * logs
 
 

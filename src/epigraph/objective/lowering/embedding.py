@@ -1,4 +1,5 @@
 """Rows of a table, and their sums, means and maxima over bags."""
+
 from __future__ import annotations
 
 from fractions import Fraction
@@ -14,7 +15,9 @@ from epigraph.objective.lowering.registry import lowers
 
 
 @lowers("aten.embedding.default")
-def embedding(b: Builder, weight: Expression, indices: Expression, padding: int, scale: bool, sparse: bool) -> Expression:
+def embedding(
+    b: Builder, weight: Expression, indices: Expression, padding: int, scale: bool, sparse: bool
+) -> Expression:
     chosen = constant_index(indices)
     return weight.take(chosen, 0).reshape((*chosen.shape, *weight.shape[1:]))
 
@@ -34,8 +37,18 @@ Bags = tuple[Expression, None, None, None]
 
 
 @lowers("aten.embedding_bag.padding_idx", "aten.embedding_bag.default")
-def embedding_bag(b: Builder, weight: Expression, indices: Expression, offsets: Expression, scale: bool, mode: int, sparse: bool,
-                  factors: Expression | None, include_last: bool, padding: int | None = None) -> Bags:
+def embedding_bag(
+    b: Builder,
+    weight: Expression,
+    indices: Expression,
+    offsets: Expression,
+    scale: bool,
+    mode: int,
+    sparse: bool,
+    factors: Expression | None,
+    include_last: bool,
+    padding: int | None = None,
+) -> Bags:
     """Row i is the sum (mode 0), mean (1) or maximum (2) of the rows of bag i; an empty bag is zero."""
     chosen, starts = constant_index(indices).reshape(-1), constant_index(offsets)
     count = len(starts) - int(include_last)
@@ -70,6 +83,16 @@ def _cells(rows: Tensor, width: int) -> Tensor:
 
 
 @lowers("aten._embedding_bag.default", "aten._embedding_bag_forward_only.default")
-def embedding_bag_forward(b: Builder, weight: Expression, indices: Expression, offsets: Expression, scale: bool, mode: int,
-                          sparse: bool, factors: Any, include_last: bool, padding: int) -> Bags:
+def embedding_bag_forward(
+    b: Builder,
+    weight: Expression,
+    indices: Expression,
+    offsets: Expression,
+    scale: bool,
+    mode: int,
+    sparse: bool,
+    factors: Any,
+    include_last: bool,
+    padding: int,
+) -> Bags:
     return embedding_bag(b, weight, indices, offsets, scale, mode, sparse, factors, include_last, padding)

@@ -3,6 +3,7 @@
 A graph holds real numbers only.  The tensor that a program fills with -inf is kept as written while it is moved
 around; the operator that reads it takes its finite part and the constant mask of the entries that count.
 """
+
 from __future__ import annotations
 
 import math
@@ -97,7 +98,11 @@ def _split_node(b: Builder, x: Expression, memory: dict[int, Split | None]) -> S
         return torch.stack([m.expand(x.shape) for m in masks]).all(0), values[0] + values[1]
     if x.op == "mul":
         factor, inner = x.argument(0).value, parts[1]
-        return (inner[0].expand(x.shape), inner[1] * factor) if inner is not None and factor is not None and factor > 0 else None
+        return (
+            (inner[0].expand(x.shape), inner[1] * factor)
+            if inner is not None and factor is not None and factor > 0
+            else None
+        )
     if x.op == "concat":
         masks = [torch.ones(x.argument(i).shape, dtype=torch.bool) if s is None else s[0] for i, s in enumerate(parts)]
         values = [x.argument(i) if s is None else s[1] for i, s in enumerate(parts)]
@@ -127,7 +132,9 @@ def _moved(b: Builder, x: Expression, allowed: Tensor, values: Expression) -> Sp
 
 
 # what reads it -----------------------------------------------------------------------------------------------------
-def over_allowed(b: Builder, x: Expression, allowed: Tensor, dim: int, reduce: Callable[[Expression], Expression]) -> Expression:
+def over_allowed(
+    b: Builder, x: Expression, allowed: Tensor, dim: int, reduce: Callable[[Expression], Expression]
+) -> Expression:
     """Reduce each row over its allowed entries: rows with the same number of them together."""
     order = [d for d in range(x.ndim) if d != dim] + [dim]
     lead = tuple(x.shape[d] for d in order[:-1])
@@ -193,8 +200,13 @@ def amax(b: Builder, x: Expression, dims: list[int] | None) -> Expression:
     return _reduced(b, x, dims or list(range(x.ndim)), lambda rows: rows.amax([1]), lambda v: v.amax(dims))
 
 
-def _reduced(b: Builder, x: Expression, dims: list[int], rows: Callable[[Expression], Expression],
-             plain: Callable[[Expression], Expression]) -> Expression:
+def _reduced(
+    b: Builder,
+    x: Expression,
+    dims: list[int],
+    rows: Callable[[Expression], Expression],
+    plain: Callable[[Expression], Expression],
+) -> Expression:
     parts = split(b, x)
     if parts is None:
         return plain(x)
@@ -218,7 +230,11 @@ def softmax(b: Builder, x: Expression, dim: int, dtype: Any) -> Expression:
 def safe_softmax(b: Builder, x: Expression, dim: int, dtype: Any) -> Expression:
     """A softmax whose rows without any finite entry are zero."""
     parts = split(b, x)
-    return softmax(b, x, dim, dtype) if parts is None else masked_softmax(b, parts[1], parts[0], dim % x.ndim, empty_rows=True)
+    return (
+        softmax(b, x, dim, dtype)
+        if parts is None
+        else masked_softmax(b, parts[1], parts[0], dim % x.ndim, empty_rows=True)
+    )
 
 
 @lowers("aten.log_softmax.int", "aten._log_softmax.default", "aten.special_log_softmax.default")

@@ -1,4 +1,5 @@
 """Sliding blocks of an image as columns, and back."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -35,7 +36,9 @@ def im2col(b: Builder, x: Expression, kernel: Sizes, dilation: Sizes, padding: S
 
 
 @lowers("aten.col2im.default")
-def col2im(b: Builder, x: Expression, size: Sizes, kernel: Sizes, dilation: Sizes, padding: Sizes, stride: Sizes) -> Expression:
+def col2im(
+    b: Builder, x: Expression, size: Sizes, kernel: Sizes, dilation: Sizes, padding: Sizes, stride: Sizes
+) -> Expression:
     """Each pixel is the sum of the entries that show it."""
     if x.ndim == 2:
         out = col2im(b, x.reshape((1, *x.shape)), size, kernel, dilation, padding, stride)

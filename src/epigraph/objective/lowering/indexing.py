@@ -1,4 +1,5 @@
 """Reading and writing entries at constant positions: gather, scatter, index, and sums over groups of rows."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -72,7 +73,9 @@ def take(b: Builder, x: Expression, index: Expression) -> Expression:
 @lowers("aten.take_along_dim.default", exact=True)
 def take_along_dim(b: Builder, x: Expression, index: Expression, dim: int | None) -> Expression:
     chosen = constant_index(index)
-    return flat_take(x, positions(x).take_along_dim(chosen) if dim is None else positions(x).take_along_dim(chosen, dim))
+    return flat_take(
+        x, positions(x).take_along_dim(chosen) if dim is None else positions(x).take_along_dim(chosen, dim)
+    )
 
 
 def _indices(indices: Sequence[Expression | None]) -> list[Tensor | None]:
@@ -175,12 +178,18 @@ def scatter_add(b: Builder, x: Expression, dim: int, index: Expression, source: 
 
 
 @lowers("aten.scatter_reduce.two")
-def scatter_reduce(b: Builder, x: Expression, dim: int, index: Expression, source: Expression, reduce: str,
-                   include_self: bool) -> Expression:
+def scatter_reduce(
+    b: Builder, x: Expression, dim: int, index: Expression, source: Expression, reduce: str, include_self: bool
+) -> Expression:
     chosen = constant_index(index)
     places, rows = _scatter_places(x, dim, chosen).reshape(-1), _corner(source, chosen)
     negative = reduce == "amin"
-    kinds: dict[str, Reduction] = {"sum": _sum, "mean": _sum, "amax": lambda r: r.amax([1]), "amin": lambda r: (-r).amax([1])}
+    kinds: dict[str, Reduction] = {
+        "sum": _sum,
+        "mean": _sum,
+        "amax": lambda r: r.amax([1]),
+        "amin": lambda r: (-r).amax([1]),
+    }
     if reduce not in kinds:
         raise NotImplementedError(f"scatter_reduce with {reduce}")
     present, counts, values = segments(b, rows.reshape((rows.numel,)), places, kinds[reduce])
@@ -215,7 +224,9 @@ def index_fill(b: Builder, x: Expression, dim: int, index: Expression, value: An
 
 
 @lowers("aten.index_put.default", "aten._unsafe_index_put.default", exact=True)
-def index_put(b: Builder, x: Expression, indices: Sequence[Expression | None], source: Expression, accumulate: bool) -> Expression:
+def index_put(
+    b: Builder, x: Expression, indices: Sequence[Expression | None], source: Expression, accumulate: bool
+) -> Expression:
     if len(indices) == 1 and indices[0] is not None and known(b, indices[0]) is None and source.numel == 1:
         return _where_mask(b, x, indices[0], source.reshape(()), accumulate)
     places = torch.ops.aten.index.Tensor(positions(x), _indices(indices))
@@ -243,7 +254,9 @@ def select_scatter(b: Builder, x: Expression, source: Expression, dim: int, posi
 
 
 @lowers("aten.slice_scatter.default", exact=True)
-def slice_scatter(b: Builder, x: Expression, source: Expression, dim: int, start: int | None, end: int | None, step: int) -> Expression:
+def slice_scatter(
+    b: Builder, x: Expression, source: Expression, dim: int, start: int | None, end: int | None, step: int
+) -> Expression:
     chosen = (slice(None),) * (dim % x.ndim) + (slice(start, end, step),)
     places = positions(x)[chosen]
     return replaced(b, x, places, source.expand(tuple(places.shape)))

@@ -1,4 +1,5 @@
 """Operators that move entries: views, slices, gathers, joins.  None of them computes."""
+
 from __future__ import annotations
 
 import math
@@ -18,7 +19,9 @@ def infer(shape: Sequence[int], numel: int) -> tuple[int, ...]:
     return tuple(numel // known if n == -1 else int(n) for n in shape)
 
 
-@lowers("aten.view.default", "aten.reshape.default", "aten._unsafe_view.default", "aten._reshape_alias.default", exact=True)
+@lowers(
+    "aten.view.default", "aten.reshape.default", "aten._unsafe_view.default", "aten._reshape_alias.default", exact=True
+)
 def view(b: Builder, x: Expression, shape: Sequence[int], stride: Any = None) -> Expression:
     return x.reshape(infer(shape, x.numel))
 
@@ -69,7 +72,8 @@ def permute(b: Builder, x: Expression, dims: Sequence[int]) -> Expression:
     return x.permute(dims)
 
 
-@lowers("aten.transpose.int", "aten.transpose_.default", "aten.swapaxes.default", "aten.swapdims.default", exact=True)
+@lowers("aten.transpose_.default")
+@lowers("aten.transpose.int", "aten.swapaxes.default", "aten.swapdims.default", exact=True)
 def transpose(b: Builder, x: Expression, first: int, second: int) -> Expression:
     return x.transpose(first, second)
 
@@ -83,7 +87,9 @@ def movedim(b: Builder, x: Expression, source: int, destination: int) -> Express
     return x.permute(order)
 
 
-@lowers("aten.t.default", "aten.mT.default", "aten.mH.default", "aten.matrix_H.default", "aten.adjoint.default", exact=True)
+@lowers(
+    "aten.t.default", "aten.mT.default", "aten.mH.default", "aten.matrix_H.default", "aten.adjoint.default", exact=True
+)
 def t(b: Builder, x: Expression) -> Expression:
     return x.transpose(-1, -2) if x.ndim >= 2 else x
 
@@ -263,6 +269,12 @@ def _rearranges(overload: str) -> None:
     lowers(f"aten.{overload}", exact=True)(lower)
 
 
-for _overload in ("pixel_shuffle.default", "pixel_unshuffle.default", "channel_shuffle.default", "native_channel_shuffle.default",
-                  "unfold.default", "rot90.default"):
+for _overload in (
+    "pixel_shuffle.default",
+    "pixel_unshuffle.default",
+    "channel_shuffle.default",
+    "native_channel_shuffle.default",
+    "unfold.default",
+    "rot90.default",
+):
     _rearranges(_overload)

@@ -1,4 +1,5 @@
 """Loss functions of torch.nn.functional as exact formulas."""
+
 from __future__ import annotations
 
 import math
@@ -54,8 +55,9 @@ def _complement(b: Builder, y: Expression) -> Expression:
 
 
 @lowers("aten.binary_cross_entropy_with_logits.default")
-def bce_with_logits(b: Builder, z: Expression, y: Expression, weight: Expression | None, pos_weight: Expression | None,
-                    reduction: int) -> Expression:
+def bce_with_logits(
+    b: Builder, z: Expression, y: Expression, weight: Expression | None, pos_weight: Expression | None, reduction: int
+) -> Expression:
     """log(1 + e^z) - y z, equal to y log(1 + e^-z) + (1 - y) log(1 + e^z)."""
     positive = y if pos_weight is None else y * pos_weight
     split = positive * (-z).unary("softplus") + _complement(b, y) * z.unary("softplus")
@@ -68,7 +70,9 @@ def bce_with_logits(b: Builder, z: Expression, y: Expression, weight: Expression
 
 
 @lowers("aten.binary_cross_entropy.default")
-def binary_cross_entropy(b: Builder, p: Expression, y: Expression, weight: Expression | None, reduction: int) -> Expression:
+def binary_cross_entropy(
+    b: Builder, p: Expression, y: Expression, weight: Expression | None, reduction: int
+) -> Expression:
     """PyTorch clamps both logarithms at -100; that is the function analysed."""
     logs = [b.maximum(v.unary("log"), b.rational(-100)) for v in (p, 1 - p)]
     out = -(y * logs[0] + _complement(b, y) * logs[1])
@@ -90,13 +94,24 @@ def hinge_embedding_loss(b: Builder, x: Expression, y: Expression, margin: Numbe
 
 
 @lowers("aten.margin_ranking_loss.default")
-def margin_ranking_loss(b: Builder, x: Expression, other: Expression, y: Expression, margin: Number, reduction: int) -> Expression:
+def margin_ranking_loss(
+    b: Builder, x: Expression, other: Expression, y: Expression, margin: Number, reduction: int
+) -> Expression:
     return reduced((-y * (x - other) + b.rational(margin)).unary("relu"), reduction)
 
 
 @lowers("aten.triplet_margin_loss.default")
-def triplet_margin_loss(b: Builder, anchor: Expression, positive: Expression, negative: Expression, margin: Number, p: Number,
-                        eps: Number, swap: bool, reduction: int) -> Expression:
+def triplet_margin_loss(
+    b: Builder,
+    anchor: Expression,
+    positive: Expression,
+    negative: Expression,
+    margin: Number,
+    p: Number,
+    eps: Number,
+    swap: bool,
+    reduction: int,
+) -> Expression:
     def distance(u: Expression, v: Expression) -> Expression:
         return norm(u - v + b.rational(eps), p, [-1])
 
@@ -106,7 +121,9 @@ def triplet_margin_loss(b: Builder, anchor: Expression, positive: Expression, ne
 
 
 @lowers("aten.cosine_embedding_loss.default")
-def cosine_embedding_loss(b: Builder, x: Expression, other: Expression, y: Expression, margin: Number, reduction: int) -> Expression:
+def cosine_embedding_loss(
+    b: Builder, x: Expression, other: Expression, y: Expression, margin: Number, reduction: int
+) -> Expression:
     labels = constant(y)
     eps = b.rational(1e-12)
     lengths = ((x**2).sum([-1]) + eps) * ((other**2).sum([-1]) + eps)
@@ -125,7 +142,9 @@ def kl_div(b: Builder, log_q: Expression, p: Expression, reduction: int, log_tar
 
 
 @lowers("aten.poisson_nll_loss.default")
-def poisson_nll_loss(b: Builder, x: Expression, y: Expression, log_input: bool, full: bool, eps: Number, reduction: int) -> Expression:
+def poisson_nll_loss(
+    b: Builder, x: Expression, y: Expression, log_input: bool, full: bool, eps: Number, reduction: int
+) -> Expression:
     out = x.unary("exp") - y * x if log_input else x - y * (x + b.rational(eps)).unary("log")
     if full:
         large = constant(y) > 1

@@ -1,4 +1,5 @@
 """Normalisations: batch (both modes), layer, group, instance, root mean square, and plain rescaling to unit norm."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -24,8 +25,18 @@ def _per_channel(v: Expression, ndim: int) -> Expression:
 
 
 @lowers("aten.batch_norm.default")
-def batch_norm(b: Builder, x: Expression, weight: Expression | None, bias: Expression | None, mean: Expression | None,
-               var: Expression | None, training: bool, momentum: float, eps: float, cudnn: bool = False) -> Expression:
+def batch_norm(
+    b: Builder,
+    x: Expression,
+    weight: Expression | None,
+    bias: Expression | None,
+    mean: Expression | None,
+    var: Expression | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn: bool = False,
+) -> Expression:
     if training or mean is None or var is None:
         out = standardize(b, x, [d for d in range(x.ndim) if d != 1], eps)
     else:
@@ -36,52 +47,72 @@ def batch_norm(b: Builder, x: Expression, weight: Expression | None, bias: Expre
 
 
 @lowers("aten._native_batch_norm_legit_no_training.default")
-def batch_norm_inference(b: Builder, x: Expression, weight: Any, bias: Any, mean: Any, var: Any, momentum: float,
-                         eps: float) -> tuple[Expression, None, None]:
+def batch_norm_inference(
+    b: Builder, x: Expression, weight: Any, bias: Any, mean: Any, var: Any, momentum: float, eps: float
+) -> tuple[Expression, None, None]:
     return batch_norm(b, x, weight, bias, mean, var, False, momentum, eps), None, None
 
 
 @lowers("aten.native_batch_norm.default", "aten._native_batch_norm_legit.default")
-def native_batch_norm(b: Builder, x: Expression, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float,
-                      eps: float) -> tuple[Expression, None, None]:
+def native_batch_norm(
+    b: Builder, x: Expression, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float
+) -> tuple[Expression, None, None]:
     return batch_norm(b, x, weight, bias, mean, var, training, momentum, eps), None, None
 
 
 @lowers("aten.cudnn_batch_norm.default")
-def cudnn_batch_norm(b: Builder, x: Expression, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float,
-                     eps: float) -> tuple[Expression, None, None, None]:
+def cudnn_batch_norm(
+    b: Builder, x: Expression, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float
+) -> tuple[Expression, None, None, None]:
     return batch_norm(b, x, weight, bias, mean, var, training, momentum, eps), None, None, None
 
 
 @lowers("aten._native_batch_norm_legit_functional.default")
-def batch_norm_functional(b: Builder, x: Expression, weight: Any, bias: Any, mean: Any, var: Any, training: bool,
-                          momentum: float, eps: float) -> tuple[Expression, None, None, None, None]:
+def batch_norm_functional(
+    b: Builder, x: Expression, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float
+) -> tuple[Expression, None, None, None, None]:
     return batch_norm(b, x, weight, bias, mean, var, training, momentum, eps), None, None, None, None
 
 
 @lowers("aten._native_batch_norm_legit.no_stats")
-def batch_norm_no_stats(b: Builder, x: Expression, weight: Any, bias: Any, training: bool, momentum: float,
-                        eps: float) -> tuple[Expression, None, None]:
+def batch_norm_no_stats(
+    b: Builder, x: Expression, weight: Any, bias: Any, training: bool, momentum: float, eps: float
+) -> tuple[Expression, None, None]:
     return batch_norm(b, x, weight, bias, None, None, True, momentum, eps), None, None
 
 
 @lowers("aten.layer_norm.default")
-def layer_norm(b: Builder, x: Expression, shape: Sequence[int], weight: Expression | None, bias: Expression | None,
-               eps: float, cudnn: bool = False) -> Expression:
+def layer_norm(
+    b: Builder,
+    x: Expression,
+    shape: Sequence[int],
+    weight: Expression | None,
+    bias: Expression | None,
+    eps: float,
+    cudnn: bool = False,
+) -> Expression:
     out = standardize(b, x, list(range(x.ndim - len(shape), x.ndim)), eps)
     out = out if weight is None else out * weight
     return out if bias is None else out + bias
 
 
 @lowers("aten.native_layer_norm.default")
-def native_layer_norm(b: Builder, x: Expression, shape: Sequence[int], weight: Any, bias: Any,
-                      eps: float) -> tuple[Expression, None, None]:
+def native_layer_norm(
+    b: Builder, x: Expression, shape: Sequence[int], weight: Any, bias: Any, eps: float
+) -> tuple[Expression, None, None]:
     return layer_norm(b, x, shape, weight, bias, eps), None, None
 
 
 @lowers("aten.group_norm.default")
-def group_norm(b: Builder, x: Expression, groups: int, weight: Expression | None, bias: Expression | None, eps: float,
-               cudnn: bool = False) -> Expression:
+def group_norm(
+    b: Builder,
+    x: Expression,
+    groups: int,
+    weight: Expression | None,
+    bias: Expression | None,
+    eps: float,
+    cudnn: bool = False,
+) -> Expression:
     grouped = x.reshape((x.shape[0], groups, x.numel // (x.shape[0] * groups)))
     out = standardize(b, grouped, [2], eps).reshape(x.shape)
     out = out if weight is None else out * _per_channel(weight, x.ndim)
@@ -89,14 +120,25 @@ def group_norm(b: Builder, x: Expression, groups: int, weight: Expression | None
 
 
 @lowers("aten.native_group_norm.default")
-def native_group_norm(b: Builder, x: Expression, weight: Any, bias: Any, samples: int, channels: int, size: int, groups: int,
-                      eps: float) -> tuple[Expression, None, None]:
+def native_group_norm(
+    b: Builder, x: Expression, weight: Any, bias: Any, samples: int, channels: int, size: int, groups: int, eps: float
+) -> tuple[Expression, None, None]:
     return group_norm(b, x, groups, weight, bias, eps), None, None
 
 
 @lowers("aten.instance_norm.default")
-def instance_norm(b: Builder, x: Expression, weight: Expression | None, bias: Expression | None, mean: Expression | None,
-                  var: Expression | None, use_input_stats: bool, momentum: float, eps: float, cudnn: bool) -> Expression:
+def instance_norm(
+    b: Builder,
+    x: Expression,
+    weight: Expression | None,
+    bias: Expression | None,
+    mean: Expression | None,
+    var: Expression | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    cudnn: bool,
+) -> Expression:
     if not use_input_stats:
         return batch_norm(b, x, weight, bias, mean, var, False, momentum, eps)
     out = standardize(b, x, list(range(2, x.ndim)), eps)
@@ -105,7 +147,9 @@ def instance_norm(b: Builder, x: Expression, weight: Expression | None, bias: Ex
 
 
 @lowers("aten.rms_norm.default")
-def rms_norm(b: Builder, x: Expression, shape: Sequence[int], weight: Expression | None, eps: float | None) -> Expression:
+def rms_norm(
+    b: Builder, x: Expression, shape: Sequence[int], weight: Expression | None, eps: float | None
+) -> Expression:
     """x / sqrt(mean of x^2 + eps); without eps PyTorch takes the machine precision of x's type."""
     dims = list(range(x.ndim - len(shape), x.ndim))
     epsilon = _machine_precision(b) if eps is None else eps

@@ -1,4 +1,5 @@
 """Padding with a constant or with entries of the tensor itself."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 Sums and maxima over boxes are separable, so a kernel of k^d entries costs d gathers of k times the tensor.
 """
+
 from __future__ import annotations
 
 import math
@@ -32,7 +33,10 @@ def windows(size: int, kernel: int, stride: int, padding: int, dilation: int, ce
         count -= 1
     starts = [i * stride - padding for i in range(count)]
     return [
-        ([q for q in range(a, a + dilation * (kernel - 1) + 1, dilation) if 0 <= q < size], min(a + kernel, size + padding) - a)
+        (
+            [q for q in range(a, a + dilation * (kernel - 1) + 1, dilation) if 0 <= q < size],
+            min(a + kernel, size + padding) - a,
+        )
         for a in starts
     ]
 
@@ -46,7 +50,7 @@ def adaptive_windows(size: int, count: int) -> list[Window]:
 def _pooled(b: Builder, x: Expression, axes: Sequence[Sequence[Window]], maximum: bool) -> Expression:
     dims = list(range(x.ndim - len(axes), x.ndim))
     if all(len(axis) == 1 and axis[0][0] == list(range(x.shape[d])) for d, axis in zip(dims, axes, strict=True)):
-        return (x.amax(dims, keepdim=True) if maximum else x.sum(dims, keepdim=True))
+        return x.amax(dims, keepdim=True) if maximum else x.sum(dims, keepdim=True)
     for offset, axis in enumerate(axes):
         x = _along(b, x, x.ndim - len(axes) + offset, [w for w, _ in axis], maximum)
     return x
@@ -82,10 +86,19 @@ def _divided(b: Builder, x: Expression, divisors: Sequence[Sequence[int]]) -> Ex
     return x / b.literal(table)
 
 
-def _settings(x: Expression, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, spatial: int) -> list[list[Window]]:
+def _settings(
+    x: Expression, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, spatial: int
+) -> list[list[Window]]:
     kernels = _spread(kernel, spatial)
     strides = _spread(stride, spatial) if stride else kernels
-    rows = zip(x.shape[x.ndim - spatial :], kernels, strides, _spread(padding, spatial), _spread(dilation, spatial), strict=True)
+    rows = zip(
+        x.shape[x.ndim - spatial :],
+        kernels,
+        strides,
+        _spread(padding, spatial),
+        _spread(dilation, spatial),
+        strict=True,
+    )
     return [windows(*row, ceil) for row in rows]
 
 
@@ -93,7 +106,9 @@ def _max_pool_lowering(spatial: int) -> None:
     name = f"aten.max_pool{spatial}d_with_indices.default"
     op = getattr(torch.ops.aten, f"max_pool{spatial}d_with_indices").default
 
-    def plain(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Expression:
+    def plain(
+        b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
+    ) -> Expression:
         return _pooled(b, x, _settings(x, kernel, stride, padding, dilation, ceil, spatial), maximum=True)
 
     def indexed(b: Builder, x: Expression, *rest: Any) -> tuple[Expression, Expression]:
@@ -109,8 +124,16 @@ def _second(op: Any, rest: Sequence[Any]) -> Callable[[Tensor], Tensor]:
 
 
 def _avg_pool_lowering(spatial: int) -> None:
-    def average(b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, ceil: bool, count_include_pad: bool,
-                divisor: int | None = None) -> Expression:
+    def average(
+        b: Builder,
+        x: Expression,
+        kernel: Any,
+        stride: Any,
+        padding: Any,
+        ceil: bool,
+        count_include_pad: bool,
+        divisor: int | None = None,
+    ) -> Expression:
         axes = _settings(x, kernel, stride, padding, 1, ceil, spatial)
         total = _pooled(b, x, axes, maximum=False)
         if divisor is not None:

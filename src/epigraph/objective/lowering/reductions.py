@@ -1,4 +1,5 @@
 """Sums, means, variances, norms, extrema, products and log-sum-exp."""
+
 from __future__ import annotations
 
 import math
@@ -26,7 +27,9 @@ def _kept(x: Expression, dims: Sequence[int] | None) -> tuple[int, ...]:
     return tuple(1 if d in chosen else n for d, n in enumerate(x.shape))
 
 
-def whole(b: Builder, target: str, x: Expression, shape: tuple[int, ...], call: Callable[[Tensor], Tensor]) -> Expression:
+def whole(
+    b: Builder, target: str, x: Expression, shape: tuple[int, ...], call: Callable[[Tensor], Tensor]
+) -> Expression:
     """The positions that an operator returns beside its values: nothing is known of them."""
     return b.opaque(target, [x], shape, call)
 
@@ -92,12 +95,16 @@ def std_correction(b: Builder, x: Expression, dim: Any, correction: Number | Non
 
 
 @lowers("aten.var_mean.correction")
-def var_mean(b: Builder, x: Expression, dim: Any, correction: Number | None, keepdim: bool) -> tuple[Expression, Expression]:
+def var_mean(
+    b: Builder, x: Expression, dim: Any, correction: Number | None, keepdim: bool
+) -> tuple[Expression, Expression]:
     return var_correction(b, x, dim, correction, keepdim), x.mean(_dims(x, dim), keepdim)
 
 
 @lowers("aten.std_mean.correction")
-def std_mean(b: Builder, x: Expression, dim: Any, correction: Number | None, keepdim: bool) -> tuple[Expression, Expression]:
+def std_mean(
+    b: Builder, x: Expression, dim: Any, correction: Number | None, keepdim: bool
+) -> tuple[Expression, Expression]:
     return std_correction(b, x, dim, correction, keepdim), x.mean(_dims(x, dim), keepdim)
 
 

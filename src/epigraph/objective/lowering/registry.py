@@ -1,9 +1,12 @@
 """One lowering per PyTorch overload; a second one for the same overload raises, a missing one is an opaque node."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+
+import torch
 
 Lowering = Callable[..., Any]
 
@@ -18,18 +21,22 @@ LOWERINGS: dict[str, Lowering] = {}
 EXACT: set[str] = set()
 
 #: Operators whose lowering is right where they make truth values or counts out of real numbers.
-DECIDES = frozenset("""
+DECIDES = frozenset(
+    """
     lt le gt ge eq ne less less_equal greater greater_equal not_equal logical_and logical_or logical_xor logical_not
     any all count_nonzero
-""".split())
+""".split()
+)
 
 #: Operators whose lowering is right on truth values.
-DISCRETE = DECIDES | frozenset("""
-    bitwise_and bitwise_or bitwise_xor bitwise_not __and__ __or__ __xor__ mul maximum minimum amax amin max min where copy
-    clone detach alias contiguous to _to_copy type_as view reshape _unsafe_view flatten unflatten squeeze unsqueeze permute
-    transpose t expand repeat slice select split split_with_sizes unsafe_split unbind cat stack flip roll index index_select
-    gather diagonal tril triu masked_fill lift_fresh lift_fresh_copy
-""".split())
+DISCRETE = DECIDES | frozenset(
+    """
+    bitwise_and bitwise_or bitwise_xor bitwise_not __and__ __or__ __xor__ mul maximum minimum amax amin max min
+    where copy clone detach alias contiguous to _to_copy type_as view reshape _unsafe_view flatten unflatten squeeze
+    unsqueeze permute transpose t expand repeat slice select split split_with_sizes unsafe_split unbind cat stack
+    flip roll index index_select gather diagonal tril triu masked_fill lift_fresh lift_fresh_copy
+""".split()
+)
 
 
 def lowers(*overloads: str, exact: bool = False) -> Callable[[Lowering], Lowering]:
@@ -49,6 +56,12 @@ def lowers(*overloads: str, exact: bool = False) -> Callable[[Lowering], Lowerin
         return function
 
     return register
+
+
+def operator(overload: str) -> Any:
+    """PyTorch's operator of this name, looked up when it is needed: versions of PyTorch differ in what they have."""
+    namespace, name, kind = overload.split(".")
+    return getattr(getattr(getattr(torch.ops, namespace), name), kind)
 
 
 def _finite(function: Lowering) -> Lowering:

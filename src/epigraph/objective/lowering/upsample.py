@@ -1,4 +1,5 @@
 """Interpolation of images: constant linear maps along each dimension, with rational weights."""
+
 from __future__ import annotations
 
 import math
@@ -86,7 +87,9 @@ Kind = Callable[[int, int, bool, float | None], Weights]
 
 
 def _smooth_lowering(name: str, spatial: int, kind: Kind) -> None:
-    def interpolate(b: Builder, x: Expression, size: Sequence[int] | None, aligned: bool, factors: Sequence[float] | None) -> Expression:
+    def interpolate(
+        b: Builder, x: Expression, size: Sequence[int] | None, aligned: bool, factors: Sequence[float] | None
+    ) -> Expression:
         sizes = _out_sizes(x, size, factors, spatial)
         for offset, out in enumerate(sizes):
             dim = x.ndim - spatial + offset
