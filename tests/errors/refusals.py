@@ -343,6 +343,13 @@ def data_that_every_call_changes() -> Scene:
     return graph(Forward(lambda m, x: (x.mul_(2) @ m.w).sum()), None, rows())
 
 
+@refused("E212", "(1100000, 1)", "new tensor")
+def large_data_that_the_program_writes_into() -> Scene:
+    x = torch.ones(1_100_000, 1)
+    model = nn.Linear(1, 1)
+    return graph(model, lambda o, y: F.mse_loss(o, y.mul_(2)), x[:2], x)
+
+
 # the call of the program ------------------------------------------------------------------------------------------
 @refused("E206", "ValueError", "not today")
 def a_model_that_raises() -> Scene:
@@ -483,6 +490,22 @@ def a_count_of_positive_parameters() -> Scene:
 @refused("E308", "complex")
 def a_fourier_transform() -> Scene:
     return function(lambda w: torch.fft.rfft(w).abs().sum())
+
+
+@refused("E309", "sparse", ".to_dense()")
+def a_sparse_tensor_in_a_closure() -> Scene:
+    matrix = torch.eye(3).to_sparse()
+    return function(lambda w: torch.sparse.mm(matrix, w[:, None]).square().sum())
+
+
+@refused("E307", "register_fake")
+def an_operator_without_a_shape_rule() -> Scene:
+    if not hasattr(torch.ops, "epigraph_tests") or not hasattr(torch.ops.epigraph_tests, "shapeless"):
+        @torch.library.custom_op("epigraph_tests::shapeless", mutates_args=())
+        def shapeless(x: Tensor) -> Tensor:
+            return x * 2
+
+    return function(lambda w: torch.ops.epigraph_tests.shapeless(w).sum())
 
 
 @refused("E304", "torch.where")

@@ -1,4 +1,5 @@
 """What a curve of the kernel says of a function on an interval, against ball arithmetic at points near its ends."""
+
 from __future__ import annotations
 
 import math
@@ -16,8 +17,11 @@ from epigraph.certificate.graph import Node
 from epigraph.certificate.kernel_curves import CURVES
 from epigraph.certificate.kernel_ends import ends
 
-MAKERS = {"power": lambda a: bf.power(a["exponent"]), "elu": lambda a: bf.elu(a["alpha"]),
-          "piecewise": lambda a: bf.piecewise(a["knots"], a["pieces"])}
+MAKERS = {
+    "power": lambda a: bf.power(a["exponent"]),
+    "elu": lambda a: bf.elu(a["alpha"]),
+    "piecewise": lambda a: bf.piecewise(a["knots"], a["pieces"]),
+}
 
 
 def parsed(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -29,14 +33,25 @@ def interval(rng: random.Random, knees: Sequence[float]) -> tuple[float, float]:
     """Ends at knees and their neighbours, at multiples of pi/2, at plain numbers, or none."""
 
     def end() -> float:
-        x = rng.choice([rng.choice(knees), rng.choice(knees), rng.choice(NUMBERS), rng.gauss(0, 3), rng.randrange(-4, 9) * math.pi / 2, -math.log(2)])
+        x = rng.choice(
+            [
+                rng.choice(knees),
+                rng.choice(knees),
+                rng.choice(NUMBERS),
+                rng.gauss(0, 3),
+                rng.randrange(-4, 9) * math.pi / 2,
+                -math.log(2),
+            ]
+        )
         return rng.choice([x, -x, math.nextafter(x, 9), math.nextafter(x, -9)])
 
     low, high = sorted((end(), end()))
     return (-math.inf if rng.random() < 0.15 else low), (math.inf if rng.random() < 0.15 else high)
 
 
-def contradictions(op: str, attributes: dict[str, Any], rng: random.Random, count: int, knees: Sequence[float] = KNEES) -> list[str]:
+def contradictions(
+    op: str, attributes: dict[str, Any], rng: random.Random, count: int, knees: Sequence[float] = KNEES
+) -> list[str]:
     """Claims of slope, curvature or value that do not hold."""
     node = Node(op, (0,), parsed(attributes), (), "test")
     f = MAKERS[op](node.attributes) if op in MAKERS else bf.FUNCTIONS[op]
@@ -77,9 +92,14 @@ def _triples(low: float, high: float, rng: random.Random) -> list[tuple[arb, arb
 def _broken(held: dict[str, bool], a: arb, b: arb, m: arb) -> list[str]:
     out = []
     tests = {
-        "up": a > b or a > m or m > b, "down": a < b or a < m or m < b, "convex": 2 * m > a + b, "concave": 2 * m < a + b,
-        "valley": m > a and m > b, "hill": m < a and m < b,
-        "log_convex": a < 0 or b < 0 or m < 0 or m * m > a * b, "log_concave": a < 0 or b < 0 or m < 0 or m * m < a * b,
+        "up": a > b or a > m or m > b,
+        "down": a < b or a < m or m < b,
+        "convex": 2 * m > a + b,
+        "concave": 2 * m < a + b,
+        "valley": m > a and m > b,
+        "hill": m < a and m < b,
+        "log_convex": a < 0 or b < 0 or m < 0 or m * m > a * b,
+        "log_concave": a < 0 or b < 0 or m < 0 or m * m < a * b,
         "root_convex": a < 0 or b < 0 or m < 0 or (a > 0 and b > 0 and m > 0 and 2 * m.sqrt() > a.sqrt() + b.sqrt()),
     }
     for name, broken in tests.items():

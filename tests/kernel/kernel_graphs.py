@@ -1,4 +1,5 @@
-"""Random graphs with random boxes, aimed at knees, boundaries, signed zeros, huge and tiny constants, and broadcasting."""
+"""Random graphs with random boxes, aimed at knees, boundaries, signed zeros, huge and tiny constants, broadcasting."""
+
 from __future__ import annotations
 
 import math
@@ -14,12 +15,66 @@ from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph
 
 SHAPES: list[tuple[int, ...]] = [(), (), (1,), (2,), (3,), (2, 3), (3, 1), (1, 3), (2, 2)]
-KNEES = [2.3993572805154677, 2.399357280515468, -1.2784645427610738, 1.4142135623730951, 1.414213562373095, -0.7517915246935645,
-         -2.2563763963607933, 1.4905711794854285, -1.1924312145154953, 0.36787944117144233, 1.0, 0.5, 2.0, 3.0, -3.0, 6.0]
-NUMBERS = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 3.0, -2.0, 0.25, 10.0, -10.0, 0.1, 1e-3, 100.0, -100.0, math.pi, math.pi / 2]
+KNEES = [
+    2.3993572805154677,
+    2.399357280515468,
+    -1.2784645427610738,
+    1.4142135623730951,
+    1.414213562373095,
+    -0.7517915246935645,
+    -2.2563763963607933,
+    1.4905711794854285,
+    -1.1924312145154953,
+    0.36787944117144233,
+    1.0,
+    0.5,
+    2.0,
+    3.0,
+    -3.0,
+    6.0,
+]
+NUMBERS = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    2.0,
+    3.0,
+    -2.0,
+    0.25,
+    10.0,
+    -10.0,
+    0.1,
+    1e-3,
+    100.0,
+    -100.0,
+    math.pi,
+    math.pi / 2,
+]
 EXTREME = [1e-300, 5e-324, 1e300, -1e300, 1e160, 1e-160, 709.0, 710.0, -745.0, 1e8, -1e8, 2.0**-30]
-UNARY = ["exp", "log", "sqrt", "abs", "relu", "sigmoid", "tanh", "softplus", "erf", "log_ndtr", "sin", "cos", "atan", "xlogx", "silu",
-         "gelu", "mish", "sign", "floor"]
+UNARY = [
+    "exp",
+    "log",
+    "sqrt",
+    "abs",
+    "relu",
+    "sigmoid",
+    "tanh",
+    "softplus",
+    "erf",
+    "log_ndtr",
+    "sin",
+    "cos",
+    "atan",
+    "xlogx",
+    "silu",
+    "gelu",
+    "mish",
+    "sign",
+    "floor",
+]
 EXPONENTS = ["2", "3", "4", "-1", "-2", "-3", "1/2", "3/2", "-1/2", "1/3", "5/2", "7/3", "5", "-3/2"]
 ALPHAS = ["1", "1/2", "2", "0", "-1", "1673/1000"]
 PIECES: list[tuple[list[str], list[list[str]]]] = [
@@ -82,7 +137,9 @@ class Maker:
 
     def constant(self, shape: tuple[int, ...]) -> Expression:
         if self.random.random() < 0.4:
-            return self.builder.rational(Fraction(self.random.choice(["1", "-1", "2", "1/3", "-2/7", "0", "1000", "-5"])))
+            return self.builder.rational(
+                Fraction(self.random.choice(["1", "-1", "2", "1/3", "-2/7", "0", "1000", "-5"]))
+            )
         return self.builder.literal(self.tensor(shape))
 
     def operand(self) -> Expression:
@@ -105,16 +162,37 @@ class Maker:
             return self.kinked(x)
         y = self.operand()
         if kind == "binary":
-            return self.random.choice([lambda: x + y, lambda: x * y, lambda: x / y, lambda: b.maximum(x, y), lambda: b.minimum(x, y),
-                                       lambda: x - y, lambda: b.make("mul", (x, y), {}, torch.broadcast_shapes(x.shape, y.shape))])()
+            return self.random.choice(
+                [
+                    lambda: x + y,
+                    lambda: x * y,
+                    lambda: x / y,
+                    lambda: b.maximum(x, y),
+                    lambda: b.minimum(x, y),
+                    lambda: x - y,
+                    lambda: b.make("mul", (x, y), {}, torch.broadcast_shapes(x.shape, y.shape)),
+                ]
+            )()
         if kind == "ratio":
             return self.ratio(x, y)
-        return {"layout": self.layout, "reduce": self.reduce, "product": self.product, "condition": self.condition}[kind](x)
+        return {"layout": self.layout, "reduce": self.reduce, "product": self.product, "condition": self.condition}[
+            kind
+        ](x)
 
     def ratio(self, x: Expression, y: Expression) -> Expression:
         """A quotient with a positive denominator that is convex, concave, affine on its box, or neither."""
-        positive = self.random.choice([lambda: y.unary("exp"), lambda: y.unary("relu") + 1, lambda: 4 - y.unary("relu"), lambda: y + 5,
-                                       lambda: y.unary("softplus"), lambda: y.unary("sqrt"), lambda: y.unary("sigmoid"), lambda: y])
+        positive = self.random.choice(
+            [
+                lambda: y.unary("exp"),
+                lambda: y.unary("relu") + 1,
+                lambda: 4 - y.unary("relu"),
+                lambda: y + 5,
+                lambda: y.unary("softplus"),
+                lambda: y.unary("sqrt"),
+                lambda: y.unary("sigmoid"),
+                lambda: y,
+            ]
+        )
         return x / positive()
 
     def kinked(self, x: Expression) -> Expression:
@@ -125,13 +203,19 @@ class Maker:
 
     def layout(self, x: Expression) -> Expression:
         r = self.random
-        options: list[Any] = [lambda: self.side_by_side(x, self.operand()), lambda: x.expand((2, *x.shape)),
-                              lambda: x.reshape((x.numel,))]
+        options: list[Any] = [
+            lambda: self.side_by_side(x, self.operand()),
+            lambda: x.expand((2, *x.shape)),
+            lambda: x.reshape((x.numel,)),
+        ]
         if x.ndim:
             n = x.shape[0]
-            options += [lambda: x.take(torch.tensor([r.randrange(n) for _ in range(r.randint(1, 3))]), 0),
-                        lambda: x.slice(0, r.randrange(n), n, r.randint(1, 2)), lambda: x.permute(list(range(x.ndim))[::-1]),
-                        lambda: self.builder.concat([x, self.builder.literal(self.tensor(x.shape))], 0)]
+            options += [
+                lambda: x.take(torch.tensor([r.randrange(n) for _ in range(r.randint(1, 3))]), 0),
+                lambda: x.slice(0, r.randrange(n), n, r.randint(1, 2)),
+                lambda: x.permute(list(range(x.ndim))[::-1]),
+                lambda: self.builder.concat([x, self.builder.literal(self.tensor(x.shape))], 0),
+            ]
         return r.choice(options)()
 
     def side_by_side(self, x: Expression, y: Expression) -> Expression:
@@ -144,8 +228,15 @@ class Maker:
             return x
         dims = [self.random.randrange(x.ndim)]
         keep = self.random.random() < 0.3
-        return self.random.choice([lambda: x.sum(dims, keep), lambda: x.amax(dims, keep), lambda: x.logsumexp(dims, keep),
-                                   lambda: x.sum(), lambda: self.builder.make("log_softmax", (x,), {"dim": dims[0]}, x.shape)])()
+        return self.random.choice(
+            [
+                lambda: x.sum(dims, keep),
+                lambda: x.amax(dims, keep),
+                lambda: x.logsumexp(dims, keep),
+                lambda: x.sum(),
+                lambda: self.builder.make("log_softmax", (x,), {"dim": dims[0]}, x.shape),
+            ]
+        )()
 
     def product(self, x: Expression) -> Expression:
         x = x if x.ndim >= 2 else x.reshape((1, x.numel) if self.random.random() < 0.5 else (x.numel, 1))
@@ -154,7 +245,9 @@ class Maker:
             size = self.random.randint(1, min(2, x.numel))
             kernel = self.builder.literal(self.tensor((1, 1, size)))
             out = (1, 1, x.numel + 2 - size + 1)
-            return self.builder.make("convolution", (wide, kernel), {"stride": [1], "padding": [1], "dilation": [1], "groups": 1}, out)
+            return self.builder.make(
+                "convolution", (wide, kernel), {"stride": [1], "padding": [1], "dilation": [1], "groups": 1}, out
+            )
         y = self.operand() if self.random.random() < 0.3 else None
         if y is not None and y.ndim >= 2 and x.shape[-1] == y.shape[-2]:
             return self.builder.matmul(x, y)
@@ -165,11 +258,16 @@ class Maker:
         b, y = self.builder, self.operand()
         relation = self.random.choice(["lt", "le", "eq"])
         if self.random.random() < 0.5:
-            mask: Expression = b.literal(torch.tensor([float(self.random.randint(0, 1)) for _ in range(x.numel)],
-                                                      dtype=torch.float64).reshape(x.shape))
+            mask: Expression = b.literal(
+                torch.tensor([float(self.random.randint(0, 1)) for _ in range(x.numel)], dtype=torch.float64).reshape(
+                    x.shape
+                )
+            )
         else:
             mask = b.compare(self.operand(), self.constant(x.shape), relation)
-        return self.random.choice([lambda: b.where(mask, x, y), lambda: b.where(mask, y, x), lambda: b.compare(x, y, relation)])()
+        return self.random.choice(
+            [lambda: b.where(mask, x, y), lambda: b.where(mask, y, x), lambda: b.compare(x, y, relation)]
+        )()
 
     def graph(self) -> tuple[Graph, Domain]:
         for name in ("u", "v", "w")[: self.random.randint(1, 3)]:

@@ -1,4 +1,5 @@
-"""Derivations written by hand, from mathematics: graphs as a certificate holds them, with claims and intervals for every node."""
+"""Derivations written by hand, from mathematics: graphs as in a certificate, claims and intervals for every node."""
+
 from __future__ import annotations
 
 import math
@@ -9,8 +10,29 @@ import numpy as np
 
 INF = math.inf
 # claims in words: aff+ is affine and nonnegative, const a constant of unknown sign, const+ a nonnegative one
-WORDS = {"": 0, "aff": 15, "aff+": 47, "cvx": 5, "ccv": 10, "ccv+": 42, "qcx": 4, "qcv": 8, "q": 12, "lcx": 85, "lcv": 40, "laff": 125,
-         "rcx": 69, "const": 15, "const+": 127, "q+lcv": 44, "cvxq": 13, "cvxq+lcv": 45, "lcxq": 93, "ccvq": 14, "ccvq+": 46}
+WORDS = {
+    "": 0,
+    "aff": 15,
+    "aff+": 47,
+    "cvx": 5,
+    "ccv": 10,
+    "ccv+": 42,
+    "qcx": 4,
+    "qcv": 8,
+    "q": 12,
+    "lcx": 85,
+    "lcv": 40,
+    "laff": 125,
+    "rcx": 69,
+    "const": 15,
+    "const+": 127,
+    "q+lcv": 44,
+    "cvxq": 13,
+    "cvxq+lcv": 45,
+    "lcxq": 93,
+    "ccvq": 14,
+    "ccvq+": 46,
+}
 
 
 class Hand:
@@ -23,13 +45,34 @@ class Hand:
         self.tensors: dict[str, np.ndarray] = {}
         self.domain: dict[str, list[Any]] = {}
 
-    def put(self, op: str, inputs: Sequence[int], shape: tuple[int, ...], claims: Any, low: Any, high: Any,
-            carrier: tuple[int, int] | None, varies: bool, attributes: dict[str, Any]) -> int:
+    def put(
+        self,
+        op: str,
+        inputs: Sequence[int],
+        shape: tuple[int, ...],
+        claims: Any,
+        low: Any,
+        high: Any,
+        carrier: tuple[int, int] | None,
+        varies: bool,
+        attributes: dict[str, Any],
+    ) -> int:
         number = len(self.nodes)
-        self.nodes.append({"id": number, "op": op, "inputs": list(inputs), "attributes": attributes, "shape": list(shape)})
-        bits = WORDS[claims] if isinstance(claims, str) else self.keep(np.array([WORDS[c] for c in claims], dtype=np.uint8).reshape(shape))
-        self.records[str(number)] = {"bits": bits, "lower": self.bound(low), "upper": self.bound(high),
-                                     "carrier": None if carrier is None else list(carrier), "varies": varies}
+        self.nodes.append(
+            {"id": number, "op": op, "inputs": list(inputs), "attributes": attributes, "shape": list(shape)}
+        )
+        bits = (
+            WORDS[claims]
+            if isinstance(claims, str)
+            else self.keep(np.array([WORDS[c] for c in claims], dtype=np.uint8).reshape(shape))
+        )
+        self.records[str(number)] = {
+            "bits": bits,
+            "lower": self.bound(low),
+            "upper": self.bound(high),
+            "carrier": None if carrier is None else list(carrier),
+            "varies": varies,
+        }
         return number
 
     def bound(self, value: Any) -> Any:
@@ -40,21 +83,34 @@ class Hand:
         self.tensors[key] = array
         return {"tensor": key}
 
-    def parameter(self, name: str, shape: tuple[int, ...] = (), low: float | None = None, high: float | None = None) -> int:
+    def parameter(
+        self, name: str, shape: tuple[int, ...] = (), low: float | None = None, high: float | None = None
+    ) -> int:
         key = self.keep(np.zeros(shape))["tensor"]
         if low is not None or high is not None:
             self.domain[name] = [None if v is None else float(v).hex() for v in (low, high)]
         least, most = -INF if low is None else low, INF if high is None else high
         active = name in self.active
         word = ("aff+" if least >= 0 else "aff") if active else "const+" if least >= 0 else "const"
-        return self.put("parameter", (), shape, word, least, most, (len(self.nodes), 1) if active else None, active,
-                        {"name": name, "tensor": key})
+        return self.put(
+            "parameter",
+            (),
+            shape,
+            word,
+            least,
+            most,
+            (len(self.nodes), 1) if active else None,
+            active,
+            {"name": name, "tensor": key},
+        )
 
     def number(self, text: str) -> int:
         from fractions import Fraction
 
         value = float(Fraction(text))
-        return self.put("constant", (), (), "const+" if value >= 0 else "const", value, value, None, False, {"value": text})
+        return self.put(
+            "constant", (), (), "const+" if value >= 0 else "const", value, value, None, False, {"value": text}
+        )
 
     def data(self, values: Any) -> int:
         array = np.asarray(values)
@@ -64,8 +120,17 @@ class Hand:
         word = "const+" if array.size and array.min() >= 0 else "const"
         return self.put("constant", (), array.shape, word, low, high, None, False, {"tensor": key})
 
-    def __call__(self, op: str, *inputs: int, claims: Any, low: Any = -INF, high: Any = INF, shape: tuple[int, ...] | None = None,
-                 carrier: tuple[int, int] | None = None, **attributes: Any) -> int:
+    def __call__(
+        self,
+        op: str,
+        *inputs: int,
+        claims: Any,
+        low: Any = -INF,
+        high: Any = INF,
+        shape: tuple[int, ...] | None = None,
+        carrier: tuple[int, int] | None = None,
+        **attributes: Any,
+    ) -> int:
         found = tuple(self.nodes[inputs[0]]["shape"]) if shape is None else shape
         varies = any(self.records[str(i)]["varies"] for i in inputs)
         return self.put(op, inputs, found, claims, low, high, carrier, varies, attributes)
@@ -73,7 +138,11 @@ class Hand:
     def built(self) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, Any]]:
         """(graph, tensors, derivation)."""
         graph = {"nodes": self.nodes, "output": len(self.nodes) - 1}
-        return graph, self.tensors, {"property": self.goal, "active": list(self.active), "domain": self.domain, "nodes": self.records}
+        return (
+            graph,
+            self.tensors,
+            {"property": self.goal, "active": list(self.active), "domain": self.domain, "nodes": self.records},
+        )
 
 
 X = np.array([[1.0, -2.0], [0.5, 3.0], [-1.0, 0.25]])
@@ -195,7 +264,14 @@ def hinge() -> Hand:
 
 def huber() -> Hand:
     h = Hand("convex", ["w"])
-    f = h("piecewise", _residual(h), claims="cvx", low=0, knots=["-1", "1"], pieces=[["-1/2", "-1"], ["0", "0", "1/2"], ["-1/2", "1"]])
+    f = h(
+        "piecewise",
+        _residual(h),
+        claims="cvx",
+        low=0,
+        knots=["-1", "1"],
+        pieces=[["-1/2", "-1"], ["0", "0", "1/2"], ["-1/2", "1"]],
+    )
     h("sum", f, claims="cvx", low=0, shape=(), dims=[0, 1])
     return h
 
@@ -204,7 +280,12 @@ def largest() -> Hand:
     h = Hand("convex", ["x", "y"])
     x, y = h.parameter("x"), h.parameter("y")
     s = h("add", x, y, claims="aff")
-    h("maximum", h("maximum", x, s, claims="cvx"), h("mul", h.number("-3"), y, claims="aff", carrier=(y, -1)), claims="cvx")
+    h(
+        "maximum",
+        h("maximum", x, s, claims="cvx"),
+        h("mul", h.number("-3"), y, claims="aff", carrier=(y, -1)),
+        claims="cvx",
+    )
     return h
 
 
@@ -308,7 +389,19 @@ def filtered() -> Hand:
     h = Hand("convex", ["x"])
     x = h.parameter("x", (1, 1, 4), -1.0, 1.0)
     k = h.data(np.array([[[1.0, -2.0]]]))
-    f = h("convolution", x, k, claims="aff", low=-4, high=4, shape=(1, 1, 5), stride=[1], padding=[1], dilation=[1], groups=1)
+    f = h(
+        "convolution",
+        x,
+        k,
+        claims="aff",
+        low=-4,
+        high=4,
+        shape=(1, 1, 5),
+        stride=[1],
+        padding=[1],
+        dilation=[1],
+        groups=1,
+    )
     s = h("power", f, claims="rcx", low=0, high=16, exponent="2")
     h("sum", s, claims="rcx", low=0, high=80, shape=(), dims=[0, 1, 2])
     return h
@@ -344,7 +437,34 @@ def side_by_side() -> Hand:
 
 
 HANDS: list[Callable[[], Hand]] = [
-    least_squares, least_absolute, logistic, cross_entropy, log_cosh, norm, quadratic_over_linear, reciprocal, entropy, minus_log,
-    probit, hinge, huber, largest, root_of_size, sigmoid, gaussian, increasing_product, silu, gelu_of_square, ratio, log_softmax,
-    masked, input_convex_network, held_factor, half_space, filtered, cosine, log_convex_product, side_by_side,
+    least_squares,
+    least_absolute,
+    logistic,
+    cross_entropy,
+    log_cosh,
+    norm,
+    quadratic_over_linear,
+    reciprocal,
+    entropy,
+    minus_log,
+    probit,
+    hinge,
+    huber,
+    largest,
+    root_of_size,
+    sigmoid,
+    gaussian,
+    increasing_product,
+    silu,
+    gelu_of_square,
+    ratio,
+    log_softmax,
+    masked,
+    input_convex_network,
+    held_factor,
+    half_space,
+    filtered,
+    cosine,
+    log_convex_product,
+    side_by_side,
 ]

@@ -1,4 +1,5 @@
-"""Oracles: what a propagation claims of every node, against evaluations at points of the box, in floats and then in balls."""
+"""Oracles: what a propagation claims of every node, against evaluations at points of the box, in floats, then balls."""
+
 from __future__ import annotations
 
 import math
@@ -76,25 +77,38 @@ class BallValues:
         return values
 
 
-def points(graph: Graph, domain: Domain, active: Sequence[str], rng: random.Random, count: int) -> Iterator[tuple[Point, Point, Point]]:
+def points(
+    graph: Graph, domain: Domain, active: Sequence[str], rng: random.Random, count: int
+) -> Iterator[tuple[Point, Point, Point]]:
     """Triples a, b and their midpoint m, exact in float64; the inactive parameters are equal."""
     for _ in range(count):
         scale = rng.choice([1e-6, 1e-2, 0.3, 1.0, 3.0, 10.0, 100.0])
         a, b, m = {}, {}, {}
         for name, value in graph.parameters.items():
-            low, high = (box[name].numpy() if name in box else default
-                         for box, default in ((domain.lower, -math.inf), (domain.upper, math.inf)))
+            low, high = (
+                box[name].numpy() if name in box else default
+                for box, default in ((domain.lower, -math.inf), (domain.upper, math.inf))
+            )
             low, high = (np.broadcast_to(v, tuple(value.shape)).reshape(-1) for v in (low, high))
-            pairs = [_pair(lo, hi, scale, rng, name in active) for lo, hi in zip(low.tolist(), high.tolist(), strict=True)]
-            a[name], b[name], m[name] = (np.array(v, dtype=np.float64).reshape(tuple(value.shape))
-                                         for v in (zip(*pairs, strict=True) if pairs else ([], [], [])))
+            pairs = [
+                _pair(lo, hi, scale, rng, name in active) for lo, hi in zip(low.tolist(), high.tolist(), strict=True)
+            ]
+            a[name], b[name], m[name] = (
+                np.array(v, dtype=np.float64).reshape(tuple(value.shape))
+                for v in (zip(*pairs, strict=True) if pairs else ([], [], []))
+            )
         yield a, b, m
 
 
 def _pair(low: float, high: float, scale: float, rng: random.Random, moves: bool) -> tuple[float, float, float]:
     x = _inside(low, high, scale, rng)
-    y = x if not moves or rng.random() < 0.2 else _inside(low, high, scale, rng) if rng.random() < 0.6 else min(
-        max(x + scale * rng.gauss(0, 1), low), high)
+    y = (
+        x
+        if not moves or rng.random() < 0.2
+        else _inside(low, high, scale, rng)
+        if rng.random() < 0.6
+        else min(max(x + scale * rng.gauss(0, 1), low), high)
+    )
     m = x / 2 + y / 2
     if not exact_middle(x, y, m):  # drop low bits of y, then of x, until the midpoint is a float64
         for keep in (40, 30, 20):
@@ -138,7 +152,15 @@ def _inside(low: float, high: float, scale: float, rng: random.Random) -> float:
         x = min(2 * low - x, high)
     if x > high:
         x = max(2 * high - x, low)
-    return x if math.isfinite(x) and low <= x <= high else low if math.isfinite(low) else high if math.isfinite(high) else 0.0
+    return (
+        x
+        if math.isfinite(x) and low <= x <= high
+        else low
+        if math.isfinite(low)
+        else high
+        if math.isfinite(high)
+        else 0.0
+    )
 
 
 def gaps(fa: Any, fb: Any, fm: Any, claim: int) -> Any:
@@ -195,7 +217,9 @@ def wrong_claims(graph: Graph, walk: Propagation, triples: Sequence[tuple[Point,
     return found
 
 
-def _suspects(graph: Graph, walk: Propagation, values: Sequence[Sequence[np.ndarray]]) -> Iterator[tuple[int, str, int]]:
+def _suspects(
+    graph: Graph, walk: Propagation, values: Sequence[Sequence[np.ndarray]]
+) -> Iterator[tuple[int, str, int]]:
     """(node, what, claim) for what looks wrong in floats."""
     for node in graph:
         facts = walk.facts[node.id]
@@ -229,8 +253,15 @@ def _against_carrier(carrier: tuple[int, int], values: Any, fa: Any, fb: Any, fm
     return False
 
 
-def _confirm(graph: Graph, walk: Propagation, triple: Sequence[Point], exact: Sequence[Sequence[Any]], node: int, what: str,
-             claim: int) -> Wrong | None:
+def _confirm(
+    graph: Graph,
+    walk: Propagation,
+    triple: Sequence[Point],
+    exact: Sequence[Sequence[Any]],
+    node: int,
+    what: str,
+    claim: int,
+) -> Wrong | None:
     facts, shape = walk.facts[node], graph[node].shape
     order = {old: new for new, old in enumerate(_order(graph))}
     if node not in order:
@@ -250,15 +281,17 @@ def _confirm(graph: Graph, walk: Propagation, triple: Sequence[Point], exact: Se
             if what == "claim":
                 bad = bool(bits[i] >> claim & 1) and bool(ball_gap(a, b, m, claim) > 0)
             elif what == "interval":
-                bad = any(bool(v < arb(float(lower[i]))) and math.isfinite(lower[i]) or bool(v > arb(float(upper[i]))) and
-                          math.isfinite(upper[i]) or lower[i] == math.inf or upper[i] == -math.inf for v in (a, b, m))
+                low, high = arb(float(lower[i])), arb(float(upper[i]))
+                bad = any(bool(v < low) or bool(v > high) for v in (a, b, m))
             elif what == "varies":
                 bad = bool(a != b) and not a.overlaps(b)
             elif bases is not None:
                 bad = _carrier_broken(facts.carrier[1], [c[i] for c in bases], [a, b, m])
         if bad:
             label = NAMES[claim] if what == "claim" else what
-            return Wrong(node, graph[node].op, f"{label} entry {i}: {facts}", list(triple), [v.str(25) for v in (a, b, m)])
+            return Wrong(
+                node, graph[node].op, f"{label} entry {i}: {facts}", list(triple), [v.str(25) for v in (a, b, m)]
+            )
     return None
 
 
@@ -288,14 +321,24 @@ class Claimed:
         for node in plain["nodes"]:
             attributes = dict(node["attributes"])
             if node["op"] == "parameter":
-                parameters[attributes["name"]] = torch.from_numpy(np.array(tensors[attributes.pop("tensor")], dtype=np.float64))
+                parameters[attributes["name"]] = torch.from_numpy(
+                    np.array(tensors[attributes.pop("tensor")], dtype=np.float64)
+                )
             elif "tensor" in attributes:
                 array = torch.from_numpy(np.array(tensors[attributes["tensor"]]))
                 leaves[attributes["tensor"]] = Leaf(array, "constant" if array.is_floating_point() else "index")
             nodes.append(Node(node["id"], node["op"], tuple(node["inputs"]), attributes, tuple(node["shape"])))
         self.graph = Graph(tuple(nodes), plain["output"], leaves, parameters)
-        self.domain = Domain(*({n: torch.tensor(float.fromhex(p[k]), dtype=torch.float64) for n, p in derivation["domain"].items() if p[k] is not None}
-                               for k in (0, 1)))
+        self.domain = Domain(
+            *(
+                {
+                    n: torch.tensor(float.fromhex(p[k]), dtype=torch.float64)
+                    for n, p in derivation["domain"].items()
+                    if p[k] is not None
+                }
+                for k in (0, 1)
+            )
+        )
         self.facts = [self._facts(derivation["nodes"][str(n.id)], tensors) for n in nodes]
 
     @staticmethod
@@ -304,7 +347,15 @@ class Claimed:
         from epigraph.calculus.lattice import Facts
 
         def read(value: Any) -> Any:
-            return tensors[value["tensor"]] if isinstance(value, dict) else float.fromhex(value) if isinstance(value, str) else value
+            return (
+                tensors[value["tensor"]]
+                if isinstance(value, dict)
+                else float.fromhex(value)
+                if isinstance(value, str)
+                else value
+            )
 
         carrier = None if record["carrier"] is None else tuple(record["carrier"])
-        return Facts(read(record["bits"]), Interval(read(record["lower"]), read(record["upper"])), carrier, -1, record["varies"])
+        return Facts(
+            read(record["bits"]), Interval(read(record["lower"]), read(record["upper"])), carrier, -1, record["varies"]
+        )

@@ -1,7 +1,9 @@
-"""The kernel: derivations made by hand and by the prover are accepted, changed ones are refused unless they stay true."""
+"""The kernel: derivations by hand and by the prover are accepted, changed ones refused unless they stay true."""
+
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import random
 from collections.abc import Iterator
@@ -52,7 +54,12 @@ def _mutants(built: Built) -> Iterator[tuple[str, int | None, Built]]:
     graph, tensors, derivation = built
     for key, record in derivation["nodes"].items():
         number = int(key)
-        for field, value in [("varies", not record["varies"]), *_other_carriers(record, number), *_other_bits(record), *_other_bounds(record)]:
+        for field, value in [
+            ("varies", not record["varies"]),
+            *_other_carriers(record, number),
+            *_other_bits(record),
+            *_other_bounds(record),
+        ]:
             changed = copy.deepcopy(derivation)
             changed["nodes"][key][field] = value
             yield field, number, (graph, tensors, changed)
@@ -62,10 +69,13 @@ def _mutants(built: Built) -> Iterator[tuple[str, int | None, Built]]:
             other["nodes"][number]["attributes"]["value"] = str(-Fraction(node["attributes"]["value"]))
             yield "constant", None, (other, tensors, derivation)
     keys = list(derivation["nodes"])
-    for first, second in zip(keys, keys[1:], strict=False):
+    for first, second in itertools.pairwise(keys):
         changed = copy.deepcopy(derivation)
         nodes = changed["nodes"]
-        if graph["nodes"][int(first)]["shape"] == graph["nodes"][int(second)]["shape"] and nodes[first] != nodes[second]:
+        if (
+            graph["nodes"][int(first)]["shape"] == graph["nodes"][int(second)]["shape"]
+            and nodes[first] != nodes[second]
+        ):
             nodes[first], nodes[second] = nodes[second], nodes[first]
             yield "swap", None, (graph, tensors, changed)
 
@@ -80,7 +90,11 @@ def _other_bounds(record: dict[str, Any]) -> list[tuple[str, Any]]:
     for side, sign in (("lower", 1), ("upper", -1)):
         if isinstance(record[side], str):
             value = float.fromhex(record[side])
-            for moved in (math.nextafter(value, sign * math.inf), value + sign * 0.25, -sign * 1e3 if math.isinf(value) else value + sign):
+            for moved in (
+                math.nextafter(value, sign * math.inf),
+                value + sign * 0.25,
+                -sign * 1e3 if math.isinf(value) else value + sign,
+            ):
                 if moved != value:
                     out.append((side, float(moved).hex()))
     return out
@@ -90,7 +104,10 @@ def _other_carriers(record: dict[str, Any], number: int) -> list[tuple[str, Any]
     if record["carrier"] is None:
         return [("carrier", [number, 1])]
     base, direction = record["carrier"]
-    return [("carrier", [base, d]) for d in (-1, 1) if d != direction] + [("carrier", [number, -1]), ("carrier", [0, 1])]
+    return [("carrier", [base, d]) for d in (-1, 1) if d != direction] + [
+        ("carrier", [number, -1]),
+        ("carrier", [0, 1]),
+    ]
 
 
 @pytest.mark.parametrize("hand", HANDS, ids=lambda h: h.__name__)
@@ -109,7 +126,9 @@ def test_a_changed_derivation_is_refused_unless_it_is_still_true(hand):
     rng = random.Random(0)
     for what, number, mutant in accepted:
         claimed = Claimed(*mutant)
-        wrong = wrong_claims(claimed.graph, claimed, list(points(claimed.graph, claimed.domain, mutant[2]["active"], rng, 20)))
+        wrong = wrong_claims(
+            claimed.graph, claimed, list(points(claimed.graph, claimed.domain, mutant[2]["active"], rng, 20))
+        )
         assert wrong == [], f"{what} at node {number} was accepted: {wrong[0]}"
 
 
@@ -162,7 +181,15 @@ def _sum_of_quasiconvex() -> Hand:
 
 def _log_concave_plus_constant() -> Hand:
     h, x, _ = _pair("")
-    h("add", h("sigmoid", x, claims="q+lcv", low=0, high=1, carrier=(x, 1)), h.number("1"), claims="q+lcv", low=1, high=2, carrier=(x, 1))
+    h(
+        "add",
+        h("sigmoid", x, claims="q+lcv", low=0, high=1, carrier=(x, 1)),
+        h.number("1"),
+        claims="q+lcv",
+        low=1,
+        high=2,
+        carrier=(x, 1),
+    )
     return h
 
 
@@ -175,7 +202,9 @@ def _falling_of_convex() -> Hand:
 
 def _square_of_convex() -> Hand:
     h, x, _ = _pair("")
-    s = h("add", h("exp", x, claims="laff", low=0, carrier=(x, 1)), h.number("-1"), claims="cvxq", low=-1, carrier=(x, 1))
+    s = h(
+        "add", h("exp", x, claims="laff", low=0, carrier=(x, 1)), h.number("-1"), claims="cvxq", low=-1, carrier=(x, 1)
+    )
     h("power", s, claims="cvx", low=0, carrier=(x, 0), exponent="2")
     return h
 
@@ -195,7 +224,14 @@ def _reciprocal_across_zero() -> Hand:
 
 def _log_of_convex() -> Hand:
     h, x, _ = _pair("")
-    s = h("add", h("power", x, claims="rcx", low=0, exponent="2", carrier=(x, 0)), h.number("1"), claims="rcx", low=1, carrier=(x, 0))
+    s = h(
+        "add",
+        h("power", x, claims="rcx", low=0, exponent="2", carrier=(x, 0)),
+        h.number("1"),
+        claims="rcx",
+        low=1,
+        carrier=(x, 0),
+    )
     h("log", s, claims="cvx", low=-1, carrier=(x, 0))
     return h
 
@@ -207,9 +243,22 @@ def _varying_condition() -> Hand:
     return h
 
 
-@pytest.mark.parametrize("hand", [_product, _product_of_positive, _sum_of_quasiconvex, _log_concave_plus_constant, _falling_of_convex,
-                                  _square_of_convex, _silu_too_wide, _reciprocal_across_zero, _log_of_convex, _varying_condition],
-                         ids=lambda h: h.__name__.strip("_"))
+@pytest.mark.parametrize(
+    "hand",
+    [
+        _product,
+        _product_of_positive,
+        _sum_of_quasiconvex,
+        _log_concave_plus_constant,
+        _falling_of_convex,
+        _square_of_convex,
+        _silu_too_wide,
+        _reciprocal_across_zero,
+        _log_of_convex,
+        _varying_condition,
+    ],
+    ids=lambda h: h.__name__.strip("_"),
+)
 def test_false_claims_are_refused(hand):
     error = refused(hand().built())
     assert error is not None and error.code == "E453", error
@@ -281,7 +330,9 @@ def test_malformed_derivations_are_refused(name):
     assert error is not None and error.code == "E451", error
 
 
-@pytest.mark.parametrize("field, value", [("lower", "inf"), ("upper", "-inf"), ("lower", "nan"), ("upper", "-0x1.0000000000000p+0")])
+@pytest.mark.parametrize(
+    "field, value", [("lower", "inf"), ("upper", "-inf"), ("lower", "nan"), ("upper", "-0x1.0000000000000p+0")]
+)
 def test_intervals_without_a_real_number_are_refused(field, value):
     error = refused(_changed(lambda d: d["nodes"]["5"].update({field: value})))
     assert error is not None and error.code == "E452", error
@@ -304,7 +355,10 @@ def test_a_parameter_that_is_active_elsewhere_may_be_named():
 
 # numbers -------------------------------------------------------------------------------------------------------------
 
-FLOATS = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.0, -0.0, 5e-324, 1e-308, 1.5, 1e308, -1e308, 2.0**-537]))
+FLOATS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, -0.0, 5e-324, 1e-308, 1.5, 1e308, -1e308, 2.0**-537]),
+)
 
 
 def _near(value: Fraction) -> list[float]:
@@ -320,7 +374,12 @@ def test_comparisons_with_sums_and_products_are_exact(a, b):
     for compare, exact in ((at_least_sum, Fraction(a) + Fraction(b)), (at_least_product, Fraction(a) * Fraction(b))):
         for bound in _near(exact):
             if math.isfinite(bound):
-                assert bool(np.all(compare(*map(np.asarray, (bound, a, b))))) is (Fraction(bound) <= exact), (compare, bound, a, b)
+                assert bool(np.all(compare(*map(np.asarray, (bound, a, b))))) is (Fraction(bound) <= exact), (
+                    compare,
+                    bound,
+                    a,
+                    b,
+                )
 
 
 @given(st.lists(FLOATS, max_size=6))
@@ -360,12 +419,29 @@ def test_large_index_tensors_are_read():
     x = h.parameter("x", (1,))
     up = h("exp", x, claims="laff", low=0, carrier=(x, 1))
     down = h("neg", up, claims="ccvq", high=0, carrier=(x, -1))
-    joined = h("concat", up, down, claims=["laff", "ccvq"], low=np.array([0.0, -math.inf]), high=np.array([math.inf, 0.0]), shape=(2,), dim=0)
+    joined = h(
+        "concat",
+        up,
+        down,
+        claims=["laff", "ccvq"],
+        low=np.array([0.0, -math.inf]),
+        high=np.array([math.inf, 0.0]),
+        shape=(2,),
+        dim=0,
+    )
     index = np.zeros(2000, dtype=np.int64)
     for last, wanted in ((0, None), (1, "E453")):
         changed = copy.deepcopy(h)
         index[-1] = last
-        rows = changed("take", joined, changed.data(index.copy()), claims="laff", low=0 if not last else -math.inf, shape=(2000,), dim=0)
+        rows = changed(
+            "take",
+            joined,
+            changed.data(index.copy()),
+            claims="laff",
+            low=0 if not last else -math.inf,
+            shape=(2000,),
+            dim=0,
+        )
         changed("sum", rows, claims="cvx", low=-math.inf, shape=(), dims=[0])
         error = refused(changed.built())
         assert (error and error.code) == wanted
@@ -375,11 +451,17 @@ def test_large_index_tensors_are_read():
 
 
 def _curve_cases() -> list[tuple[str, dict[str, Any]]]:
-    return [*((op, {}) for op in UNARY), *(("power", {"exponent": e}) for e in EXPONENTS), *(("elu", {"alpha": a}) for a in ALPHAS),
-            *(("piecewise", {"knots": k, "pieces": p}) for k, p in PIECES)]
+    return [
+        *((op, {}) for op in UNARY),
+        *(("power", {"exponent": e}) for e in EXPONENTS),
+        *(("elu", {"alpha": a}) for a in ALPHAS),
+        *(("piecewise", {"knots": k, "pieces": p}) for k, p in PIECES),
+    ]
 
 
-@pytest.mark.parametrize("op, attributes", _curve_cases(), ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values()))[:20])
+@pytest.mark.parametrize(
+    "op, attributes", _curve_cases(), ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values()))[:20]
+)
 def test_slope_and_curvature_on_intervals_that_end_at_knees(op, attributes):
     """Triples close to both ends of the interval, where a knee that is off by one float would show, at 400 bits."""
     with ctx.workprec(400):

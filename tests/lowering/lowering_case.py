@@ -46,9 +46,8 @@ class V:
 class Row:
     """One call of an overload.  Tensors among the arguments are constants, ``V`` are parameters.
 
-    ``kinds`` are the kinds of points; ``smooth`` that the gradients agree at random points; ``export`` that the call
-    can be exported as it stands; ``tolerance`` is relative to 1 and to the value; ``defined``: where PyTorch has no finite
-    value neither has the graph.
+    ``kinds`` are the kinds of points; ``smooth``: the gradients agree at random points; ``export``: the call
+    can be exported as it stands; ``tolerance`` is relative to 1 and to the value.
     """
 
     overload: str
@@ -58,12 +57,17 @@ class Row:
     smooth: bool = True
     export: bool = True
     tolerance: float = 1e-10
-    defined: bool = True
 
     @property
     def op(self) -> Any:
         _, name, kind = self.overload.split(".")
         return getattr(getattr(torch.ops.aten, name), kind)
+
+    @property
+    def exists(self) -> bool:
+        """Versions of PyTorch differ in what they have."""
+        _, name, kind = self.overload.split(".")
+        return hasattr(torch.ops.aten, name) and hasattr(getattr(torch.ops.aten, name), kind)
 
     def parameters(self) -> list[V]:
         return [v for v in leaves((self.args, self.kwargs)) if isinstance(v, V)]
@@ -98,15 +102,12 @@ def row(
     smooth: bool = True,
     export: bool = True,
     tolerance: float = 1e-10,
-    defined: bool = True,
     kinds: tuple[str, ...] | str | None = None,
     **kwargs: Any,
 ) -> Row:
     """``row("relu.default", X)``; keyword arguments that are no options of the row go to the operator."""
     options: dict[str, Any] = {} if kinds is None else {"kinds": (kinds,) if isinstance(kinds, str) else kinds}
-    return Row(
-        f"aten.{name}", args, kwargs, smooth=smooth, export=export, tolerance=tolerance, defined=defined, **options
-    )
+    return Row(f"aten.{name}", args, kwargs, smooth=smooth, export=export, tolerance=tolerance, **options)
 
 
 def data(*shape: int, seed: int = 0, low: float = -2.0, high: float = 2.0) -> Tensor:

@@ -90,6 +90,12 @@ PROGRAMS: dict[str, tuple[Function, dict[str, tuple[int, ...]]]] = {
         lambda w: F.cross_entropy(A @ w.T, LABELS, weight=B[:3].abs(), ignore_index=1),
         {"w": (3, 3)},
     ),
+    "labels made from data": (
+        lambda w: (
+            F.cross_entropy(A @ w.T, (A.mean(1) > 0).long()) + F.nll_loss(A @ w.T, A.argmax(1)) + w[A[0].argmax()].sum()
+        ),
+        {"w": (3, 3)},
+    ),
     "nll": (lambda w: F.nll_loss(F.log_softmax(A @ w.T, 1), LABELS), {"w": (3, 3)}),
     "multi-margin": (lambda w: F.multi_margin_loss(A @ w.T, LABELS), {"w": (3, 3)}),
     "multilabel margin": (lambda w: F.multilabel_margin_loss(w, torch.tensor([[0, 2, -1, 1]] * 3)), WIDE),

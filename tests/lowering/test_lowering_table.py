@@ -81,6 +81,8 @@ def _compare(ours: Tensor, theirs: Tensor, tolerance: float, where: str) -> None
 @pytest.mark.parametrize("position", range(len(TABLE)), ids=[_identify(r) for r in TABLE])
 def test_values_and_gradients(position):
     r = TABLE[position]
+    if not r.exists:
+        pytest.skip("not in this version of PyTorch")
     graphs = _lower(r)
     assert graphs or not r.parameters()
     for index, graph in graphs:
@@ -149,7 +151,7 @@ def _exported() -> list[Row]:
     seen: dict[str, int] = {}
     rows = []
     for r in TABLE:
-        if r.export and r.parameters() and seen.get(r.overload, 0) < 2:
+        if r.export and r.exists and r.parameters() and seen.get(r.overload, 0) < 2:
             seen[r.overload] = seen.get(r.overload, 0) + 1
             rows.append(r)
     return rows

@@ -12,8 +12,11 @@ from torch.nn import functional as F
 
 from epigraph.errors import CaptureError, EpigraphError, ObjectiveError
 from epigraph.objective import assemble
+from epigraph.objective.builder import Builder
+from epigraph.objective.capture import Lowering
 from epigraph.objective.evaluate import Evaluator
 from epigraph.objective.graph import Graph
+from epigraph.objective.lowering.registry import RandomOperator
 from epigraph.objective.objective import Objective
 
 
@@ -193,6 +196,26 @@ def test_refused(name, tier, monkeypatch):
     with pytest.raises(kind) as caught:
         J.graph()
     assert caught.value.code.startswith(code), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("op", "rest"),
+    [
+        ("dropout", (0.5, True)),
+        ("native_dropout", (0.5, True)),
+        ("native_dropout", (0.5, None)),
+        ("alpha_dropout", (0.5, True)),
+        ("rrelu", (0.1, 0.3, True)),
+        ("bernoulli", ()),
+        ("rand_like", ()),
+    ],
+)
+def test_random_operators_are_refused(op, rest):
+    """Also ``native_dropout`` without a mode, which PyTorch takes for training."""
+    builder = Builder()
+    x = builder.parameter("x", torch.zeros(3))
+    with pytest.raises(RandomOperator):
+        Lowering(builder).call(getattr(torch.ops.aten, op).default, (x, *rest), {})
 
 
 def test_what_is_not_known_is_opaque(monkeypatch):

@@ -297,8 +297,7 @@ def product_bounds(a: Interval, b: Interval, shapes: Sequence[tuple[int, ...]]) 
     (sa, sb) = shapes
     n = sa[-1]
     if math.prod(sa) * sb[-1] > 2e9:
-        bound = n * max(map(abs, a.hull)) * max(map(abs, b.hull)) * (1 + 1e-9)
-        return intersect(signs, Interval(-bound, bound))
+        return bounded_sum(a, b, n)
     with np.errstate(invalid="ignore", over="ignore"):
         (am, ar), (bm, br) = _midpoint(a, sa), _midpoint(b, sb)
         centre, aa, ba = am @ bm, np.abs(am), np.abs(bm)
@@ -313,6 +312,13 @@ def _midpoint(x: Interval, shape: tuple[int, ...]) -> tuple[NDArray[np.float64],
         return low, np.zeros(shape)
     middle = low + (high - low) / 2
     return middle, np.maximum(up(high - middle), up(middle - low))
+
+
+def bounded_sum(a: Interval, b: Interval, terms: int) -> Interval:
+    """Sums of that many products, by their signs and by the largest factors."""
+    signs = sign_of_product(a, b)
+    bound = terms * max(map(abs, a.hull)) * max(map(abs, b.hull)) * (1 + 1e-9) + 2.0**-1060
+    return intersect(signs, Interval(-bound, bound)) if a.finite and b.finite else signs
 
 
 def sign_of_product(a: Interval, b: Interval) -> Interval:

@@ -159,7 +159,8 @@ class Refuter:
     def _view(self, active: Sequence[str], fixed: Mapping[str, Tensor] | None = None) -> View:
         point = {**self.point, **(fixed or {})}
         evaluator = Evaluator(self.graph, active, point)
-        held = {k: v for k, v in (fixed or {}).items() if k not in active}
+        raw = self.graph.parameters
+        held = {k: v for k, v in point.items() if k not in active and not torch.equal(v, raw[k].detach().double())}
         return View(evaluator, {n: point[n] for n in active}, self.domain, held)
 
     def _elsewhere(self, active: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:

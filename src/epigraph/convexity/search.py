@@ -286,6 +286,8 @@ def ritz(view: View, kinds: Sequence[str], generator: torch.Generator, steps: in
     product = _hessian_product(view, m)
     if product is None:
         return {}
+    if not bool(torch.isfinite(product(torch.ones(view.size, dtype=torch.float64))).all()):
+        return {}
     vectors, values = _lanczos(product, view.size, min(steps, view.size), generator)
     best: dict[str, Candidate] = {}
     for value, vector in zip(values.tolist(), vectors, strict=True):

@@ -169,6 +169,8 @@ def _series(graph: Graph, at: arb) -> arb_series:
             values.append(_constant(graph, node))
         else:
             values.append(_apply(node, [values[i] for i in node.inputs]))
+            if values[-1].dtype == object and any(c.is_nan() for v in values[-1].reshape(-1) for c in v.coeffs()):
+                _unknown()  # not defined on all of the piece, even where a later factor is zero
     (out,) = values[graph.output].reshape(-1)
     return out if isinstance(out, arb_series) else _unknown()
 

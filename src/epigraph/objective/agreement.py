@@ -22,7 +22,7 @@ from epigraph.objective.capture import user_line
 from epigraph.objective.evaluate import Evaluator
 from epigraph.objective.graph import Graph
 from epigraph.objective.watch import Watch
-from epigraph.objective.world import mode_of, to_double, untouched
+from epigraph.objective.world import guarded, mode_of, to_double, untouched
 
 if TYPE_CHECKING:
     from epigraph.objective.objective import Objective
@@ -40,6 +40,11 @@ def try_out(J: Objective) -> Watch:
         ObjectiveError: it raises, is random or keeps state, or is not finite at the model's own parameters.
     """
     J.batches()
+    with untouched(*J.roots()) as found, guarded(found):
+        return _twice(J)
+
+
+def _twice(J: Objective) -> Watch:
     watch = Watch(J.parameters.values())
     values, looks = [], []
     for attempt in range(2):
@@ -241,6 +246,17 @@ def _points(J: Objective, graph: Graph) -> Iterator[tuple[float, dict[str, Tenso
         yield scale, point
 
 
+def still_agrees(J: Objective, graph: Graph) -> bool:
+    """Does a graph from earlier give what the program gives now, at the parameters as they are now?"""
+    point = {k: v.detach() for k, v in J.parameters.items()}
+    value = _in_double(J, point)
+    theirs = _as_it_is(J, point) if value is None else value
+    ours, single, largest = _Measure(graph)._at(point)
+    room = 64 * abs(ours - single) if value is None and math.isfinite(single) else 0.0
+    same = math.isnan(ours) and math.isnan(theirs)
+    return same or ours == theirs or abs(ours - theirs) <= SAME * max(abs(ours), abs(theirs)) + room + CLOSE * largest
+
+
 def gradient_notes(J: Objective, graph: Graph) -> list[str]:
     """Parameters whose gradient by autograd is not the derivative of J: detach, no_grad, a backward of one's own.
 
@@ -252,11 +268,9 @@ def gradient_notes(J: Objective, graph: Graph) -> list[str]:
     theirs = _autograd(J, names)
     if theirs is None:
         return []
-    point = {k: v.detach().double().cpu().requires_grad_(k in names) for k, v in J.parameters.items()}
-    value = Evaluator(graph)(point)
-    if not value.requires_grad:
+    ours = _derivative(J, graph, names)
+    if ours is None:
         return []
-    ours = torch.autograd.grad(value, [point[n] for n in names], allow_unused=True)
     largest = max((float(g.norm()) for g in ours if g is not None), default=0.0)
     wrong = [n for n, a, b in zip(names, ours, theirs, strict=True) if _apart(a, b, 1e-4 * largest)]
     if not wrong:
@@ -264,6 +278,15 @@ def gradient_notes(J: Objective, graph: Graph) -> list[str]:
     listed = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
     return [f"autograd's gradient is not the derivative of J in {listed} (detach, no_grad, or a backward of its own): "
             "J is analysed as the function of its values"]
+
+
+def _derivative(J: Objective, graph: Graph, names: list[str]) -> Sequence[Tensor | None] | None:
+    point = {k: v.detach().double().cpu().requires_grad_(k in names) for k, v in J.parameters.items()}
+    try:
+        value = Evaluator(graph)(point)
+        return torch.autograd.grad(value, [point[n] for n in names], allow_unused=True) if value.requires_grad else None
+    except (RuntimeError, NotImplementedError):  # an opaque operator without a derivative
+        return None
 
 
 def _used(graph: Graph) -> set[int]:

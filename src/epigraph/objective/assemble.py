@@ -73,8 +73,7 @@ def assemble(J: Objective) -> Graph:
     owned = {} if J.function is not None else {k: (v, parameters[k]) for k, v in J.parameters.items()}
     lowering = Lowering(builder, memory=Memory(builder, owned))
     with untouched(*J.roots()), mode_of(J.modules(), J.mode):
-        with untouched(*J.roots()):
-            watch = try_out(J)
+        watch = try_out(J)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -151,7 +150,7 @@ def _capture(J: Objective, lowering: Lowering, module: nn.Module, values: tuple[
     except (ObjectiveError, RandomOperator):
         raise
     except Exception as error:
-        if isinstance(error, CaptureError) and error.code == "E308":
+        if isinstance(error, CaptureError) and error.code in ("E308", "E309"):
             raise
         programs[key] = error
     with untouched(*J.roots()):

@@ -91,13 +91,20 @@ class Lowering:
         except Exception as error:  # the operator's own shape rule refuses, in whatever way it does
             raise CaptureError("E307", f"the shape of what {op} gives is not known beforehand", where=self.builder.origin.location,
                                why="it has no lowering, and depends on the parameters' values, works on integers, or has no shape rule",
-                               hint="torch.where with a mask in place of indexing by one; register_fake for an operator of your own") from error
+                               hint=_instead(str(op))) from error
         multiple = isinstance(shapes, (tuple, list))
         outputs = [
             self.builder.opaque(str(op), tensors, tuple(s.shape), _OpaqueCall(op, template, i if multiple else None))
             for i, s in enumerate(shapes if multiple else [shapes])
         ]
         return tuple(outputs) if multiple else outputs[0]
+
+
+def _instead(op: str) -> str:
+    """What to write in the place of an operator without a shape rule."""
+    if op.startswith("aten._is_all_true"):
+        return "validate_args=False, where a distribution of torch.distributions looks at its arguments"
+    return "torch.where with a mask in place of indexing by one" if op.startswith("aten.") else "register_fake for this operator"
 
 
 def _index(value: Any) -> Any:

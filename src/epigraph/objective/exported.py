@@ -24,6 +24,7 @@ Locate = Callable[[str], tuple[str, int] | None]
 _RECURRENT = ("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
 _WRAPPERS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}  # position of the wrapped graph among the arguments
 _COMPARISONS = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
+_ASSERTIONS = ("aten._assert_async", "aten._assert_scalar", "aten._functional_assert")
 _SILENT = ("aten._assert", "aten.sym_", "aten._set_grad")
 
 
@@ -177,7 +178,8 @@ class Walk:
     def _tried(self, node: torch.fx.Node, values: Mapping[Any, Any]) -> Any:
         """The node's value, or the error to raise if anything but an assertion asks for it."""
         if str(node.target).startswith(_SILENT):
-            self._note_assertion(node, values)
+            if str(node.target).startswith(_ASSERTIONS):
+                self._note_assertion(node, values)
             return None
         try:
             return self._call(node, values)

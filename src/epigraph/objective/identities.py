@@ -141,7 +141,7 @@ def power(b: Builder, x: Expression, exponent: Fraction) -> Expression | None:
 
 def quotient(b: Builder, x: Expression, y: Expression) -> Expression | None:
     """e^z / (1 + e^z) = sigmoid(z); e^z / sum e^z = softmax."""
-    if x.op != "exp":
+    if x.op != "exp" or len(y.shape) > x.ndim or any(m not in (1, n) for n, m in zip(x.shape[::-1], y.shape[::-1], strict=False)):
         return None
     if (z := _one_plus_exp(y)) is not None and z.id == x.argument().id:
         return z.unary("sigmoid")

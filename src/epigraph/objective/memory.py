@@ -110,7 +110,7 @@ def _storage(tensor: Tensor) -> int:
 
 def _places(tensor: Tensor) -> Tensor:
     """The positions of the tensor's entries in its storage, in row-major order."""
-    places = torch.full((), tensor.storage_offset(), dtype=torch.int64)
+    places = torch.full((), int(tensor.storage_offset()), dtype=torch.int64)
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
         places = places[..., None] + torch.arange(size) * stride
     return places.reshape(-1)

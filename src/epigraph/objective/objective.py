@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from epigraph.errors import CaptureError, EpigraphError, UsageError
+from epigraph.errors import CaptureError, EpigraphError, ObjectiveError, UsageError
 from epigraph.objective import data
 from epigraph.objective.blocks import Blocks, check_tensor, unwrapped
 from epigraph.objective.data import Batch
@@ -16,7 +16,7 @@ from epigraph.objective.decay import decays
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph
 from epigraph.objective.program import convention, one_number, run_program
-from epigraph.objective.world import mode_of, to_double, untouched
+from epigraph.objective.world import guarded, mode_of, to_double, untouched
 
 MODES = ("eval", "train", "as-is")
 
@@ -151,7 +151,7 @@ class Objective:
         """
         self._check_point(point)
         self.batches()
-        with untouched(*self.roots()), mode_of(self.modules(), self.mode):
+        with untouched(*self.roots()) as found, mode_of(self.modules(), self.mode), guarded(found):
             if double:
                 to_double(self.roots())
             return self.total(point, torch.float64 if double else None)
@@ -209,12 +209,28 @@ class Objective:
 
     # the graph ------------------------------------------------------------------------------------------------
     def graph(self) -> Graph:
-        """The graph that defines J; captured and checked against the program once."""
-        if self._graph is None:
-            from epigraph.objective.assemble import assemble
+        """The graph that defines J: captured and checked against the program, and anew where the program has changed since.
 
+        Raises:
+            ObjectiveError, CaptureError: J is no function, or cannot be captured.
+        """
+        from epigraph.objective.agreement import still_agrees
+        from epigraph.objective.assemble import assemble
+
+        self._check_parameters()
+        if self._graph is None or not still_agrees(self, self._graph):
             self._graph = assemble(self)
         return self._graph
+
+    def _check_parameters(self) -> None:
+        """The module's parameters must be the tensors that were there when J was made."""
+        if self.model is None:
+            return
+        now = {id(p) for p in self.model.parameters()}
+        gone = [n for n, p in self.parameters.items() if id(p) not in now and not n.startswith("loss")]
+        if gone:
+            raise ObjectiveError("E213", f"parameter {gone[0]} has been replaced in the model since the objective was made",
+                                 why="J is about the tensors that were there", hint="make a new Objective")
 
     def __repr__(self) -> str:
         return f"Objective({self.name}: {self.size} variables in {len(self.parameters)} blocks, mode={self.mode})"

@@ -130,7 +130,7 @@ class Watch(TorchDispatchMode):
                 self.kept += [origin] if stale is not None else []
             self._mark([t for t in tree_leaves(out) if isinstance(t, Tensor)], origin)
             if func._schema.is_mutable:
-                self._mark(_written(func, args, kwargs or {}), origin)
+                self._mark(written(func, args, kwargs or {}), origin)
         return out
 
     def _mark(self, tensors: Iterable[Tensor], origin: str) -> None:
@@ -157,7 +157,7 @@ class Watch(TorchDispatchMode):
         return False
 
 
-def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+def written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
     """The arguments that an operator's schema declares as written."""
     named = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
     marked = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]

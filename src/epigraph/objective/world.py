@@ -6,24 +6,26 @@ import logging
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from epigraph.errors import ObjectiveError
 from epigraph.objective.reach import Reached, reach
+from epigraph.objective.watch import written
 
-HEAVY = 1 << 20  # entries; a tensor outside every module that is larger is watched for writes, not copied
+HEAVY = 1 << 20  # entries; a tensor outside every module that is larger is guarded against writes, not copied
 
 
 @contextmanager
-def untouched(*roots: Any) -> Iterator[None]:
+def untouched(*roots: Any) -> Iterator[Reached]:
     """Everything that running these objects may change is put back on exit, also after an exception.
 
     Tensors keep their identity and their version; changed values are copied back.  Containers and the attributes of
@@ -39,12 +41,40 @@ def untouched(*roots: Any) -> Iterator[None]:
             torch.set_autocast_enabled(device, False)
         torch.set_autocast_cache_enabled(False)  # it keeps copies of weights that are moved afterwards
         torch.set_grad_enabled(True)
-        yield
+        yield found
+
+
+@final
+class _Guard(TorchDispatchMode):
+    """Refuses writes into some memory before they happen."""
+
+    def __init__(self, tensors: Iterable[Tensor]):
+        super().__init__()
+        self.places = {t.untyped_storage()._cdata for t in tensors}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.is_mutable:
+            for tensor in written(func, args, kwargs or {}):
+                if tensor.layout == torch.strided and tensor.untyped_storage()._cdata in self.places:
+                    raise ObjectiveError("E212", f"the objective writes into a tensor of shape {tuple(tensor.shape)} that is not its own",
+                                         why="it is too large to be copied and put back", hint="use the operator that returns a new tensor")
+        return func(*args, **(kwargs or {}))
+
+
+def guarded(found: Reached) -> AbstractContextManager[Any]:
+    """Inside, nothing writes into the large tensors that ``untouched`` does not copy."""
+    inside = _of_modules(found)
+    large = [t for t in found.tensors if _plain(t) and t.numel() > HEAVY and id(t) not in inside]
+    return _Guard(large) if large else nullcontext()
+
+
+def _of_modules(found: Reached) -> set[int]:
+    return {id(t) for m in found.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
 
 
 # what lies in the user's objects ----------------------------------------------------------------------------------
 def _tensors(found: Reached) -> Callable[[], None]:
-    inside = {id(t) for m in found.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+    inside = _of_modules(found)
     restore = [_tensor(t, id(t) in inside or t.numel() <= HEAVY) for t in found.tensors if _plain(t)]
 
     def back() -> None:
@@ -63,7 +93,6 @@ def _plain(tensor: Tensor) -> bool:
 def _tensor(tensor: Tensor, copied: bool) -> Callable[[], None]:
     leaf, flag = tensor.is_leaf, tensor.requires_grad
     content = _content(tensor) if copied else None
-    version = None if tensor.is_inference() else tensor._version
     gradient = tensor.grad if leaf else None
     gradients = None if gradient is None or not _plain(gradient) else _content(gradient)
     memory = tensor.data
@@ -75,9 +104,6 @@ def _tensor(tensor: Tensor, copied: bool) -> Callable[[], None]:
             tensor.data = memory
         if content is not None:
             content(tensor)
-        elif version is not None and tensor._version != version:
-            raise ObjectiveError("E212", f"the objective writes into a tensor of shape {tuple(tensor.shape)} that is not its own",
-                                 why="it is too large to be copied and put back", hint="use the operator that returns a new tensor")
         if leaf and tensor.requires_grad != flag:
             tensor.requires_grad_(flag)
         if leaf and tensor.grad is not gradient:

@@ -1,6 +1,7 @@
 """matmul and convolution: sums of products."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import final
 
@@ -94,12 +95,7 @@ class Convolution(Contraction):
     """Cross-correlation: each result is a sum of products of entries [BV04 3.2.2]."""
 
     def interval(self, node: Node, x: Sequence[Interval], shapes: Shapes) -> Interval:
-        signs = iv.sign_of_product(x[0], x[1])
-        if not (x[0].finite and x[1].finite):
-            return signs
-        terms = int(np.prod(shapes[1][1:]))
-        bound = terms * max(map(abs, x[0].hull)) * max(map(abs, x[1].hull)) * (1 + 1e-9)
-        return iv.intersect(signs, Interval(-bound, bound))
+        return iv.bounded_sum(x[0], x[1], math.prod(shapes[1][1:]))
 
     def product(self, node: Node, a: NDArray, b: NDArray) -> NDArray:
         import torch

@@ -91,7 +91,8 @@ class Elu(Elementwise):
             return np.where(np.asarray(b) > 0, b, float(alpha) * np.expm1(np.minimum(b, 0.0)))
 
         if alpha >= 0:
-            return iv.clip(iv.pin(x, iv.monotone(x, value), 0.0, 0.0), -math.nextafter(_above(alpha), math.inf), math.inf)
+            bottom = -math.nextafter(_above(alpha), math.inf)
+            return iv.clip(iv.pin(x, iv.monotone(x, value), 0.0, 0.0), bottom, math.inf)
         low = np.where(x.lower > 0, x.lower, value(np.minimum(x.upper, 0.0)))
         high = np.maximum(value(np.minimum(x.lower, 0.0)), x.upper)
         return iv.clip(iv.widen(iv.plain(low), iv.plain(high)), 0.0, math.inf)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from epigraph.calculus import interval as iv
 from epigraph.calculus.interval import Interval
-from epigraph.calculus.lattice import Bits, Facts
+from epigraph.calculus.lattice import Bits, Facts, uniform
 from epigraph.calculus.rule import Layout, Rule, Shapes, register
 from epigraph.objective.graph import Node
 
@@ -96,20 +96,24 @@ class Take(Rule):
 
     def interval(self, node: Node, x: Sequence[Interval], shapes: Shapes) -> Interval:
         index = _index(x[1], shapes[1])
+        if index is None:
+            return Interval(*x[0].hull)
         return x[0].map(lambda a: np.take(a, index, node.attributes["dim"]), shapes[0])
 
     def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
-        if isinstance(x[0].bits, int):
-            return x[0].bits
         index = _index(x[1].interval, shapes[1])
+        if isinstance(x[0].bits, int) or index is None:
+            return uniform(x[0].bits)
         return np.take(np.broadcast_to(x[0].bits, shapes[0]), index, node.attributes["dim"])
 
     def degree(self, node: Node, x: Sequence[Facts]) -> int:
         return x[0].degree
 
 
-def _index(x: Interval, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Indices are constants below 2^53, so their interval is a point."""
+def _index(x: Interval, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+    """The indices, where their interval is a point; None where it holds very many by their bounds."""
+    if x.lower is not x.upper and not np.array_equal(x.lower, x.upper):
+        return None
     return np.broadcast_to(x.lower, shape).astype(np.int64)
 
 

@@ -22,7 +22,7 @@ class Power(Elementwise):
     """x^p.  Even p: convex, root-convex.  Odd p > 1: convex on x >= 0, concave on x <= 0.  Other p: on x >= 0 only,
 
     convex for p >= 1 and p <= 0, concave for 0 <= p <= 1 [BV04 3.1.5]; odd p < 0 on x <= 0: concave, decreasing; even
-    p < 0 there: convex, increasing.  Where x = 0 and p < 0 the value is +inf on a box that ends there.
+    p < 0 there: convex, increasing.  Where x = 0 and p < 0 the value is the limit from inside a box that ends there.
     """
 
     lemma = "the curvature of x^p follows from p and the sign of x"

@@ -10,7 +10,7 @@ import torch
 
 from epigraph.objective.builder import Builder, Expression
 from epigraph.objective.lowering.indexing import flat_take, positions
-from epigraph.objective.lowering.registry import lowers
+from epigraph.objective.lowering.registry import lowers, operator
 
 
 def infer(shape: Sequence[int], numel: int) -> tuple[int, ...]:
@@ -260,13 +260,11 @@ def triu(b: Builder, x: Expression, diagonal: int) -> Expression:
 # operators that PyTorch can apply to the positions of the entries -------------------------------------------------
 def _rearranges(overload: str) -> None:
     """An operator that only moves or repeats entries: apply it to their positions, then take the entries."""
-    name, kind = overload.split(".")
-    op = getattr(getattr(torch.ops.aten, name), kind)
 
     def lower(b: Builder, x: Expression, *rest: Any) -> Expression:
-        return flat_take(x, op(positions(x).double(), *rest).long())
+        return flat_take(x, operator(overload)(positions(x).double(), *rest).long())
 
-    lowers(f"aten.{overload}", exact=True)(lower)
+    lowers(overload, exact=True)(lower)
 
 
 for _overload in (
@@ -277,4 +275,4 @@ for _overload in (
     "unfold.default",
     "rot90.default",
 ):
-    _rearranges(_overload)
+    _rearranges(f"aten.{_overload}")

@@ -6,15 +6,14 @@ Sums and maxima over boxes are separable, so a kernel of k^d entries costs d gat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from epigraph.objective.builder import Builder, Expression
-from epigraph.objective.lowering.reductions import whole
+from epigraph.objective.lowering.reductions import positions_of
 from epigraph.objective.lowering.registry import lowers
 
 Window = tuple[list[int], int]  # the positions inside the tensor, and how many entries PyTorch counts with padding
@@ -104,7 +103,6 @@ def _settings(
 
 def _max_pool_lowering(spatial: int) -> None:
     name = f"aten.max_pool{spatial}d_with_indices.default"
-    op = getattr(torch.ops.aten, f"max_pool{spatial}d_with_indices").default
 
     def plain(
         b: Builder, x: Expression, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
@@ -113,14 +111,10 @@ def _max_pool_lowering(spatial: int) -> None:
 
     def indexed(b: Builder, x: Expression, *rest: Any) -> tuple[Expression, Expression]:
         out = plain(b, x, *rest)
-        return out, whole(b, name, x, out.shape, _second(op, rest))
+        return out, positions_of(b, name, x, out.shape, rest)
 
     lowers(f"aten.max_pool{spatial}d.default", exact=True)(plain)
     lowers(name, exact=True)(indexed)
-
-
-def _second(op: Any, rest: Sequence[Any]) -> Callable[[Tensor], Tensor]:
-    return lambda t: op(t, *rest)[1].to(t.dtype)
 
 
 def _avg_pool_lowering(spatial: int) -> None:
@@ -145,7 +139,6 @@ def _avg_pool_lowering(spatial: int) -> None:
 
 def _adaptive_lowering(spatial: int) -> None:
     name = f"aten.adaptive_max_pool{spatial}d.default"
-    op = getattr(torch.ops.aten, f"adaptive_max_pool{spatial}d").default
 
     def axes(x: Expression, size: Any) -> list[list[Window]]:
         sizes = zip(x.shape[x.ndim - spatial :], _spread(size, spatial), strict=True)
@@ -157,7 +150,7 @@ def _adaptive_lowering(spatial: int) -> None:
 
     def maximum(b: Builder, x: Expression, size: Any) -> tuple[Expression, Expression]:
         out = _pooled(b, x, axes(x, size), maximum=True)
-        return out, whole(b, name, x, out.shape, _second(op, (size,)))
+        return out, positions_of(b, name, x, out.shape, (size,))
 
     lowers(f"aten.adaptive_avg_pool{spatial}d.default")(average)
     lowers(name, exact=True)(maximum)

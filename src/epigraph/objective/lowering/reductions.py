@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from epigraph.objective.builder import Builder, Expression, Number, rational
 from epigraph.objective.lowering import extended
 from epigraph.objective.lowering.conditions import truth
-from epigraph.objective.lowering.registry import lowers
+from epigraph.objective.lowering.registry import lowers, operator
 
 
 def _dims(x: Expression, dim: int | Sequence[int] | None) -> list[int] | None:
@@ -27,11 +28,21 @@ def _kept(x: Expression, dims: Sequence[int] | None) -> tuple[int, ...]:
     return tuple(1 if d in chosen else n for d, n in enumerate(x.shape))
 
 
-def whole(
-    b: Builder, target: str, x: Expression, shape: tuple[int, ...], call: Callable[[Tensor], Tensor]
-) -> Expression:
+@final
+@dataclass(frozen=True)
+class _Second:
+    """The second output of an operator, for searches in floating point."""
+
+    overload: str
+    rest: tuple[Any, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return operator(self.overload)(x, *self.rest)[1].to(x.dtype)
+
+
+def positions_of(b: Builder, overload: str, x: Expression, shape: tuple[int, ...], rest: Sequence[Any]) -> Expression:
     """The positions that an operator returns beside its values: nothing is known of them."""
-    return b.opaque(target, [x], shape, call)
+    return b.opaque(overload, [x], shape, _Second(overload, tuple(rest)))
 
 
 @lowers("aten.sum.default")
@@ -148,13 +159,13 @@ def min_all(b: Builder, x: Expression) -> Expression:
 @lowers("aten.max.dim", exact=True)
 def max_dim(b: Builder, x: Expression, dim: int, keepdim: bool) -> tuple[Expression, Expression]:
     out = amax(b, x, dim, keepdim)
-    return out, whole(b, "aten.max.dim", x, out.shape, lambda t: t.max(dim, keepdim).indices)
+    return out, positions_of(b, "aten.max.dim", x, out.shape, (dim, keepdim))
 
 
 @lowers("aten.min.dim", exact=True)
 def min_dim(b: Builder, x: Expression, dim: int, keepdim: bool) -> tuple[Expression, Expression]:
     out = amin(b, x, dim, keepdim)
-    return out, whole(b, "aten.min.dim", x, out.shape, lambda t: t.min(dim, keepdim).indices)
+    return out, positions_of(b, "aten.min.dim", x, out.shape, (dim, keepdim))
 
 
 # norms ------------------------------------------------------------------------------------------------------------
@@ -323,13 +334,13 @@ def logcumsumexp(b: Builder, x: Expression, dim: int) -> Expression:
 @lowers("aten.cummax.default", exact=True)
 def cummax(b: Builder, x: Expression, dim: int) -> tuple[Expression, Expression]:
     out = _running(b, x, dim, lambda part: part.amax([0]))
-    return out, whole(b, "aten.cummax.default", x, x.shape, lambda t: t.cummax(dim).indices)
+    return out, positions_of(b, "aten.cummax.default", x, x.shape, (dim,))
 
 
 @lowers("aten.cummin.default", exact=True)
 def cummin(b: Builder, x: Expression, dim: int) -> tuple[Expression, Expression]:
     out = _running(b, x, dim, lambda part: -(-part).amax([0]))
-    return out, whole(b, "aten.cummin.default", x, x.shape, lambda t: t.cummin(dim).indices)
+    return out, positions_of(b, "aten.cummin.default", x, x.shape, (dim,))
 
 
 @lowers("aten.trace.default")

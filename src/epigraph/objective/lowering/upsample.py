@@ -11,7 +11,7 @@ import torch
 
 from epigraph.objective.builder import Builder, Expression
 from epigraph.objective.lowering.layout import flat_take, positions
-from epigraph.objective.lowering.registry import lowers
+from epigraph.objective.lowering.registry import lowers, operator
 
 Weights = list[dict[int, Fraction]]  # for each entry of the result, the weight of each entry that it is made of
 
@@ -112,17 +112,16 @@ _smooth_lowering("upsample_trilinear3d", 3, _linear)
 _smooth_lowering("upsample_bicubic2d", 2, _cubic)
 
 
-def _nearest_lowering(name: str) -> None:
+def _nearest_lowering(overload: str) -> None:
     """Nearest neighbours copy entries: apply the operator to their positions."""
-    packet = getattr(torch.ops.aten, name)
 
-    def lower(op: Any) -> Callable[..., Expression]:
-        return lambda b, x, *rest: flat_take(x, op(positions(x).double(), *rest).long())
+    def lower(b: Builder, x: Expression, *rest: Any) -> Expression:
+        return flat_take(x, operator(overload)(positions(x).double(), *rest).long())
 
-    lowers(f"aten.{name}.vec", exact=True)(lower(packet.vec))
-    lowers(f"aten.{name}.default", exact=True)(lower(packet.default))
+    lowers(overload, exact=True)(lower)
 
 
 for _spatial in (1, 2, 3):
-    _nearest_lowering(f"upsample_nearest{_spatial}d")
-    _nearest_lowering(f"_upsample_nearest_exact{_spatial}d")
+    for _kind in ("vec", "default"):
+        _nearest_lowering(f"aten.upsample_nearest{_spatial}d.{_kind}")
+        _nearest_lowering(f"aten._upsample_nearest_exact{_spatial}d.{_kind}")
