@@ -5,6 +5,7 @@
 Each case runs in a process of its own.  Encoder and ResNet-18 are taken at initialisation and after some training
 steps.  The bar of each figure is printed beside it.
 """
+
 from __future__ import annotations
 
 import json
@@ -18,9 +19,13 @@ from typing import Any
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 CASES = {
-    "logistic": {"check": 5.0}, "depth": {"nodes per second": 20_000.0}, "digits": {"check": 40.0, "verify": 3.0},
-    "encoder": {"check": 90.0, "verify": 10.0, "GiB": 4.0}, "encoder-trained": {"check": 90.0, "verify": 10.0, "GiB": 4.0},
-    "resnet18": {"check": 90.0, "verify": 60.0, "GiB": 4.0}, "resnet18-trained": {"check": 90.0, "verify": 60.0, "GiB": 4.0},
+    "logistic": {"check": 5.0},
+    "depth": {"nodes per second": 20_000.0},
+    "digits": {"check": 40.0, "verify": 3.0},
+    "encoder": {"check": 90.0, "verify": 10.0, "GiB": 4.0},
+    "encoder-trained": {"check": 90.0, "verify": 10.0, "GiB": 4.0},
+    "resnet18": {"check": 90.0, "verify": 60.0, "GiB": 4.0},
+    "resnet18-trained": {"check": 90.0, "verify": 60.0, "GiB": 4.0},
 }
 
 
@@ -39,7 +44,7 @@ def objective(name: str) -> Any:
     J = load(f"{EXAMPLES / files[base]}.py:objective", None, [])
     if trained:
         optimizer = torch.optim.SGD(J.model.parameters(), lr=0.01, momentum=0.9)
-        (x, y, _), = J.batches()
+        ((x, y, _),) = J.batches()
         J.model.eval()
         for _ in range(40):
             optimizer.zero_grad()
@@ -57,7 +62,9 @@ def _logistic() -> Any:
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(100_000, 100, generator=generator, dtype=torch.float64)
     y = (torch.rand(100_000, 1, generator=generator) > 0.5).double()
-    return Objective(torch.nn.Linear(100, 1).double(), torch.nn.BCEWithLogitsLoss(), X, y, name="logistic 100,000 x 100")
+    return Objective(
+        torch.nn.Linear(100, 1).double(), torch.nn.BCEWithLogitsLoss(), X, y, name="logistic 100,000 x 100"
+    )
 
 
 def _deep(layers: int) -> Any:
@@ -89,8 +96,14 @@ def run(name: str) -> dict[str, Any]:
         return _propagation(J)
     before, start = peak(), time.monotonic()
     v = epigraph.check(J)
-    out: dict[str, Any] = {"verdict": v.verdict, "check": time.monotonic() - start, "GiB": peak(), "extra GiB": peak() - before,
-                           "capture": v.effort["capture_seconds"], "nodes": v.effort["nodes"]}
+    out: dict[str, Any] = {
+        "verdict": v.verdict,
+        "check": time.monotonic() - start,
+        "GiB": peak(),
+        "extra GiB": peak() - before,
+        "capture": v.effort["capture_seconds"],
+        "nodes": v.effort["nodes"],
+    }
     out["convex alone"] = [n for n, b in v.blocks.items() if b.convex == "proved"]
     out["first blocker"] = f"{v.blockers[0].op} {v.blockers[0].location}" if v.blockers else None
     if v.certificate is not None:
@@ -99,9 +112,15 @@ def run(name: str) -> dict[str, Any]:
             v.certificate.save(path)
             out["file MB"] = path.stat().st_size / 1e6
             begin = time.monotonic()
-            done = subprocess.run([sys.executable, "-m", "epigraph", "verify", str(path), "--json"], capture_output=True, check=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "epigraph", "verify", str(path), "--json"], capture_output=True, check=True
+            )
             found = json.loads(done.stdout)
-            out |= {"verify": time.monotonic() - begin, "verify GiB": found["peak_bytes"] / 2**30, "verified": found["ok"]}
+            out |= {
+                "verify": time.monotonic() - begin,
+                "verify GiB": found["peak_bytes"] / 2**30,
+                "verified": found["ok"],
+            }
     return out
 
 

@@ -6,6 +6,7 @@ Run::
 
 The first case pays for the start: importing PyTorch, and PyTorch's first export.  That time is shown apart.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -32,8 +33,13 @@ def rows(arguments: argparse.Namespace):
     if arguments.shared:
         for case in external_cases() if EXTERNAL.exists() else []:
             convex = case.expected == "convex"
-            yield ("shared", case.name, case.expected, lambda case=case: external_objective(case),
-                   lambda name, convex=convex: convex if name == "convex" else None)
+            yield (
+                "shared",
+                case.name,
+                case.expected,
+                lambda case=case: external_objective(case),
+                lambda name, convex=convex: convex if name == "convex" else None,
+            )
         return
     if arguments.zoo:
         for entry in zoo.ENTRIES.values():
@@ -74,8 +80,10 @@ def show(tally: Tally, seconds: dict[str, float], family_of: dict[str, str]) -> 
     warm = sorted(list(seconds.values())[1:] or seconds.values())
     print(tally.report())
     print(f"undecided {len(tally.undecided)}, failed {len(tally.failed)}, share {tally.share:.1%}")
-    print(f"seconds a case, after the first: median {statistics.median(warm):.3f}, mean {statistics.mean(warm):.3f}, "
-          f"90 % {warm[int(0.9 * (len(warm) - 1))]:.3f}, most {warm[-1]:.2f}; all {sum(seconds.values()):.1f}")
+    print(
+        f"seconds a case, after the first: median {statistics.median(warm):.3f}, mean {statistics.mean(warm):.3f}, "
+        f"90 % {warm[int(0.9 * (len(warm) - 1))]:.3f}, most {warm[-1]:.2f}; all {sum(seconds.values()):.1f}"
+    )
     for name, spent in sorted(seconds.items(), key=lambda item: -item[1])[:5]:
         print(f"  slow: {spent:.2f} s  {family_of[name]}: {name}")
 

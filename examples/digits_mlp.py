@@ -5,6 +5,7 @@ Try::
     epigraph check examples/digits_mlp.py:objective
     epigraph check examples/digits_mlp.py:objective --block fc2.weight
 """
+
 from __future__ import annotations
 
 import math

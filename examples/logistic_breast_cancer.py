@@ -5,6 +5,7 @@ Try::
     epigraph check examples/logistic_breast_cancer.py:objective
     epigraph check examples/logistic_breast_cancer.py:squared_error
 """
+
 from __future__ import annotations
 
 import torch

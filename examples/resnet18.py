@@ -5,6 +5,7 @@ Try::
     pip install torchvision
     epigraph check examples/resnet18.py:objective --effort quick
 """
+
 from __future__ import annotations
 
 import torch

@@ -5,6 +5,7 @@ Try::
     epigraph check examples/transformer_encoder.py:objective --effort quick
     epigraph check examples/transformer_encoder.py:objective --block head.weight
 """
+
 from __future__ import annotations
 
 import torch

@@ -4,6 +4,7 @@ Try::
 
     epigraph check examples/xor.py:objective
 """
+
 from __future__ import annotations
 
 import torch

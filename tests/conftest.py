@@ -3,6 +3,7 @@
 No global default is changed here: tests that want float64 say so where they build their tensors, since users do not
 change PyTorch's defaults either.
 """
+
 from __future__ import annotations
 
 import os

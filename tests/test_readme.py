@@ -1,4 +1,5 @@
 """What the README shows and promises exists: the quoted line of the example, the targets of make, the linked pages."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """The shape of the package: imports point one way, files and functions stay small, the light parts stay light."""
+
 from __future__ import annotations
 
 import ast
@@ -49,7 +50,7 @@ LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 
 # Longer than that, each with the reason why it is clearer in one piece.
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {"cli.py": "one command after the other, each a declaration of its options and one call"}
 LONG_FUNCTIONS: dict[tuple[str, str], str] = {}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -97,6 +98,7 @@ def part(name: str) -> str:
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     """Qualified name and length of every function, its docstring not counted."""
+
     def walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, int]]:
         for child in ast.iter_child_nodes(node):
             inner = prefix

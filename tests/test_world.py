@@ -1,4 +1,5 @@
 """The ``unchanged`` fixture itself: each kind of change is noticed."""
+
 from __future__ import annotations
 
 import random

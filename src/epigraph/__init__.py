@@ -9,6 +9,7 @@
 The public names are loaded when they are first used: ``import epigraph`` costs a millisecond, and
 ``epigraph.certificate.verify`` checks a certificate without importing PyTorch.
 """
+
 from __future__ import annotations
 
 from importlib import import_module
@@ -57,7 +58,12 @@ _HOMES = {
     "epigraph.convexity.check": ("check",),
     "epigraph.convexity.verdict": ("Blocker", "Certificate", "Proof", "Step", "Verdict"),
     "epigraph.errors": (
-        "CaptureError", "CertificateError", "EpigraphError", "ObjectiveError", "TargetError", "UsageError",
+        "CaptureError",
+        "CertificateError",
+        "EpigraphError",
+        "ObjectiveError",
+        "TargetError",
+        "UsageError",
     ),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),

@@ -1,4 +1,5 @@
 """``python -m epigraph``."""
+
 from __future__ import annotations
 
 from epigraph.cli import main

@@ -4,6 +4,7 @@ Results go to stdout, progress and messages to stderr.  A finished analysis exit
 ``--expect`` or a certificate failed, 2 a wrong call, 3 a target that cannot be loaded or captured, 70 a defect in
 epigraph itself, 130 an interrupt.  Nothing here imports torch before a target is to be analysed.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
     from epigraph.report.words import Record
 
 app = typer.Typer(
-    name="epigraph", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    name="epigraph",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Is a training objective convex?  A proof, a counterexample confirmed in exact arithmetic, or an honest "
     "'undecided'.\n\nA TARGET is path/to/file.py:name, zoo:NAME, or an expression given with --expr.",

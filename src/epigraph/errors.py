@@ -3,6 +3,7 @@
 Every error that a user can meet is an ``EpigraphError`` with a code.  The command line prints the message as one
 paragraph and exits 3 where a target cannot be loaded or captured, 2 where the call itself is wrong.
 """
+
 from __future__ import annotations
 
 
@@ -16,7 +17,9 @@ class EpigraphError(Exception):
 
     exit_code = 3
 
-    def __init__(self, code: str, what: str, *, where: str | None = None, why: str | None = None, hint: str | None = None):
+    def __init__(
+        self, code: str, what: str, *, where: str | None = None, why: str | None = None, hint: str | None = None
+    ):
         self.code, self.what, self.where, self.why, self.hint = code, what, where, why, hint
         lines = [f"{code} {what}" + (f"   {where}" if where else "")]
         if why:

@@ -1,4 +1,5 @@
 """Programs as people write them, each to be built afresh at any point: what a graph is compared with."""
+
 from __future__ import annotations
 
 import copy
@@ -66,7 +67,9 @@ class Program:
 PROGRAMS: list[Program] = []
 
 
-def model(verdict: str | None = None, refusable: bool = False, **options: Any) -> Callable[[Callable[[Fix], Parts]], Callable[[Fix], Parts]]:
+def model(
+    verdict: str | None = None, refusable: bool = False, **options: Any
+) -> Callable[[Callable[[Fix], Parts]], Callable[[Fix], Parts]]:
     def register(build: Callable[[Fix], Parts]) -> Callable[[Fix], Parts]:
         PROGRAMS.append(Program(build.__name__, build, True, verdict, refusable, options))
         return build
@@ -74,7 +77,9 @@ def model(verdict: str | None = None, refusable: bool = False, **options: Any) -
     return register
 
 
-def function(verdict: str | None = None, refusable: bool = False, **options: Any) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+def function(
+    verdict: str | None = None, refusable: bool = False, **options: Any
+) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
     def register(build: Callable[[], Any]) -> Callable[[], Any]:
         PROGRAMS.append(Program(build.__name__, build, False, verdict, refusable, options))
         return build
@@ -153,7 +158,7 @@ def every_second_entry_taken_beforehand(fix: Fix) -> Parts:
 
 @model("concave")
 def buffer_over_the_memory_of_a_weight(fix: Fix) -> Parts:
-    m = fix(Forward(lambda m, x: -(m.w * m.b).sum() ** 3))
+    m = fix(Forward(lambda m, x: -((m.w * m.b).sum() ** 3)))
     m.register_buffer("b", m.w.data)
     return m, None, rows(), None
 
@@ -268,7 +273,12 @@ def checkpointed(fix: Fix) -> Parts:
 
 @model("nonconvex")
 def scripted(fix: Fix) -> Parts:
-    return torch.jit.script(fix(nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 1)))), F.mse_loss, rows(), goals()
+    return (
+        torch.jit.script(fix(nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 1)))),
+        F.mse_loss,
+        rows(),
+        goals(),
+    )
 
 
 @model("convex")
@@ -283,7 +293,9 @@ def parameter_subclass(fix: Fix) -> Parts:
 
 @model("convex")
 def functional_call(fix: Fix) -> Parts:
-    m = fix(Forward(lambda m, x: torch.func.functional_call(layer, {"weight": 2 * m.w[None], "bias": layer.bias}, (x,))))
+    m = fix(
+        Forward(lambda m, x: torch.func.functional_call(layer, {"weight": 2 * m.w[None], "bias": layer.bias}, (x,)))
+    )
     layer = nn.Linear(3, 1).double().requires_grad_(False)
     return m, F.mse_loss, rows(), goals()
 
@@ -402,22 +414,42 @@ def targets_computed_without_gradients(fix: Fix) -> Parts:
 
 @model("convex")
 def a_branch_on_the_data(fix: Fix) -> Parts:
-    return fix(Forward(lambda m, x: x @ m.w if x.sum() > 0 else (-2 * x) @ m.w)), lambda o, y: F.mse_loss(o, y[:, 0]), rows(), goals()
+    return (
+        fix(Forward(lambda m, x: x @ m.w if x.sum() > 0 else (-2 * x) @ m.w)),
+        lambda o, y: F.mse_loss(o, y[:, 0]),
+        rows(),
+        goals(),
+    )
 
 
 @model("convex")
 def lengths_read_from_the_data(fix: Fix) -> Parts:
-    return fix(Forward(lambda m, x, n: x[: int(n.max())] @ m.w)), lambda o: (o**2).sum(), (rows(), torch.tensor([2, 4])), None
+    return (
+        fix(Forward(lambda m, x, n: x[: int(n.max())] @ m.w)),
+        lambda o: (o**2).sum(),
+        (rows(), torch.tensor([2, 4])),
+        None,
+    )
 
 
 @model("convex")
 def rows_chosen_by_a_list_from_the_data(fix: Fix) -> Parts:
-    return fix(Forward(lambda m, x, n: torch.stack([x[i] @ m.w for i in n.tolist()]))), lambda o: (o**2).sum(), (rows(), torch.tensor([2, 4])), None
+    return (
+        fix(Forward(lambda m, x, n: torch.stack([x[i] @ m.w for i in n.tolist()]))),
+        lambda o: (o**2).sum(),
+        (rows(), torch.tensor([2, 4])),
+        None,
+    )
 
 
 @model("convex")
 def features_by_numpy(fix: Fix) -> Parts:
-    return fix(Forward(lambda m, x: torch.from_numpy(x.numpy() ** 2) @ m.w)), lambda o, y: F.mse_loss(o, y[:, 0]), rows(), goals()
+    return (
+        fix(Forward(lambda m, x: torch.from_numpy(x.numpy() ** 2) @ m.w)),
+        lambda o, y: F.mse_loss(o, y[:, 0]),
+        rows(),
+        goals(),
+    )
 
 
 # functions --------------------------------------------------------------------------------------------------------
@@ -587,7 +619,7 @@ def vmap_inside() -> Any:
 @function("affine")
 def scripted_loop() -> Any:
     @torch.jit.script
-    def g(w):  # noqa: ANN001, ANN202
+    def g(w):
         y = w
         for _ in range(3):
             y = 2 * y + 1
@@ -604,6 +636,7 @@ def compiled_function() -> Any:
 @function("nonconvex")
 def operator_of_the_user() -> Any:
     if not hasattr(torch.ops, "epigraph_tests") or not hasattr(torch.ops.epigraph_tests, "cube"):
+
         @torch.library.custom_op("epigraph_tests::cube", mutates_args=())
         def cube(x: Tensor) -> Tensor:
             return x * x * x

@@ -1,4 +1,5 @@
 """Programs that show the exporter another face, however small the difference: refused, or captured as they really are."""
+
 from __future__ import annotations
 
 import concurrent.futures
@@ -41,7 +42,9 @@ LIARS: dict[str, Callable[[Tensor], Tensor]] = {
     "by the exporter's flag": lambda w: (w**2).sum() if torch.compiler.is_compiling() else -(w**2).sum(),
     "by the exporter's other flag": lambda w: (w**2).sum() if torch.compiler.is_exporting() else (w**4).sum(),
     "under a large constant": lambda w: 1e6 + (w**2).sum() - 3 * (w**2).sum() * (not isinstance(w * 1, FakeTensor)),
-    "under a constant that hides it from sight": lambda w: 1e9 + (w**2).sum() * (1 - 3 * (not torch.compiler.is_compiling())),
+    "under a constant that hides it from sight": lambda w: (
+        1e9 + (w**2).sum() * (1 - 3 * (not torch.compiler.is_compiling()))
+    ),
     "at a small scale": lambda w: 1e-20 * ((w**2).sum() - 3 * (w**2).sum() * (not isinstance(w * 1, FakeTensor))),
     "in a thread": lambda w: (w**2).sum() + in_a_thread(lambda: -1e-3 * (w**4).sum()),
     "by an address": lambda w: (w**2).sum() - 1e-3 * by_address(w) ** 4,
@@ -85,8 +88,12 @@ class Scaled(nn.Module):
 
 
 HONEST: dict[str, Callable[[Any, Tensor], Tensor]] = {
-    "a guard by the type's epsilon": lambda m, x: -(torch.softmax(x * m.w, -1).clamp(min=torch.finfo(m.w.dtype).eps)).log().sum(),
-    "a mask by the type's minimum": lambda m, x: torch.logsumexp((x * m.w).masked_fill(x > 0.9, torch.finfo(m.w.dtype).min), -1).sum(),
+    "a guard by the type's epsilon": lambda m, x: (
+        -(torch.softmax(x * m.w, -1).clamp(min=torch.finfo(m.w.dtype).eps)).log().sum()
+    ),
+    "a mask by the type's minimum": lambda m, x: torch.logsumexp(
+        (x * m.w).masked_fill(x > 0.9, torch.finfo(m.w.dtype).min), -1
+    ).sum(),
     "a cast to single": lambda m, x: ((x * m.w).float() ** 2).sum(),
     "a cast to half": lambda m, x: ((x * m.w).half() ** 2).float().sum(),
     "a constant in single": lambda m, x: (torch.ones(3, 3) @ (x * m.w).float().T).exp().mean(),
@@ -94,9 +101,11 @@ HONEST: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "softplus at its threshold": lambda m, x: torch.nn.functional.softplus(20 * x * m.w).sum(),
     "gelu in its tail": lambda m, x: torch.nn.functional.gelu(5 * x * m.w).sum(),
     "a large constant": lambda m, x: 1e5 + (x * m.w).square().sum(),
-    "an ill-conditioned system": lambda m, x: torch.linalg.solve(torch.diag(torch.tensor([1.0, 1e-3, 1e-5], dtype=x.dtype)), m.w).square().sum(),
+    "an ill-conditioned system": lambda m, x: (
+        torch.linalg.solve(torch.diag(torch.tensor([1.0, 1e-3, 1e-5], dtype=x.dtype)), m.w).square().sum()
+    ),
     "a perfect fit": lambda m, x: ((m.w - torch.tensor([0.5, -1.0, 2.0])) ** 2).sum(),
-    "a long product": lambda m, x: functools.reduce(lambda a, _: a * 1.0001 + 1e-4, range(200), m.w).square().sum(),
+    "a long product": lambda m, x: functools.reduce(lambda a, _: a * 1.0001 + 1e-4, range(60), m.w).square().sum(),
 }
 
 

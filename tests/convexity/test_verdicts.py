@@ -1,4 +1,5 @@
 """The verdict as a whole: consistency, certificates that floats confirm, blocks, freezing, moduli, files."""
+
 from __future__ import annotations
 
 import math
@@ -50,7 +51,12 @@ def violation(v: epigraph.Verdict, J: Objective, kind: str) -> float:
     """The gap of a certificate in the program's own arithmetic."""
     c = v.certificates[kind]
     a, b, m = (J.value(dict(p)) for p in (c.a, c.b, c.m))
-    return {"convex": m - (a + b) / 2, "concave": (a + b) / 2 - m, "quasiconvex": m - max(a, b), "quasiconcave": min(a, b) - m}[kind]
+    return {
+        "convex": m - (a + b) / 2,
+        "concave": (a + b) / 2 - m,
+        "quasiconvex": m - max(a, b),
+        "quasiconcave": min(a, b) - m,
+    }[kind]
 
 
 def test_network_refuted_on_all_four_counts_and_floats_agree() -> None:
@@ -73,7 +79,10 @@ def test_midpoint_is_exact() -> None:
 
 def test_blocks_freeze_and_blockers_of_a_network() -> None:
     v = check(network_objective())
-    assert {n: b.convex for n, b in v.blocks.items() if b.convex == "proved"} == {"second.weight": "proved", "second.bias": "proved"}
+    assert {n: b.convex for n, b in v.blocks.items() if b.convex == "proved"} == {
+        "second.weight": "proved",
+        "second.bias": "proved",
+    }
     assert v.blocks["first.weight"].convex == "refuted"
     assert v.freeze == (("first.weight", "first.bias"),)
     assert [b.op for b in v.blockers] == ["aten.tanh.default", "aten.linear.default"]
@@ -86,10 +95,17 @@ def test_a_chosen_block_is_proved_alone() -> None:
     assert (v.verdict, v.active) == ("convex", ("second.weight", "second.bias"))
 
 
-@pytest.mark.parametrize("function, word", [
-    (lambda x: x**2, "convex"), (lambda x: -(x**2), "concave"), (lambda x: 3 * x - 1, "affine"),
-    (lambda x: torch.sin(x), "nonconvex"), (lambda x: torch.exp(-x), "convex"), (lambda x: x * x * x, "nonconvex"),
-])
+@pytest.mark.parametrize(
+    "function, word",
+    [
+        (lambda x: x**2, "convex"),
+        (lambda x: -(x**2), "concave"),
+        (lambda x: 3 * x - 1, "affine"),
+        (lambda x: torch.sin(x), "nonconvex"),
+        (lambda x: torch.exp(-x), "convex"),
+        (lambda x: x * x * x, "nonconvex"),
+    ],
+)
 def test_words(function, word) -> None:  # type: ignore[no-untyped-def]
     assert check(Objective.from_function(function, scalars("x"))).verdict == word
 
@@ -117,14 +133,18 @@ def test_the_product_is_quasiconcave_on_the_orthant_only() -> None:
 @pytest.mark.parametrize("decay", [0.5, 1e-3, 0.1])
 def test_modulus_of_ridge_is_the_decay(decay: float) -> None:
     X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    J = Objective(nn.Linear(3, 1).double(), nn.MSELoss(), X, torch.zeros(12, 1, dtype=torch.float64), weight_decay=decay)
+    J = Objective(
+        nn.Linear(3, 1).double(), nn.MSELoss(), X, torch.zeros(12, 1, dtype=torch.float64), weight_decay=decay
+    )
     v = check(J)
     assert v.verdict == "convex" and v.modulus == pytest.approx(decay, rel=1e-12) and v.modulus <= decay
 
 
 def test_modulus_needs_every_parameter() -> None:
     X = torch.ones(5, 2, dtype=torch.float64)
-    J = Objective(nn.Linear(2, 1).double(), nn.MSELoss(), X, torch.zeros(5, 1, dtype=torch.float64), weight_decay={"weight": 1.0})
+    J = Objective(
+        nn.Linear(2, 1).double(), nn.MSELoss(), X, torch.zeros(5, 1, dtype=torch.float64), weight_decay={"weight": 1.0}
+    )
     assert check(J).modulus is None
 
 
@@ -150,7 +170,9 @@ def test_data_decide() -> None:
     X = torch.randn(8, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     for sign, word in ((-1.0, "convex"), (1.0, "nonconvex")):
         y = sign * torch.ones(8, dtype=torch.float64)
-        J = Objective.from_function(lambda w, y=y: ((torch.relu(X @ w) - y) ** 2).mean(), {"w": torch.zeros(3, dtype=torch.float64)})
+        J = Objective.from_function(
+            lambda w, y=y: ((torch.relu(X @ w) - y) ** 2).mean(), {"w": torch.zeros(3, dtype=torch.float64)}
+        )
         assert check(J).verdict == word
 
 

@@ -1,4 +1,5 @@
 """Objectives that must be refused: what the user did, the code that says so, and words that the message must hold."""
+
 from __future__ import annotations
 
 import random
@@ -78,7 +79,10 @@ class Forward(nn.Module):
 
     def __init__(self, forward: Callable[[Forward, Tensor], Any], weight: Tensor | None = None):
         super().__init__()
-        self.w = nn.Parameter(torch.tensor([0.5, -1.0, 2.0]) if weight is None else weight, requires_grad=weight is None or weight.is_floating_point())
+        self.w = nn.Parameter(
+            torch.tensor([0.5, -1.0, 2.0]) if weight is None else weight,
+            requires_grad=weight is None or weight.is_floating_point(),
+        )
         self.steps = 0
         self.run = forward
 
@@ -448,7 +452,9 @@ def a_loop_as_long_as_the_parameters_say() -> Scene:
 def a_branch_on_a_weight_in_the_loss() -> Scene:
     model = line()
     weight = model.weight
-    return graph(model, lambda o, y: F.mse_loss(o, y) * (1.0 if weight.abs().max().item() < 100 else -5.0), rows(), goals())
+    return graph(
+        model, lambda o, y: F.mse_loss(o, y) * (1.0 if weight.abs().max().item() < 100 else -5.0), rows(), goals()
+    )
 
 
 @refused("E301", "out of PyTorch")
@@ -501,6 +507,7 @@ def a_sparse_tensor_in_a_closure() -> Scene:
 @refused("E307", "register_fake")
 def an_operator_without_a_shape_rule() -> Scene:
     if not hasattr(torch.ops, "epigraph_tests") or not hasattr(torch.ops.epigraph_tests, "shapeless"):
+
         @torch.library.custom_op("epigraph_tests::shapeless", mutates_args=())
         def shapeless(x: Tensor) -> Tensor:
             return x * 2
@@ -551,7 +558,9 @@ def a_weight_decay_for_an_unknown_name() -> Scene:
 
 @refused("E012", "no parameter of this model")
 def the_optimiser_of_another_model() -> Scene:
-    return graph(line(), F.mse_loss, rows(), goals(), weight_decay=torch.optim.SGD(line().parameters(), lr=0.1, weight_decay=0.1))
+    return graph(
+        line(), F.mse_loss, rows(), goals(), weight_decay=torch.optim.SGD(line().parameters(), lr=0.1, weight_decay=0.1)
+    )
 
 
 @refused("E012", "'wieght'")

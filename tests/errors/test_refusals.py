@@ -1,4 +1,5 @@
 """Every refusal is one paragraph with a code and something to try, and leaves the user's objects as they were."""
+
 from __future__ import annotations
 
 import re

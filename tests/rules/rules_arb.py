@@ -4,8 +4,10 @@ A sign on an interval is proved by bisection.  On a part either the enclosure of
 enclosure of its derivative has one, so that the quantity is least at one end, where it is evaluated, or where it is
 zero by a lemma of the table.
 """
+
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,4 +85,4 @@ def cells(low: float, high: float) -> list[tuple[float, float]]:
     cuts = {s * 2.0**k for s in (-1, 1) for k in range(-60, 61)} | {k / 4 for k in range(-200, 201)}
     inner = sorted(c for c in cuts if low < c < high)
     ends = [low, *inner, high]
-    return list(zip(ends, ends[1:], strict=False))
+    return list(itertools.pairwise(ends))

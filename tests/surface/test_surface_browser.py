@@ -3,6 +3,7 @@
 A wrapper page, served from here, holds the report in a frame of the width to be tested, measures it, and writes what
 it found into its own document, which ``--dump-dom`` prints.  The server notes every request.
 """
+
 from __future__ import annotations
 
 import json
@@ -25,10 +26,20 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the path: apt-get install chromium"),
 ]
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--hide-scrollbars",
-    "--enable-logging=stderr", "--v=0",
-    "--virtual-time-budget=4000", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--hide-scrollbars",
+    "--enable-logging=stderr",
+    "--v=0",
+    "--virtual-time-budget=4000",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 WRAPPER = """<!DOCTYPE html><html><head><link rel="icon" href="data:,"></head><body style="margin:0">
 <pre id="found"></pre>

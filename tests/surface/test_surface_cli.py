@@ -1,4 +1,5 @@
 """The command line: what goes where, and with which exit code.  The analysis behind it is replaced."""
+
 from __future__ import annotations
 
 import html
@@ -122,10 +123,18 @@ def test_expect(run) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("check",), ("check", "m.py:J", "--expr", "x"), ("check", "m.py:J", "--effort", "huge"),
-     ("check", "m.py:J", "--no"), ("check", "m.py:J", "--expect", "wavy"), ("check", "m.py:J", "--seed", "x"),
-     ("report", "m.py:J"), ("nonsense",),
-     ("verify", "there/is/no/such.epi"), ("report", "--out", "r.html")],
+    [
+        ("check",),
+        ("check", "m.py:J", "--expr", "x"),
+        ("check", "m.py:J", "--effort", "huge"),
+        ("check", "m.py:J", "--no"),
+        ("check", "m.py:J", "--expect", "wavy"),
+        ("check", "m.py:J", "--seed", "x"),
+        ("report", "m.py:J"),
+        ("nonsense",),
+        ("verify", "there/is/no/such.epi"),
+        ("report", "--out", "r.html"),
+    ],
 )
 def test_wrong_calls_exit_2_before_any_work(run, arguments) -> None:
     done = run(*arguments)
@@ -325,15 +334,20 @@ def test_zoo(run) -> None:
 
 @pytest.mark.parametrize(
     ("known", "more", "found", "agrees"),
-    [("nonconvex", {}, {}, True), ("convex", {}, {}, False), ("concave", {}, {}, False), ("affine", {}, {}, False),
-     ("convex", {}, {"convex": "undecided", "concave": "undecided"}, None),
-     ("convex", {}, {"convex": "proved", "concave": "proved"}, False),
-     ("affine", {}, {"convex": "proved", "concave": "undecided"}, None),
-     ("nonconvex", {"quasiconvex": "proved"}, {"quasiconvex": "refuted"}, False),
-     ("nonconvex", {"quasiconvex": "refuted"}, {"quasiconvex": "refuted"}, True),
-     ("nonconvex", {"quasiconvex": "refuted"}, {"quasiconvex": "proved"}, False),
-     ("nonconvex", {"blocks": {"fc2.weight": "convex"}}, {}, True),
-     ("nonconvex", {"blocks": {"fc2.weight": "nonconvex"}}, {}, False)],
+    [
+        ("nonconvex", {}, {}, True),
+        ("convex", {}, {}, False),
+        ("concave", {}, {}, False),
+        ("affine", {}, {}, False),
+        ("convex", {}, {"convex": "undecided", "concave": "undecided"}, None),
+        ("convex", {}, {"convex": "proved", "concave": "proved"}, False),
+        ("affine", {}, {"convex": "proved", "concave": "undecided"}, None),
+        ("nonconvex", {"quasiconvex": "proved"}, {"quasiconvex": "refuted"}, False),
+        ("nonconvex", {"quasiconvex": "refuted"}, {"quasiconvex": "refuted"}, True),
+        ("nonconvex", {"quasiconvex": "refuted"}, {"quasiconvex": "proved"}, False),
+        ("nonconvex", {"blocks": {"fc2.weight": "convex"}}, {}, True),
+        ("nonconvex", {"blocks": {"fc2.weight": "nonconvex"}}, {}, False),
+    ],
 )
 def test_zoo_compares_with_what_is_known(run, made, known, more, found, agrees) -> None:
     zoo_of(run, known, **more)
@@ -382,8 +396,9 @@ def test_a_closed_pipe_is_quiet() -> None:
     read, write = os.pipe()
     os.close(read)
     try:
-        done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, stdout=write, stderr=subprocess.PIPE,
-                              text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=ENVIRONMENT, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60
+        )
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (141, "")

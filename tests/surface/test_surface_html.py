@@ -1,4 +1,5 @@
 """The page: well-formed, self-contained, escaped, legible, and small even for large verdicts."""
+
 from __future__ import annotations
 
 import re
@@ -13,9 +14,49 @@ from epigraph.report.words import Record
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 ALLOWED = {
-    "html", "head", "body", "meta", "link", "title", "style", "main", "section", "header", "footer", "div", "p", "span",
-    "b", "h1", "h2", "h3", "h4", "var", "sup", "a", "ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td",
-    "figure", "figcaption", "details", "summary", "pre", "mark", "svg", "desc", "text", "line", "polyline", "circle",
+    "html",
+    "head",
+    "body",
+    "meta",
+    "link",
+    "title",
+    "style",
+    "main",
+    "section",
+    "header",
+    "footer",
+    "div",
+    "p",
+    "span",
+    "b",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "var",
+    "sup",
+    "a",
+    "ul",
+    "ol",
+    "li",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "figure",
+    "figcaption",
+    "details",
+    "summary",
+    "pre",
+    "mark",
+    "svg",
+    "desc",
+    "text",
+    "line",
+    "polyline",
+    "circle",
 }
 
 
@@ -115,10 +156,21 @@ def test_style_touches_nothing_but_the_verdict() -> None:
 def test_first_things_first(made) -> None:
     shown = Reader(page(made.digits())).words
     landmarks = [
-        "nonconvex", "J(fc1.weight, fc1.bias, fc2.weight, fc2.bias)", "digits.py:objective · eval mode",
-        "Neither convex nor concave.", "by at least 0.4 (relative 0.4)", "Convexity is lost at digits.py:15 in fc2",
-        "Figure 1.", "Where convexity is lost", "What to freeze", "1,040 parameters", "Block by block", "What is known",
-        "Notes", "Check it again", 'verdict.certificate.save("evidence.epi")',
+        "nonconvex",
+        "J(fc1.weight, fc1.bias, fc2.weight, fc2.bias)",
+        "digits.py:objective · eval mode",
+        "Neither convex nor concave.",
+        "by at least 0.4 (relative 0.4)",
+        "Convexity is lost at digits.py:15 in fc2",
+        "Figure 1.",
+        "Where convexity is lost",
+        "What to freeze",
+        "1,040 parameters",
+        "Block by block",
+        "What is known",
+        "Notes",
+        "Check it again",
+        'verdict.certificate.save("evidence.epi")',
     ]
     found = [shown.find(landmark) for landmark in landmarks]
     assert -1 not in found, landmarks[found.index(-1)]

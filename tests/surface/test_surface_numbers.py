@@ -1,4 +1,5 @@
 """Printed numbers: a bound is never rounded up, ticks are round and evenly spaced, JSON is strict."""
+
 from __future__ import annotations
 
 import json
@@ -40,9 +41,19 @@ def test_decimal_strings_are_rounded_down_too(exact) -> None:
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("0.99999", "0.9999"), ("1e-400", "1e-400"), ("0", "0"), ("nan", "nan"), ("not a number", "not a number"),
-     ("1/0", "1/0"), ("123456", "123400"), ("1234567", "1.234e+06"), ("0.0001", "0.0001"), ("0.00001", "1e-05"),
-     ("7" * 6000, "7.777e+5999")],
+    [
+        ("0.99999", "0.9999"),
+        ("1e-400", "1e-400"),
+        ("0", "0"),
+        ("nan", "nan"),
+        ("not a number", "not a number"),
+        ("1/0", "1/0"),
+        ("123456", "123400"),
+        ("1234567", "1.234e+06"),
+        ("0.0001", "0.0001"),
+        ("0.00001", "1e-05"),
+        ("7" * 6000, "7.777e+5999"),
+    ],
 )
 def test_round_down_examples(text: str, shown: str) -> None:
     assert round_down(text) == shown

@@ -1,4 +1,5 @@
 """The picture is measured: its pixels, read back through its own axis, give the certificate's numbers."""
+
 from __future__ import annotations
 
 import math

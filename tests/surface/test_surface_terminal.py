@@ -1,4 +1,5 @@
 """The first screen, as a terminal of 80 columns without colour shows it."""
+
 from __future__ import annotations
 
 import io
@@ -37,11 +38,17 @@ def test_first_line_is_the_verdict(made) -> None:
 def test_a_person_finds_reason_gap_blocks_and_freeze_in_this_order(made) -> None:
     shown = " ".join(screen(made.digits()).split())
     landmarks = [
-        "Convexity is lost at digits.py:15 in fc2", "15 | return self.fc2(hidden)",
-        "both operands depend on parameters", "Neither convex nor concave", "at least 0.4 (relative 0.4)",
+        "Convexity is lost at digits.py:15 in fc2",
+        "15 | return self.fc2(hidden)",
+        "both operands depend on parameters",
+        "Neither convex nor concave",
+        "at least 0.4 (relative 0.4)",
         "at least 0.5 (relative 0.33)",
-        "fc2.weight 10 × 16 convex", "Freeze this, and the rest is convex: fc1.weight, fc1.bias (1,040 parameters)",
-        "Note: The data were taken", "--certificate FILE", "effort normal · seed 0 · 1.23 s",
+        "fc2.weight 10 × 16 convex",
+        "Freeze this, and the rest is convex: fc1.weight, fc1.bias (1,040 parameters)",
+        "Note: The data were taken",
+        "--certificate FILE",
+        "effort normal · seed 0 · 1.23 s",
     ]
     found = [shown.find(landmark) for landmark in landmarks]
     assert -1 not in found, landmarks[found.index(-1)]
@@ -104,8 +111,16 @@ def test_verification_and_zoo(made) -> None:
     facts = {"gap": "0.123456789", "arithmetic": "exact", "precision_bits": 0, "seconds": 0.5}
     show_verification(out, "x.epi", facts, True, "J is not convex")
     known = {"verdict": "convex", "concave": "refuted", "blocks": {"w": "affine"}}
-    entry = {"name": "logistic", "title": "logistic regression", "claim": "so it is convex", "known": known,
-             "reference": "somewhere", "notes": "", "verdict": "nonconvex", "agrees": False}
+    entry = {
+        "name": "logistic",
+        "title": "logistic regression",
+        "claim": "so it is convex",
+        "known": known,
+        "reference": "somewhere",
+        "notes": "",
+        "verdict": "nonconvex",
+        "agrees": False,
+    }
     show_entry(out, entry)
     out.width = 132
     show_zoo(out, [entry, {**entry, "verdict": "undecided", "agrees": None}], True)

@@ -1,4 +1,5 @@
 """Sentences: as much as was shown and no more."""
+
 from __future__ import annotations
 
 import itertools
@@ -48,7 +49,9 @@ def test_a_modulus_is_claimed_only_when_positive(made) -> None:
 
 def test_what_a_settled_verdict_rests_on_is_its_proof(made) -> None:
     both = made.verdict(
-        convex="proved", concave="refuted", proofs={"convex": made.deep_proof(3)},
+        convex="proved",
+        concave="refuted",
+        proofs={"convex": made.deep_proof(3)},
         certificates={"concave": made.certificate("concave", lambda s: s * s)},
     )
     assert words.evidence(both) == ["Proved convex by a derivation of 3 steps."]

@@ -1,4 +1,5 @@
 """The examples load as targets, deterministically, and their verdict-bearing data are what they say."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,8 +10,13 @@ import torch
 from epigraph.objective.target import load
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-TARGETS = ["digits_mlp.py:objective", "logistic_breast_cancer.py:objective", "logistic_breast_cancer.py:squared_error",
-           "xor.py:objective", "transformer_encoder.py:objective"]
+TARGETS = [
+    "digits_mlp.py:objective",
+    "logistic_breast_cancer.py:objective",
+    "logistic_breast_cancer.py:squared_error",
+    "xor.py:objective",
+    "transformer_encoder.py:objective",
+]
 
 
 @pytest.mark.parametrize("target", TARGETS)

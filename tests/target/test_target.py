@@ -1,4 +1,5 @@
 """Loading ``file.py:name``: every failure has a code, the user's line and a suggestion; nothing is left behind."""
+
 from __future__ import annotations
 
 import os
@@ -56,10 +57,12 @@ def test_a_tuple_of_four_becomes_an_objective(write) -> None:
 
 
 def test_an_objective_and_a_function_that_returns_one(write) -> None:
-    file = write("import torch, epigraph\n"
-                 "from epigraph.objective.objective import Objective\n"
-                 "J = Objective.from_function(lambda w: (w*w).sum(), {'w': torch.ones(3, dtype=torch.float64)})\n"
-                 "def make(scale=1.0):\n    return J\n")
+    file = write(
+        "import torch, epigraph\n"
+        "from epigraph.objective.objective import Objective\n"
+        "J = Objective.from_function(lambda w: (w*w).sum(), {'w': torch.ones(3, dtype=torch.float64)})\n"
+        "def make(scale=1.0):\n    return J\n"
+    )
     assert load(file + ":J").value() == 3.0
     assert load(file + ":make").value() == 3.0
 
@@ -69,9 +72,11 @@ def test_a_formula(write) -> None:
 
 
 def test_a_neighbour_is_imported_and_forgotten(write, tmp_path: Path) -> None:
-    body = "from helpers import SIZE\nimport torch\nfrom epigraph.objective.objective import Objective\n" \
-           "def make():\n    import helpers\n    return Objective.from_function(lambda w: (w*w).sum() * helpers.SIZE," \
-           " {'w': torch.ones(1, dtype=torch.float64)})\n"
+    body = (
+        "from helpers import SIZE\nimport torch\nfrom epigraph.objective.objective import Objective\n"
+        "def make():\n    import helpers\n    return Objective.from_function(lambda w: (w*w).sum() * helpers.SIZE,"
+        " {'w': torch.ones(1, dtype=torch.float64)})\n"
+    )
     write("SIZE = 2.0", "a/helpers.py")
     write("SIZE = 5.0", "b/helpers.py")
     first, second = load(write(body, "a/user.py") + ":make"), load(write(body, "b/user.py") + ":make")
@@ -80,23 +85,29 @@ def test_a_neighbour_is_imported_and_forgotten(write, tmp_path: Path) -> None:
 
 
 def test_an_edited_file_is_read_again(write) -> None:
-    body = "import torch\nfrom epigraph.objective.objective import Objective\n" \
-           "def make():\n    return Objective.from_function(lambda w: (w*w).sum() * {}, {{'w': torch.ones(1)}})\n"
+    body = (
+        "import torch\nfrom epigraph.objective.objective import Objective\n"
+        "def make():\n    return Objective.from_function(lambda w: (w*w).sum() * {}, {{'w': torch.ones(1)}})\n"
+    )
     values = [load(write(body.format(k)) + ":make").value() for k in (2, 3)]
     assert values == [2.0, 3.0]
 
 
 def test_dataclasses_and_postponed_annotations_work(write) -> None:
-    file = write("from __future__ import annotations\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n"
-                 "@dataclass\nclass C:\n    x: ClassVar[int] = 1\n    y: int = 2\n" + MODEL)
+    file = write(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n"
+        "@dataclass\nclass C:\n    x: ClassVar[int] = 1\n    y: int = 2\n" + MODEL
+    )
     assert load(file + ":parts") is not None
 
 
 def test_the_world_is_left_as_it_was(write, tmp_path: Path, capsys) -> None:
-    file = write("import os, sys, random, torch, numpy\nprint('from the file')\nsys.argv.append('more')\n"
-                 "sys.path.append('elsewhere')\nos.chdir('/')\n"
-                 "torch.manual_seed(7); random.seed(7); numpy.random.seed(7)\n"
-                 "assert len(sys.argv) == 2\n" + MODEL)
+    file = write(
+        "import os, sys, random, torch, numpy\nprint('from the file')\nsys.argv.append('more')\n"
+        "sys.path.append('elsewhere')\nos.chdir('/')\n"
+        "torch.manual_seed(7); random.seed(7); numpy.random.seed(7)\n"
+        "assert len(sys.argv) == 2\n" + MODEL
+    )
     before = (sys.path[:], sys.argv[:], os.getcwd(), random.getstate())
     generators = torch.random.get_rng_state(), np.random.get_state()[1]
     modules = set(sys.modules)
@@ -111,9 +122,11 @@ def test_the_world_is_left_as_it_was(write, tmp_path: Path, capsys) -> None:
 
 
 def test_modules_know_where_they_were_built(write) -> None:
-    file = write("import torch\nfrom torch import nn\n\ndef make():\n    first = nn.Linear(2, 3)\n    act = nn.ReLU()\n"
-                 "    net = nn.Sequential(\n        first,\n        act,\n        nn.Linear(3, 1),\n    )\n"
-                 "    return net, nn.MSELoss(), torch.ones(3, 2), torch.zeros(3, 1)\n")
+    file = write(
+        "import torch\nfrom torch import nn\n\ndef make():\n    first = nn.Linear(2, 3)\n    act = nn.ReLU()\n"
+        "    net = nn.Sequential(\n        first,\n        act,\n        nn.Linear(3, 1),\n    )\n"
+        "    return net, nn.MSELoss(), torch.ones(3, 2), torch.zeros(3, 1)\n"
+    )
     objective = load(file + ":make")
     net = objective.model
     assert construction_sites(net[0]) == (file, 5)
@@ -123,42 +136,70 @@ def test_modules_know_where_they_were_built(write) -> None:
 
 
 # what fails ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("text", "name", "code", "says"), [
-    ("def f(:\n    pass", "f", "E105", ["user.py:1", "def f(:", "^"]),
-    ("x = 1\n\ty = 2", "x", "E105", ["user.py:2"]),
-    ("x = '\0'", "x", "E105", ["compile"]),
-    ("import torch\n\nraise ValueError('bad\\nthing')", "f", "E106", ["user.py:3", "ValueError: bad"]),
-    ("import not_a_module_at_all", "f", "E106", ["user.py:1", "pip install not_a_module_at_all"]),
-    ("from .model import Net", "f", "E106", ["relative import", "full name"]),
-    ("import sys\nsys.exit(3)", "f", "E112", ["user.py:2", "exit(3)", "__main__"]),
-    ("import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', required=True)\np.parse_args()",
-     "f", "E112", ["user.py:4"]),
-    ("def objective(): pass\ndef other(a): pass", "objektive", "E107",
-     ["did you mean", "objective", "it offers: objective"]),
-    ("x = 3", "f", "E107", ["no name 'f'"]),
-    ("x = 3", "x", "E108", ["of type int"]),
-    ("import torch", "torch", "E108", ["of type module"]),
-    ("class C: pass", "C", "E108", ["a class"]),
-    ("from torch import nn\nclass C(nn.Module): pass", "C", "E108", ["a class of models"]),
-    ("from torch import nn\nnet = nn.Linear(1, 1)", "net", "E108", ["is a model", "loss"]),
-    ("async def f(): pass", "f", "E108", ["async"]),
-    ("def f():\n    yield 1", "f", "E108", ["generator"]),
-    ("\ndef f(a, b=1, *, c): pass", "f", "E109", ["a, c", "user.py:2"]),
-    ("def g():\n    return 1/0\ndef f():\n    return g()", "f", "E110", ["user.py:2", "ZeroDivisionError"]),
-    ("def f():\n    import torch\n    return torch.nn.Linear(2, 2)(torch.ones(3))", "f", "E110",
-     ["user.py:3", "RuntimeError"]),
-    ("def f():\n    return f()", "f", "E110", ["RecursionError", "user.py:2"]),
-    ("def f():\n    raise SystemExit", "f", "E112", ["exit()"]),
-    ("def f(): return None", "f", "E111", ["returned None", "(model, loss, inputs, targets)"]),
-    ("def f(): return 3.0", "f", "E111", ["returned float"]),
-    ("def f(): return (1, 2)", "f", "E111", ["a tuple of 2"]),
-    ("def f(): return (1, 2, 3, 4)", "f", "E111", ["the first is of type int"]),
-    ("from torch import nn\ndef f(): return (nn.Linear(1, 1), 2, 3, 4)", "f", "E111", ["the second is of type int"]),
-    ("def f():\n    raise RuntimeError('Found no NVIDIA driver on your system.')", "f", "E114",
-     ["user.py:2", "is_available"]),
-    ("def f():\n    raise RuntimeError('... torch.cuda.is_available() is False. ... use torch.load with map_location')",
-     "f", "E114", ["map_location"]),
-])
+@pytest.mark.parametrize(
+    ("text", "name", "code", "says"),
+    [
+        ("def f(:\n    pass", "f", "E105", ["user.py:1", "def f(:", "^"]),
+        ("x = 1\n\ty = 2", "x", "E105", ["user.py:2"]),
+        ("x = '\0'", "x", "E105", ["compile"]),
+        ("import torch\n\nraise ValueError('bad\\nthing')", "f", "E106", ["user.py:3", "ValueError: bad"]),
+        ("import not_a_module_at_all", "f", "E106", ["user.py:1", "pip install not_a_module_at_all"]),
+        ("from .model import Net", "f", "E106", ["relative import", "full name"]),
+        ("import sys\nsys.exit(3)", "f", "E112", ["user.py:2", "exit(3)", "__main__"]),
+        (
+            "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', required=True)\np.parse_args()",
+            "f",
+            "E112",
+            ["user.py:4"],
+        ),
+        (
+            "def objective(): pass\ndef other(a): pass",
+            "objektive",
+            "E107",
+            ["did you mean", "objective", "it offers: objective"],
+        ),
+        ("x = 3", "f", "E107", ["no name 'f'"]),
+        ("x = 3", "x", "E108", ["of type int"]),
+        ("import torch", "torch", "E108", ["of type module"]),
+        ("class C: pass", "C", "E108", ["a class"]),
+        ("from torch import nn\nclass C(nn.Module): pass", "C", "E108", ["a class of models"]),
+        ("from torch import nn\nnet = nn.Linear(1, 1)", "net", "E108", ["is a model", "loss"]),
+        ("async def f(): pass", "f", "E108", ["async"]),
+        ("def f():\n    yield 1", "f", "E108", ["generator"]),
+        ("\ndef f(a, b=1, *, c): pass", "f", "E109", ["a, c", "user.py:2"]),
+        ("def g():\n    return 1/0\ndef f():\n    return g()", "f", "E110", ["user.py:2", "ZeroDivisionError"]),
+        (
+            "def f():\n    import torch\n    return torch.nn.Linear(2, 2)(torch.ones(3))",
+            "f",
+            "E110",
+            ["user.py:3", "RuntimeError"],
+        ),
+        ("def f():\n    return f()", "f", "E110", ["RecursionError", "user.py:2"]),
+        ("def f():\n    raise SystemExit", "f", "E112", ["exit()"]),
+        ("def f(): return None", "f", "E111", ["returned None", "(model, loss, inputs, targets)"]),
+        ("def f(): return 3.0", "f", "E111", ["returned float"]),
+        ("def f(): return (1, 2)", "f", "E111", ["a tuple of 2"]),
+        ("def f(): return (1, 2, 3, 4)", "f", "E111", ["the first is of type int"]),
+        (
+            "from torch import nn\ndef f(): return (nn.Linear(1, 1), 2, 3, 4)",
+            "f",
+            "E111",
+            ["the second is of type int"],
+        ),
+        (
+            "def f():\n    raise RuntimeError('Found no NVIDIA driver on your system.')",
+            "f",
+            "E114",
+            ["user.py:2", "is_available"],
+        ),
+        (
+            "def f():\n    raise RuntimeError('... torch.cuda.is_available() is False. ... use torch.load with map_location')",
+            "f",
+            "E114",
+            ["map_location"],
+        ),
+    ],
+)
 def test_failures(write, text: str, name: str, code: str, says: list[str]) -> None:
     error = failure(f"{write(text)}:{name}")
     assert error.code == code
@@ -168,14 +209,22 @@ def test_failures(write, text: str, name: str, code: str, says: list[str]) -> No
     assert "world.py" not in str(error) and "Traceback" not in str(error)
 
 
-@pytest.mark.parametrize(("target", "code", "says"), [
-    ("{}/user.py", "E101", "user.py:NAME, where NAME is one of parts"), ("{}/user.py:", "E101", "parts"),
-    ("{}/user.py:a b", "E101", "not a name"), ("", "E101", "names no objective"), (":", "E101", "joined by a colon"),
-    ("{}/usr.py:f", "E102", "did you mean"), ("{}/none/user.py:f", "E102", "does not exist"),
-    ("{}:f", "E103", "user.py:f"),
-    ("{}/data.txt:f", "E104", "not a Python file"), ("C:\\no\\such.py:f", "E102", "such.py"),
-    ("C:\\no\\such.py", "E101", "colon"),
-])
+@pytest.mark.parametrize(
+    ("target", "code", "says"),
+    [
+        ("{}/user.py", "E101", "user.py:NAME, where NAME is one of parts"),
+        ("{}/user.py:", "E101", "parts"),
+        ("{}/user.py:a b", "E101", "not a name"),
+        ("", "E101", "names no objective"),
+        (":", "E101", "joined by a colon"),
+        ("{}/usr.py:f", "E102", "did you mean"),
+        ("{}/none/user.py:f", "E102", "does not exist"),
+        ("{}:f", "E103", "user.py:f"),
+        ("{}/data.txt:f", "E104", "not a Python file"),
+        ("C:\\no\\such.py:f", "E102", "such.py"),
+        ("C:\\no\\such.py", "E101", "colon"),
+    ],
+)
 def test_paths_that_name_nothing(write, tmp_path: Path, target: str, code: str, says: str) -> None:
     write(MODEL)
     write("text", "data.txt")

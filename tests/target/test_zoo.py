@@ -1,4 +1,5 @@
 """The zoo: every entry builds the same objective each time, and its claims hold by an oracle beside the package."""
+
 from __future__ import annotations
 
 import builtins
@@ -80,8 +81,11 @@ def test_single_blocks_agree_with_jensens_inequality(name: str) -> None:
 def test_swapping_units_leaves_the_loss_as_it_was() -> None:
     J = zoo.load("swapped-units")
     p = J.parameters
-    swapped = {"hidden.weight": p["hidden.weight"].flip(0), "hidden.bias": p["hidden.bias"].flip(0),
-               "output.weight": p["output.weight"].flip(1)}
+    swapped = {
+        "hidden.weight": p["hidden.weight"].flip(0),
+        "hidden.bias": p["hidden.bias"].flip(0),
+        "output.weight": p["output.weight"].flip(1),
+    }
     assert J.value(swapped) == pytest.approx(J.value(), rel=1e-14)
     moved = {"hidden.weight": p["hidden.weight"].flip(0)}
     assert abs(J.value(moved) - J.value()) > 1e-6

@@ -1,4 +1,5 @@
 """What a row of the table of known verdicts is, and the data that the rows share."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -43,15 +44,24 @@ class Case:
     def truth(self, name: str) -> bool | None:
         """Whether J has the property, or None where the table does not say."""
         table = {
-            "convex": self.expected in ("affine", "convex"), "concave": self.expected in ("affine", "concave"),
+            "convex": self.expected in ("affine", "convex"),
+            "concave": self.expected in ("affine", "concave"),
             "quasiconvex": True if self.expected in ("affine", "convex") else None,
             "quasiconcave": True if self.expected in ("affine", "concave") else None,
         }
         return self.known.get(name, table.get(name))
 
 
-def row(name: str, size: int, function: Function, expected: str, why: str, box: Box = (None, None), reach: float = 50.0,
-        **known: bool) -> Case:
+def row(
+    name: str,
+    size: int,
+    function: Function,
+    expected: str,
+    why: str,
+    box: Box = (None, None),
+    reach: float = 50.0,
+    **known: bool,
+) -> Case:
     """A function of one flat float64 vector."""
     return Case(name, expected, why, function, size, box, reach=reach, known=known)
 
@@ -62,8 +72,9 @@ def formula(text: str, expected: str, why: str, where: str | None = None, reach:
     return Case(name, expected, why, text=text, where=where, reach=reach, known=known)
 
 
-def net(name: str, build: Callable[[], Parts], expected: str, why: str, mode: str = "eval",
-        weight_decay: float = 0.0) -> Case:
+def net(
+    name: str, build: Callable[[], Parts], expected: str, why: str, mode: str = "eval", weight_decay: float = 0.0
+) -> Case:
     """A model with its loss and data; every parameter that requires a gradient counts."""
     return Case(name, expected, why, build=build, mode=mode, weight_decay=weight_decay)
 

@@ -1,4 +1,5 @@
 """The modules of the table import each other by plain names."""
+
 from __future__ import annotations
 
 import sys

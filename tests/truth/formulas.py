@@ -1,4 +1,5 @@
 """Formulas as the command line takes them: textbook functions, their spellings, and where they stop being convex."""
+
 from __future__ import annotations
 
 from case import Case, formula
@@ -69,8 +70,9 @@ TRANSCENDENTAL: list[Case] = [
     formula("sinh(x)", "convex", D2, where="x>=0"),
     formula("expm1(x) - x", "convex", D2),
     formula("exp(x**2)", "convex", "increasing convex of convex [BV04 3.2.4]"),
-    formula("exp(-x**2)",
-        "nonconvex", "bounded and not constant", quasiconcave=True, quasiconvex=False, log_concave=True),
+    formula(
+        "exp(-x**2)", "nonconvex", "bounded and not constant", quasiconcave=True, quasiconvex=False, log_concave=True
+    ),
     formula("exp(-x**2 - y**2)", "nonconvex", "bounded and not constant", quasiconcave=True, log_concave=True),
     formula("exp(x)*exp(y)", "convex", "exp(x + y)"),
     formula("exp(x)*y", "nonconvex", "determinant of the Hessian -e^{2x}"),
@@ -162,8 +164,9 @@ PAIRS: list[Case] = [
     formula("(relu(x) - 2)**2", "nonconvex", "4 for x <= 0, 0 at 2, and a concave kink at 0"),
     formula("square(max(x, y) + 1)", "convex", "max(x, y) >= 0 here", where="x>=0"),
     formula("sqrt((x - 1)**2 + y**2) - 2", "convex", "distance to a beacon"),
-    formula("(sqrt((x - 1)**2 + y**2) - 2)**2",
-        "nonconvex", "4 at the beacon, 0 on a circle around it", quasiconvex=False),
+    formula(
+        "(sqrt((x - 1)**2 + y**2) - 2)**2", "nonconvex", "4 at the beacon, 0 on a circle around it", quasiconvex=False
+    ),
     formula("(x**2 + y**2 - 1)**2", "nonconvex", "1 at the centre, 0 on the circle"),
 ]
 

@@ -1,4 +1,5 @@
 """An oracle that shares nothing with the package: search for violations of Jensen's inequality in float64."""
+
 from __future__ import annotations
 
 import math
@@ -12,15 +13,32 @@ from torch.func import functional_call
 
 SCALES = (0.1, 0.5, 1.0, 3.0, 10.0, 50.0)
 FUNCTIONS = {
-    "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "abs": abs, "max": max, "min": min,
-    "sin": math.sin, "cos": math.cos,
-    "tan": math.tan, "tanh": math.tanh, "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0.0,
-    "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))), "relu": lambda x: max(x, 0.0),
+    "exp": math.exp,
+    "log": math.log,
+    "sqrt": math.sqrt,
+    "abs": abs,
+    "max": max,
+    "min": min,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+    "tanh": math.tanh,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0.0,
+    "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
+    "relu": lambda x: max(x, 0.0),
     "log1p": math.log1p,
-    "expm1": math.expm1, "cosh": math.cosh, "sinh": math.sinh, "erf": math.erf, "atan": math.atan, "norm": math.hypot,
+    "expm1": math.expm1,
+    "cosh": math.cosh,
+    "sinh": math.sinh,
+    "erf": math.erf,
+    "atan": math.atan,
+    "norm": math.hypot,
     "logsumexp": lambda *x: max(x) + math.log(sum(math.exp(v - max(x)) for v in x)),
     "where": lambda c, a, b: a if c else b,
-    "clamp": lambda x, a, b: min(max(x, a), b), "square": lambda x: x * x, "pi": math.pi, "e": math.e,
+    "clamp": lambda x, a, b: min(max(x, a), b),
+    "square": lambda x: x * x,
+    "pi": math.pi,
+    "e": math.e,
     "huber": lambda x, d: x * x / 2 if abs(x) <= d else d * (abs(x) - d / 2),
 }
 

@@ -1,4 +1,5 @@
 """Compare a verdict with what is known: wrong, decided or undecided."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -37,8 +38,14 @@ class Tally:
         """Of all cases, how many have a verdict."""
         return self.decided / max(self.total, 1)
 
-    def add(self, name: str, expected: str, build: Callable[[], Objective], truth: Callable[[str], bool | None],
-            check: Callable[[Objective], Any]) -> None:
+    def add(
+        self,
+        name: str,
+        expected: str,
+        build: Callable[[], Objective],
+        truth: Callable[[str], bool | None],
+        check: Callable[[Objective], Any],
+    ) -> None:
         """Check one case; a verdict against a known truth is wrong, whichever property it is about."""
         try:
             verdict = check(build())
@@ -58,7 +65,9 @@ class Tally:
 
     def add_case(self, case: Case, effort: str = "quick") -> None:
         """Check a row of the table."""
-        self.add(case.name, case.expected, lambda: objective(case), case.truth, lambda J: epigraph.check(J, effort=effort))
+        self.add(
+            case.name, case.expected, lambda: objective(case), case.truth, lambda J: epigraph.check(J, effort=effort)
+        )
 
     def report(self) -> str:
         lines = [f"{self.decided} of {self.total} decided, {len(self.wrong)} wrong"]

@@ -1,4 +1,5 @@
 """The project's own table of objectives with known verdicts: every family, and the names of all rows."""
+
 from __future__ import annotations
 
 import formulas

@@ -1,4 +1,5 @@
 """The table itself, without the package: Jensen's inequality agrees with every row at sampled points."""
+
 from __future__ import annotations
 
 import warnings

@@ -1,4 +1,5 @@
 """The tool against objectives whose verdicts are known: never wrong, and seldom undecided."""
+
 from __future__ import annotations
 
 import functools
@@ -87,7 +88,12 @@ def test_the_shared_table() -> None:
     cases = external_cases()
     for case in cases:
         convex = case.expected == "convex"
-        tally.add(case.name, case.expected, lambda case=case: external_objective(case),
-                  lambda name, convex=convex: convex if name == "convex" else None, lambda J: epigraph.check(J, effort="quick"))
+        tally.add(
+            case.name,
+            case.expected,
+            lambda case=case: external_objective(case),
+            lambda name, convex=convex: convex if name == "convex" else None,
+            lambda J: epigraph.check(J, effort="quick"),
+        )
     assert not tally.wrong and not tally.failed, tally.report()
     assert tally.decided >= len(cases) - 3, tally.report()

@@ -1,4 +1,5 @@
 """Objectives whose programs change what they can: state, modes, generators, switches.  Some are refused, all are undone."""
+
 from __future__ import annotations
 
 import random
@@ -317,7 +318,9 @@ def weight_norm_by_parametrisation() -> Scene:
 def a_function_over_a_module() -> Scene:
     norm = nn.BatchNorm1d(3).train()
     x = rows()
-    return [norm, x], lambda: Objective.from_function(lambda w: (norm(x * w) ** 2).sum() + (w**4).sum(), {"w": torch.ones(3)})
+    return [norm, x], lambda: Objective.from_function(
+        lambda w: (norm(x * w) ** 2).sum() + (w**4).sum(), {"w": torch.ones(3)}
+    )
 
 
 @scene

@@ -1,4 +1,5 @@
 """Nothing that a user can see is changed by building, describing, capturing, evaluating or checking an objective."""
+
 from __future__ import annotations
 
 import contextlib
@@ -55,7 +56,9 @@ def _compare(before: Any, after: Any, doing: str) -> None:
 
 
 REFUSED = {
-    "dropout_in_training_mode", "a_program_that_raises_half_way", "spectral_norm_in_training_mode",
+    "dropout_in_training_mode",
+    "a_program_that_raises_half_way",
+    "spectral_norm_in_training_mode",
     "a_program_that_steps_an_optimiser",
 }
 EITHER = {"a_program_that_calls_backward"}
@@ -84,8 +87,15 @@ def test_a_picture_shows_each_kind_of_change():
     model = nn.BatchNorm1d(2)
     model.log = [1]
     generator = torch.Generator().manual_seed(1)
-    acts = [lambda: model.eval(), lambda: model.log.append(2), lambda: model.running_mean.add_(0.0), lambda: torch.rand(1, generator=generator),
-            lambda: setattr(model.weight, "grad", torch.zeros(2)), lambda: model.weight.data.add_(1), lambda: model.bias.requires_grad_(False)]
+    acts = [
+        lambda: model.eval(),
+        lambda: model.log.append(2),
+        lambda: model.running_mean.add_(0.0),
+        lambda: torch.rand(1, generator=generator),
+        lambda: setattr(model.weight, "grad", torch.zeros(2)),
+        lambda: model.weight.data.add_(1),
+        lambda: model.bias.requires_grad_(False),
+    ]
     for act in acts:
         before = [pictures.picture(v) for v in (model, generator)]
         assert before == [pictures.picture(v) for v in (model, generator)]
@@ -189,6 +199,12 @@ print(pictures.changes(before, pictures.switches()), seen == [pictures.picture(v
 def test_the_first_check_of_a_process():
     here = Path(__file__).resolve().parent
     environment = {**os.environ, "PYTHONPATH": str(here.parents[1] / "src"), "OMP_NUM_THREADS": "1"}
-    run = subprocess.run([sys.executable, "-c", FRESH.format(folder=str(here))], env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", FRESH.format(folder=str(here))],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.stdout.strip() == "[] True nonconvex", run.stdout + run.stderr
     assert run.stderr == ""

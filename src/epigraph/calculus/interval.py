@@ -4,6 +4,7 @@ Every operation returns bounds that contain the real result for all real argumen
 products and quotients are rounded by one unit in the last place; elementary functions of NumPy and PyTorch are
 assumed accurate to ``LIBM`` units, which a test backs against Arb (the assumption is named in every proof).
 """
+
 from __future__ import annotations
 
 import math
@@ -142,8 +143,10 @@ def pin(x: Interval, out: Interval, point: float, value: float) -> Interval:
     if x.uniform and out.uniform:
         low = max(out.lower, value) if x.lower >= point else out.lower  # type: ignore[type-var]
         return Interval(low, min(out.upper, value) if x.upper <= point else out.upper)  # type: ignore[type-var]
-    return Interval(np.where(x.lower >= point, np.maximum(out.lower, value), out.lower),
-                    np.where(x.upper <= point, np.minimum(out.upper, value), out.upper))
+    return Interval(
+        np.where(x.lower >= point, np.maximum(out.lower, value), out.lower),
+        np.where(x.upper <= point, np.minimum(out.upper, value), out.upper),
+    )
 
 
 def intersect(x: Interval, y: Interval) -> Interval:
@@ -206,8 +209,9 @@ def _ends(x: Interval) -> tuple[Bound, ...]:
     return (x.lower,) if x.lower is x.upper else (x.lower, x.upper)
 
 
-def _outermost(products: Sequence[Bound], exact: Sequence[Mask], pick: np.ufunc, outward: Callable[[Bound], Bound],
-               limit: float) -> Bound:
+def _outermost(
+    products: Sequence[Bound], exact: Sequence[Mask], pick: np.ufunc, outward: Callable[[Bound], Bound], limit: float
+) -> Bound:
     """The outermost corner: the exact ones as they are, the rounded ones moved outward by one unit."""
     held, rounded = limit, limit
     for product, e in zip(products, exact, strict=True):
@@ -280,8 +284,9 @@ def _sum_over(values: NDArray[np.float64], axes: tuple[int, ...], sign: int, cou
     return np.where(exact, near, np.where(np.isfinite(moved), moved, sign * INF))
 
 
-def monotone(x: Interval, function: Callable[[Bound], Bound], increasing: bool = True, units: float = LIBM,
-             absolute: float = 0.0) -> Interval:
+def monotone(
+    x: Interval, function: Callable[[Bound], Bound], increasing: bool = True, units: float = LIBM, absolute: float = 0.0
+) -> Interval:
     """Range of a monotone function from its values at the bounds."""
     with np.errstate(all="ignore"):
         ends = [plain(function(b)) for b in (x.lower, x.upper)]

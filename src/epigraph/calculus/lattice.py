@@ -12,6 +12,7 @@ LOGCONCAVE  f >= 0 and the opposite inequality
 ROOTCONVEX  f >= 0 and sqrt(f) is convex
 ==========  ===================================================================================================
 """
+
 from __future__ import annotations
 
 from typing import Any, NoReturn, final
@@ -27,8 +28,15 @@ CONVEX, CONCAVE, QCONVEX, QCONCAVE, LOGCONVEX, LOGCONCAVE, ROOTCONVEX = (1 << k 
 AFFINE = CONVEX | CONCAVE
 QUASILINEAR = QCONVEX | QCONCAVE
 ALL = 127
-NAMES = {CONVEX: "convex", CONCAVE: "concave", QCONVEX: "quasiconvex", QCONCAVE: "quasiconcave",
-         LOGCONVEX: "log_convex", LOGCONCAVE: "log_concave", ROOTCONVEX: "root_convex"}
+NAMES = {
+    CONVEX: "convex",
+    CONCAVE: "concave",
+    QCONVEX: "quasiconvex",
+    QCONCAVE: "quasiconcave",
+    LOGCONVEX: "log_convex",
+    LOGCONCAVE: "log_concave",
+    ROOTCONVEX: "root_convex",
+}
 
 
 @final
@@ -42,7 +50,14 @@ class Facts:
 
     __slots__ = ("bits", "carrier", "degree", "interval", "varies")
 
-    def __init__(self, bits: Bits, interval: Interval, carrier: tuple[int, int] | None = None, degree: int = -1, varies: bool = True):
+    def __init__(
+        self,
+        bits: Bits,
+        interval: Interval,
+        carrier: tuple[int, int] | None = None,
+        degree: int = -1,
+        varies: bool = True,
+    ):
         self.bits, self.interval, self.carrier, self.degree, self.varies = bits, interval, carrier, degree, varies
 
     def __bool__(self) -> NoReturn:
@@ -105,8 +120,19 @@ def constant_bits(interval: Interval) -> Bits:
     return AFFINE | QUASILINEAR | when(interval.nonnegative, LOGCONVEX | LOGCONCAVE | ROOTCONVEX)
 
 
-def compose(inner: Bits, *, increasing: Mask, decreasing: Mask, convex: Mask, concave: Mask, log_convex: Mask = False,
-            log_concave: Mask = False, root_convex: Mask = False, valley: Mask = False, hill: Mask = False) -> Bits:
+def compose(
+    inner: Bits,
+    *,
+    increasing: Mask,
+    decreasing: Mask,
+    convex: Mask,
+    concave: Mask,
+    log_convex: Mask = False,
+    log_concave: Mask = False,
+    root_convex: Mask = False,
+    valley: Mask = False,
+    hill: Mask = False,
+) -> Bits:
     """Claims of f(g) from properties of f on the range of g: the composition rules.
 
     f(g) is convex where f is convex and g is affine, or f also nondecreasing and g convex, or f nonincreasing and g

@@ -1,4 +1,5 @@
 """One walk through the graph: intervals once, claims for any choice of active parameters."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,6 @@ from epigraph.calculus.rule import RULES
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph, Node
 
-
 LARGE = 1_000_000  # constants of more entries that would need a float64 copy are held by their least and greatest entry
 
 
@@ -23,8 +23,10 @@ def leaf_interval(graph: Graph, node: Node, domain: Domain) -> Interval:
     """A constant's own value; a parameter's box."""
     if node.op == "parameter":
         name = node.attributes["name"]
-        bounds = [box[name].numpy() if name in box else default
-                  for box, default in ((domain.lower, -iv.INF), (domain.upper, iv.INF))]
+        bounds = [
+            box[name].numpy() if name in box else default
+            for box, default in ((domain.lower, -iv.INF), (domain.upper, iv.INF))
+        ]
         return Interval(*(float(b) if np.ndim(b) == 0 else np.broadcast_to(b, node.shape) for b in bounds))
     if "value" in node.attributes:
         return _rational(node.attributes["value"])
@@ -69,7 +71,9 @@ class Propagation:
 
     __slots__ = ("active", "facts", "graph")
 
-    def __init__(self, graph: Graph, bounds: Sequence[Interval], active: Sequence[str], start: Propagation | None = None):
+    def __init__(
+        self, graph: Graph, bounds: Sequence[Interval], active: Sequence[str], start: Propagation | None = None
+    ):
         self.graph, self.active = graph, frozenset(active)
         self.facts = self._walk(bounds)
 

@@ -1,4 +1,5 @@
 """A rule: what one primitive operator does to intervals and to claims.  One final class per operator."""
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -78,8 +79,18 @@ class Elementwise(Rule):
         convex, concave = self.curvature(node, inner.interval)
         log_convex, log_concave, root_convex = self.logarithmic(node, inner.interval)
         valley, hill = self.shape(node, inner.interval)
-        out = compose(inner.bits, increasing=increasing, decreasing=decreasing, convex=convex, concave=concave,
-                      log_convex=log_convex, log_concave=log_concave, root_convex=root_convex, valley=valley, hill=hill)
+        out = compose(
+            inner.bits,
+            increasing=increasing,
+            decreasing=decreasing,
+            convex=convex,
+            concave=concave,
+            log_convex=log_convex,
+            log_concave=log_concave,
+            root_convex=root_convex,
+            valley=valley,
+            hill=hill,
+        )
         return out | self.special(node, inner)
 
     def carrier(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> tuple[int, int] | None:

@@ -1,4 +1,5 @@
 """Several properties decided at one midpoint, with one evaluation of everything that the points share."""
+
 from __future__ import annotations
 
 import time
@@ -79,11 +80,21 @@ def _points(moves: Moves) -> tuple[list[Point], dict[str, tuple[int, int]]]:
 
 def _equal(x: Mapping[str, Delta], y: Mapping[str, Delta]) -> bool:
     return x.keys() == y.keys() and all(
-        x[k].scale_log2 == y[k].scale_log2 and x[k].sign == y[k].sign and np.array_equal(x[k].steps, y[k].steps) for k in x)
+        x[k].scale_log2 == y[k].scale_log2 and x[k].sign == y[k].sign and np.array_equal(x[k].steps, y[k].steps)
+        for k in x
+    )
 
 
-def _rational(graph: Mapping[str, object], program: Program, tensors: Mapping[str, np.ndarray], moves: Moves, points: list[Point],
-              place: Mapping[str, tuple[int, int]], seconds: float, size: int) -> dict[str, Certified] | None:
+def _rational(
+    graph: Mapping[str, object],
+    program: Program,
+    tensors: Mapping[str, np.ndarray],
+    moves: Moves,
+    points: list[Point],
+    place: Mapping[str, tuple[int, int]],
+    seconds: float,
+    size: int,
+) -> dict[str, Certified] | None:
     """The decision in rational numbers, where the graph allows it at moderate cost."""
     if not exact.supports_exact(graph):
         return None
@@ -95,5 +106,7 @@ def _rational(graph: Mapping[str, object], program: Program, tensors: Mapping[st
         values = exact.run(program, tensors, points, "exact")
     except Undefined:
         return None
-    found = {kind: exact._certified("exact", 0, kind, [values[i], values[j], values[0]]) for kind, (i, j) in place.items()}
+    found = {
+        kind: exact._certified("exact", 0, kind, [values[i], values[j], values[0]]) for kind, (i, j) in place.items()
+    }
     return {kind: c for kind, c in found.items() if c is not None}

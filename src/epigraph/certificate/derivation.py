@@ -48,10 +48,19 @@ class Derivation:
     def estimate(self, claim: Claim, manifest: Manifest) -> Cost:
         data = sum(t.bytes for t in manifest.tensors.values())
         entries = sum(math.prod(node.shape) for node in manifest.program.nodes)
-        return Cost(NODE_SECONDS * len(manifest.program.nodes) + ENTRY_SECONDS * entries + 4e-9 * data, 4.0 * data + 200.0 * entries)
+        return Cost(
+            NODE_SECONDS * len(manifest.program.nodes) + ENTRY_SECONDS * entries + 4e-9 * data,
+            4.0 * data + 200.0 * entries,
+        )
 
-    def prove(self, claim: Claim, manifest: Manifest, tensors: Mapping[str, np.ndarray], delta: Mapping[str, np.ndarray],
-              limit: Cost) -> Proved:
+    def prove(
+        self,
+        claim: Claim,
+        manifest: Manifest,
+        tensors: Mapping[str, np.ndarray],
+        delta: Mapping[str, np.ndarray],
+        limit: Cost,
+    ) -> Proved:
         kernel.check(manifest.program, range(len(manifest.program.nodes)), tensors, claim.raw)
         return Proved(kernel.statement(claim.raw))
 

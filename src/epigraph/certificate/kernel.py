@@ -8,7 +8,8 @@ record is checked against the records of its operands alone: the interval by exa
 What has been proved when ``recheck`` returns: for all points a, b of the box that agree in the parameters which are not
 active, and all m between them, if every operator that J uses has a value at a, b and m, then the inequality of the
 property holds for J(a), J(b), J(m).  At points of the boundary where an operator has no value J is meant as its limit,
-+inf where there is none: a convex function stays convex under this extension, since the midpoint map of a box is open.
+and where there is none as +inf (-inf for concavity and its relatives): a convex function stays convex under this
+extension, since the midpoint map of a box is open.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 """``check``: the prover and the refuter together, and one verdict."""
+
 from __future__ import annotations
 
 import time
@@ -38,8 +39,13 @@ SETTLED_WORK = 3e5  # a proved J with more entries is not searched for violation
 EFFORTS = {"quick": Effort(3.0, 0.0, 0.0), "normal": Effort(40.0, 10.0, 2e6), "thorough": Effort(240.0, 120.0, 1e9)}
 
 
-def check(J: Objective, blocks: Sequence[str] | None = None, effort: str = "normal", seed: int = 0,
-          progress: Progress | None = None) -> Verdict:
+def check(
+    J: Objective,
+    blocks: Sequence[str] | None = None,
+    effort: str = "normal",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Verdict:
     r"""Is J convex?  Jointly in the given blocks (all by default), and in each of them alone.
 
     Every "proved" comes with a derivation by composition rules, every "refuted" with points a, b and their midpoint m
@@ -65,8 +71,11 @@ def check(J: Objective, blocks: Sequence[str] | None = None, effort: str = "norm
         ('nonconvex', 'affine')
     """
     if not isinstance(J, Objective):
-        raise UsageError("E020", f"check takes an Objective, not a {type(J).__name__}",
-                         hint="Objective(model, loss, inputs, targets) or Objective.from_function(f, {name: tensor})")
+        raise UsageError(
+            "E020",
+            f"check takes an Objective, not a {type(J).__name__}",
+            hint="Objective(model, loss, inputs, targets) or Objective.from_function(f, {name: tensor})",
+        )
     if effort not in EFFORTS:
         raise UsageError("E027", f"unknown effort {effort!r}", hint="quick, normal or thorough")
     if isinstance(blocks, str):
@@ -115,8 +124,13 @@ class _Check:
         blockers = () if convex or "concave" in proofs else self.prover.blockers(self.active)
         notes = (*self.J.notes, *doubts, *self.remarks, *found.notes, *self._domain_notes())
         verdict = self._verdict(self.active, proofs, found, notes=notes)
-        extra = {"blocks": parts or {n: verdict for n in self.active}, "freeze": freeze, "blockers": blockers,
-                 "modulus": modulus(self.prover, self.active) if convex else None, "effort": self._spent(found)}
+        extra = {
+            "blocks": parts or {n: verdict for n in self.active},
+            "freeze": freeze,
+            "blockers": blockers,
+            "modulus": modulus(self.prover, self.active) if convex else None,
+            "effort": self._spent(found),
+        }
         return replace(verdict, **extra)
 
     def _proofs(self, active: Sequence[str]) -> dict[str, Proof]:
@@ -151,7 +165,9 @@ class _Check:
             elif (refusal := recheck_proof(self.graph, proof)) is None:
                 kept[name] = proof
             else:
-                notes.append(f"the rules prove J {name}, but the kernel does not accept the derivation, so nothing is claimed: {refusal}")
+                notes.append(
+                    f"the rules prove J {name}, but the kernel does not accept the derivation, so nothing is claimed: {refusal}"
+                )
         return kept, notes
 
     def _refute(self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float, text: str) -> Found:
@@ -175,17 +191,34 @@ class _Check:
             found = Found()
             if open_ and search and share > 0:
                 proofs |= quadratic_claims(self.prover, (name,), self.court)
-                found = self._refute((name,), proofs, min(share, left), f"searching in {name} alone") if "convex" not in proofs else found
+                found = (
+                    self._refute((name,), proofs, min(share, left), f"searching in {name} alone")
+                    if "convex" not in proofs
+                    else found
+                )
             out[name] = self._verdict((name,), proofs, found, notes=(*refused, *found.notes))
         return out
 
-    def _verdict(self, active: tuple[str, ...], proofs: Mapping[str, Proof], found: Found, notes: tuple[str, ...]) -> Verdict:
+    def _verdict(
+        self, active: tuple[str, ...], proofs: Mapping[str, Proof], found: Found, notes: tuple[str, ...]
+    ) -> Verdict:
         states: dict[str, Status] = {}
         for name in CLAIMS:
             states[name] = "proved" if name in proofs else "refuted" if name in found.certificates else "undecided"
         s = _consequences(states)
-        return Verdict(self.described, active, s["convex"], s["concave"], s["quasiconvex"], s["quasiconcave"], s["log_convex"],
-                       s["log_concave"], proofs=proofs, certificates=found.certificates, notes=tuple(dict.fromkeys(notes)))
+        return Verdict(
+            self.described,
+            active,
+            s["convex"],
+            s["concave"],
+            s["quasiconvex"],
+            s["quasiconcave"],
+            s["log_convex"],
+            s["log_concave"],
+            proofs=proofs,
+            certificates=found.certificates,
+            notes=tuple(dict.fromkeys(notes)),
+        )
 
     def _domain_notes(self) -> list[str]:
         if not self.court.possible:
@@ -194,15 +227,27 @@ class _Check:
         return []
 
     def _spent(self, found: Found) -> dict[str, Any]:
-        return {"level": self.word, "seed": self.seed, "seconds": round(time.monotonic() - self.start, 3),
-                "capture_seconds": round(self.captured, 3), "nodes": len(self.graph), "candidates": found.tried, "kernel": self.kernel}
+        return {
+            "level": self.word,
+            "seed": self.seed,
+            "seconds": round(time.monotonic() - self.start, 3),
+            "capture_seconds": round(self.captured, 3),
+            "nodes": len(self.graph),
+            "candidates": found.tried,
+            "kernel": self.kernel,
+        }
 
 
 def _consequences(states: dict[str, Status]) -> dict[str, Status]:
     """Refutations that follow: what is not quasiconvex is not convex nor log-convex, and so on."""
     out = dict(states)
-    for weak, strong in (("quasiconvex", "convex"), ("quasiconvex", "log_convex"), ("quasiconcave", "concave"),
-                         ("quasiconcave", "log_concave"), ("convex", "log_convex")):
+    for weak, strong in (
+        ("quasiconvex", "convex"),
+        ("quasiconvex", "log_convex"),
+        ("quasiconcave", "concave"),
+        ("quasiconcave", "log_concave"),
+        ("convex", "log_convex"),
+    ):
         if out[weak] == "refuted" and out[strong] == "undecided":
             out[strong] = "refuted"
     return out

@@ -1,4 +1,5 @@
 """From a graph in memory to the data that a certificate file holds."""
+
 from __future__ import annotations
 
 import platform
@@ -66,8 +67,15 @@ def manifest_graph(graph: Graph, forms: bool = False) -> tuple[dict[str, Any], d
             leaf = graph.tensors[attributes["tensor"]]
             stored[attributes["tensor"]] = Stored(array(leaf.tensor), leaf.role, leaf.name)
         inputs = node.inputs if forms or node.op != "same" else node.inputs[:1]
-        nodes.append({"id": position[old], "op": node.op, "inputs": [position[i] for i in inputs], "attributes": attributes,
-                      "shape": list(node.shape)})
+        nodes.append(
+            {
+                "id": position[old],
+                "op": node.op,
+                "inputs": [position[i] for i in inputs],
+                "attributes": attributes,
+                "shape": list(node.shape),
+            }
+        )
     return {"nodes": nodes, "output": position[graph.output]}, stored, keys
 
 
@@ -99,24 +107,48 @@ class Court:
             self.possible = False
 
     def _tensors(self, m: Mapping[str, Tensor]) -> dict[str, Stored]:
-        moved = {self.keys[name]: Stored(array(value), "parameter", name) for name, value in m.items() if name in self.keys}
+        moved = {
+            self.keys[name]: Stored(array(value), "parameter", name) for name, value in m.items() if name in self.keys
+        }
         return {**self.stored, **moved}
 
-    def certify(self, m: Mapping[str, Tensor], moves: Mapping[str, Mapping[str, Steps]], seconds: float) -> dict[str, tuple[Any, Payload]]:
+    def certify(
+        self, m: Mapping[str, Tensor], moves: Mapping[str, Mapping[str, Steps]], seconds: float
+    ) -> dict[str, tuple[Any, Payload]]:
         """(certified, payload) for each property whose gap is proved positive at m and m +- its steps."""
         if not self.possible:
             return {}
-        deltas = {kind: {self.keys[n]: Delta(1, s.k, s.scale) for n, s in steps.items() if n in self.keys and s.k.any()}
-                  for kind, steps in moves.items()}
+        deltas = {
+            kind: {self.keys[n]: Delta(1, s.k, s.scale) for n, s in steps.items() if n in self.keys and s.k.any()}
+            for kind, steps in moves.items()
+        }
         tensors = self._tensors(m)
         arrays = {k: s.array for k, s in tensors.items()}
         decided = certify_all(self.plain, arrays, {k: d for k, d in deltas.items() if d}, budget_seconds=seconds)
-        return {kind: (found, build(kind, found, self.plain, tensors, deltas[kind], blocks=[n for n in moves[kind] if n in self.keys],
-                                    domain=self._bounds(), provenance=self.provenance())) for kind, found in decided.items()}
+        return {
+            kind: (
+                found,
+                build(
+                    kind,
+                    found,
+                    self.plain,
+                    tensors,
+                    deltas[kind],
+                    blocks=[n for n in moves[kind] if n in self.keys],
+                    domain=self._bounds(),
+                    provenance=self.provenance(),
+                ),
+            )
+            for kind, found in decided.items()
+        }
 
     def _bounds(self) -> dict[str, tuple[Any, Any]]:
         lower, upper = self.domain.lower, self.domain.upper
-        return {name: (_side(lower.get(name)), _side(upper.get(name))) for name in self.keys if name in lower or name in upper}
+        return {
+            name: (_side(lower.get(name)), _side(upper.get(name)))
+            for name in self.keys
+            if name in lower or name in upper
+        }
 
     def provenance(self) -> dict[str, str]:
         return provenance(self.describe)
@@ -130,8 +162,13 @@ def provenance(describe: Mapping[str, Any]) -> dict[str, str]:
     """Where a certificate comes from, in words."""
     from epigraph import __version__
 
-    return {"epigraph": __version__, "torch": str(torch.__version__), "python": platform.python_version(),
-            "mode": str(describe.get("mode")), "objective": str(describe.get("name"))}
+    return {
+        "epigraph": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "mode": str(describe.get("mode")),
+        "objective": str(describe.get("name")),
+    }
 
 
 def _side(bound: Tensor | None) -> Any:
@@ -140,7 +177,9 @@ def _side(bound: Tensor | None) -> Any:
     return float(bound) if bound.ndim == 0 else bound.numpy()
 
 
-def proof_payload(graph: Graph, parts: tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]], provenance: Mapping[str, Any]) -> Payload:
+def proof_payload(
+    graph: Graph, parts: tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]], provenance: Mapping[str, Any]
+) -> Payload:
     """The payload of a derivation, which ``epigraph verify`` re-checks with its own lemmas."""
     derivation, extra = parts
     plain, stored, _ = manifest_graph(graph, forms=True)
@@ -171,19 +210,28 @@ def match(path: str | Path, J: Objective) -> None:
     plain, stored, _ = manifest_graph(J.graph(), forms=derived)
     theirs = payload.manifest["tensors"]
     if graph_sha256(plain) != graph_sha256(payload.manifest["graph"]):
-        _differs("the graph differs", "the model, the loss or the shape of the data is another, or another version of torch captured it")
+        _differs(
+            "the graph differs",
+            "the model, the loss or the shape of the data is another, or another version of torch captured it",
+        )
     own = assemble(payload.manifest["claim"], plain, stored, {}).manifest["tensors"]
     for key, entry in own.items():
         fields = ("name", "shape") if entry["role"] == "parameter" else ("dtype", "shape", "sha256")
         if key not in theirs or any(entry[f] != theirs[key][f] for f in fields):
-            _differs(f"the {entry['role']} tensor {entry['name'] or key} differs", "the certificate was made for other data")
+            _differs(
+                f"the {entry['role']} tensor {entry['name'] or key} differs", "the certificate was made for other data"
+            )
     if _box(payload.manifest["claim"].get("domain", {}), payload.base) != _own_box(J.domain):
         _differs("the domain differs", "its bounds are not those of the target")
 
 
 def _differs(what: str, why: str) -> NoReturn:
-    raise CertificateError("E460", f"the certificate is not about this target: {what}", why=why,
-                           hint="make a new certificate with epigraph check --certificate")
+    raise CertificateError(
+        "E460",
+        f"the certificate is not about this target: {what}",
+        why=why,
+        hint="make a new certificate with epigraph check --certificate",
+    )
 
 
 def _box(domain: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
@@ -197,4 +245,6 @@ def _box(domain: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> dict
 
 def _own_box(domain: Domain) -> dict[str, list[Any]]:
     names = {*domain.lower, *domain.upper}
-    return {n: [box[n].reshape(-1).tolist() if n in box else None for box in (domain.lower, domain.upper)] for n in names}
+    return {
+        n: [box[n].reshape(-1).tolist() if n in box else None for box in (domain.lower, domain.upper)] for n in names
+    }

@@ -4,6 +4,7 @@ Convexity in a set of blocks implies it in every subset, so the provable sets ar
 members are wanted.  Blocks that fail alone must be frozen in any case; among the others, pairs that fail together are
 conflicts, and the maximal conflict-free sets are cliques of the graph of compatible pairs.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,9 @@ CLIQUE_LIMIT = 64
 Oracle = Callable[[Sequence[str]], bool]
 
 
-def freeze_sets(names: Sequence[str], alone: Sequence[str], convex: Oracle, limit: int = 16) -> tuple[tuple[str, ...], ...]:
+def freeze_sets(
+    names: Sequence[str], alone: Sequence[str], convex: Oracle, limit: int = 16
+) -> tuple[tuple[str, ...], ...]:
     """Complements of maximal provable sets, smallest first; ``alone`` are the blocks that are proved convex by themselves."""
     good = list(alone)
     if not good:

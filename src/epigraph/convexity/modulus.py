@@ -1,4 +1,5 @@
 """A strong-convexity modulus that follows from the penalty: J - (mu/2) ||theta||^2 is convex."""
+
 from __future__ import annotations
 
 import math
@@ -34,7 +35,11 @@ def modulus(prover: Prover, active: Sequence[str]) -> float | None:
             other, low = constant
             if walk.facts[other].has(CONVEX):
                 pending.append((other, factor * low))
-        elif node.op == "power" and node.attributes["exponent"] == "2" and (name := _entries(graph, node.inputs[0])) in found:
+        elif (
+            node.op == "power"
+            and node.attributes["exponent"] == "2"
+            and (name := _entries(graph, node.inputs[0])) in found
+        ):
             found[name] += 2 * factor
     least = min(found.values(), default=Fraction(0))
     return _below(least) if least > 0 else None

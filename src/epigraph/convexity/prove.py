@@ -1,4 +1,5 @@
 """The prover: which properties follow from the rules, jointly and block by block, and where they are lost."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +29,14 @@ from epigraph.objective.graph import Graph, Node
 if TYPE_CHECKING:
     from epigraph.certificate.format import Payload
 
-CLAIMS = {"convex": CONVEX, "concave": CONCAVE, "quasiconvex": QCONVEX, "quasiconcave": QCONCAVE,
-          "log_convex": LOGCONVEX, "log_concave": LOGCONCAVE}
+CLAIMS = {
+    "convex": CONVEX,
+    "concave": CONCAVE,
+    "quasiconvex": QCONVEX,
+    "quasiconcave": QCONCAVE,
+    "log_convex": LOGCONVEX,
+    "log_concave": LOGCONCAVE,
+}
 _PRODUCTS = ("matmul", "convolution", "mul", "div")
 _LAYOUT = ("reshape", "permute", "expand", "slice", "take", "same")
 
@@ -68,8 +75,13 @@ class Prover:
         walk = self.walk(active)
         lost = _lost(walk, self.graph.output)
         first = [i for i in sorted(lost) if not any(j in lost for j in self._operands(i))]
-        products = [i for i in sorted(lost) if i not in first and self.graph[i].op in _PRODUCTS
-                    and all(walk.facts[j].varies for j in self.graph[i].inputs)]
+        products = [
+            i
+            for i in sorted(lost)
+            if i not in first
+            and self.graph[i].op in _PRODUCTS
+            and all(walk.facts[j].varies for j in self.graph[i].inputs)
+        ]
         made = [self._blocker(i, walk) for i in (*first, *products)]
         return tuple(dict.fromkeys(made))[:limit]
 
@@ -146,13 +158,23 @@ class Derivation(Mapping[str, Any]):
         for old in order:
             facts, shape = walk.facts[old], graph[old].shape
             carrier = facts.carrier if facts.carrier is not None and facts.carrier[0] in position else None
-            bits = facts.bits if isinstance(facts.bits, int) else _keep(tensors, np.broadcast_to(facts.bits, shape).astype(np.uint8))
+            bits = (
+                facts.bits
+                if isinstance(facts.bits, int)
+                else _keep(tensors, np.broadcast_to(facts.bits, shape).astype(np.uint8))
+            )
             nodes[str(position[old])] = {
-                "bits": bits, "lower": _bound(facts.interval.lower, shape, tensors), "upper": _bound(facts.interval.upper, shape, tensors),
-                "carrier": None if carrier is None else [position[carrier[0]], carrier[1]], "varies": facts.varies,
+                "bits": bits,
+                "lower": _bound(facts.interval.lower, shape, tensors),
+                "upper": _bound(facts.interval.upper, shape, tensors),
+                "carrier": None if carrier is None else [position[carrier[0]], carrier[1]],
+                "varies": facts.varies,
             }
-        box = {n: [_bound_of(side, n, graph, tensors) for side in (self._prover.domain.lower, self._prover.domain.upper)]
-               for n in self._prover.names if n in self._prover.domain.lower or n in self._prover.domain.upper}
+        box = {
+            n: [_bound_of(side, n, graph, tensors) for side in (self._prover.domain.lower, self._prover.domain.upper)]
+            for n in self._prover.names
+            if n in self._prover.domain.lower or n in self._prover.domain.upper
+        }
         return {"property": self._name, "active": list(self._active), "domain": box, "nodes": nodes}, tensors
 
     def __getitem__(self, key: str) -> Any:
@@ -222,7 +244,9 @@ def _steps(walk: Propagation, graph: Graph, goal: int) -> tuple[Step, ...]:
     _collect(walk, graph, graph.output, wanted)
     order = sorted(wanted)
     place = {i: k for k, i in enumerate(order)}
-    return tuple(_step(walk, graph, i, place, goal if i == _through(walk, graph, graph.output) else None) for i in order)
+    return tuple(
+        _step(walk, graph, i, place, goal if i == _through(walk, graph, graph.output) else None) for i in order
+    )
 
 
 def _through(walk: Propagation, graph: Graph, i: int) -> int:
@@ -230,7 +254,11 @@ def _through(walk: Propagation, graph: Graph, i: int) -> int:
     while graph[i].op in _LAYOUT:
         node = graph[i]
         bits = uniform(walk.facts[i].bits)
-        i = next((j for j in node.inputs if uniform(walk.facts[j].bits) == bits), node.inputs[0]) if node.op == "same" else node.inputs[0]
+        i = (
+            next((j for j in node.inputs if uniform(walk.facts[j].bits) == bits), node.inputs[0])
+            if node.op == "same"
+            else node.inputs[0]
+        )
     return i
 
 
@@ -256,9 +284,17 @@ def _step(walk: Propagation, graph: Graph, i: int, place: Mapping[int, int], goa
     premises = tuple(dict.fromkeys(place[k] for j in node.inputs if (k := _through(walk, graph, j)) in place))
     claim = _words(facts, goal)
     sides = tuple(_side(graph[j], walk.facts[j]) for j in node.inputs if _matters(node, walk.facts[j]))
-    lemma = "affine in the parameters" if facts.has(AFFINE) else RULES[node.op].lemma if node.op != "parameter" else "a parameter"
+    lemma = (
+        "affine in the parameters"
+        if facts.has(AFFINE)
+        else RULES[node.op].lemma
+        if node.op != "parameter"
+        else "a parameter"
+    )
     origin = node.origin
-    return Step(node.id, claim, lemma, premises, sides, origin.operator or node.op, node.shape, origin.location, origin.module)
+    return Step(
+        node.id, claim, lemma, premises, sides, origin.operator or node.op, node.shape, origin.location, origin.module
+    )
 
 
 def _words(facts: Facts, goal: int | None) -> str:
@@ -271,8 +307,14 @@ def _words(facts: Facts, goal: int | None) -> str:
         word = "concave"
     else:
         word = next((n.replace("_", "-") for n, c in CLAIMS.items() if bits & c), "of mixed curvature, entry by entry")
-    extra = [n.replace("_", "-") for n, c in CLAIMS.items() if goal == c and n != word and not (word == "affine" and c & AFFINE)]
-    sign = " and nonnegative" if facts.interval.hull[0] >= 0 else " and nonpositive" if facts.interval.hull[1] <= 0 else ""
+    extra = [
+        n.replace("_", "-")
+        for n, c in CLAIMS.items()
+        if goal == c and n != word and not (word == "affine" and c & AFFINE)
+    ]
+    sign = (
+        " and nonnegative" if facts.interval.hull[0] >= 0 else " and nonpositive" if facts.interval.hull[1] <= 0 else ""
+    )
     return " and ".join([word, *extra]) + sign
 
 
@@ -280,8 +322,17 @@ def _matters(node: Node, operand: Facts) -> bool:
     """Side conditions worth showing: the range of a nonlinear function's argument, the sign of a constant factor."""
     low, high = operand.interval.hull
     if operand.varies:
-        return node.op not in ("add", "neg", "sum", "amax", "maximum", "matmul", "convolution", "concat", "logsumexp") and (
-            low > -np.inf or high < np.inf)
+        return node.op not in (
+            "add",
+            "neg",
+            "sum",
+            "amax",
+            "maximum",
+            "matmul",
+            "convolution",
+            "concat",
+            "logsumexp",
+        ) and (low > -np.inf or high < np.inf)
     return node.op in ("mul", "matmul", "convolution", "div")
 
 

@@ -4,6 +4,7 @@ The entries follow from values of J at integer points, in rational arithmetic; a
 whether the matrix is positive semidefinite.  For a part of the blocks the Hessian may depend on the others, so this
 lemma is used only where the degree in all parameters together is at most two.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,9 @@ SIZE_LIMIT = 24
 ROUNDING = 1e-12
 
 
-def quadratic_claims(prover: Prover, active: Sequence[str], court: Court, notes: list[str] | None = None) -> dict[str, Proof]:
+def quadratic_claims(
+    prover: Prover, active: Sequence[str], court: Court, notes: list[str] | None = None
+) -> dict[str, Proof]:
     """Proofs of convexity or concavity of a quadratic J in at most ``SIZE_LIMIT`` variables.
 
     Where the least eigenvalue has the wrong sign by no more than rounding of the data explains, ``notes`` says so.
@@ -48,8 +51,10 @@ def _note_rounding(H: list[list[Fraction]], notes: list[str]) -> None:
     low, *_, high = np.linalg.eigvalsh(np.array([[float(v) for v in row] for row in H])) if len(H) > 1 else (0.0, 0.0)
     for least, most, word in ((low, high, "convex"), (-high, -low, "concave")):
         if most > 0 > least >= -ROUNDING * most:
-            notes.append(f"J is a quadratic that is {word} up to rounding in the data: the extreme eigenvalues of its Hessian are "
-                         f"about {low:.2g} and {high:.2g}")
+            notes.append(
+                f"J is a quadratic that is {word} up to rounding in the data: the extreme eigenvalues of its Hessian are "
+                f"about {low:.2g} and {high:.2g}"
+            )
 
 
 def _hessian(prover: Prover, active: Sequence[str], court: Court) -> list[list[Fraction]] | None:
@@ -109,9 +114,21 @@ def _proof(prover: Prover, active: Sequence[str], name: str, H: list[list[Fracti
     node = graph[graph.output]
     shown = ", ".join(f"{float(p):.4g}" for p in pivots[:8]) + (", ..." if len(pivots) > 8 else "")
     sign = "" if name.endswith("convex") else "the negative of "
-    step = Step(node.id, f"{name}: a polynomial of degree 2", "a quadratic with a positive semidefinite Hessian is convex", (),
-                (f"pivots of the rational LDL' of {sign}the Hessian: {shown}",), node.origin.operator or node.op, node.shape,
-                node.origin.location, node.origin.module)
-    derivation = {"property": name, "active": list(active), "lemma": "quadratic",
-                  "hessian": [[f"{v.numerator}/{v.denominator}" for v in row] for row in H]}
+    step = Step(
+        node.id,
+        f"{name}: a polynomial of degree 2",
+        "a quadratic with a positive semidefinite Hessian is convex",
+        (),
+        (f"pivots of the rational LDL' of {sign}the Hessian: {shown}",),
+        node.origin.operator or node.op,
+        node.shape,
+        node.origin.location,
+        node.origin.module,
+    )
+    derivation = {
+        "property": name,
+        "active": list(active),
+        "lemma": "quadratic",
+        "hessian": [[f"{v.numerator}/{v.denominator}" for v in row] for row in H],
+    }
     return Proof(name, (step,), derivation)

@@ -1,4 +1,5 @@
 """The refuter: searches from cheap to dear, each finding confirmed in exact arithmetic before it counts."""
+
 from __future__ import annotations
 
 import math
@@ -36,7 +37,9 @@ class Found:
     """What a search has established: certificates by property, and what was seen but not confirmed."""
 
     certificates: dict[str, Certificate] = field(default_factory=dict)
-    hidden: dict[str, Certificate] = field(default_factory=dict)  # confirmed, but not visible in the program's own arithmetic
+    hidden: dict[str, Certificate] = field(
+        default_factory=dict
+    )  # confirmed, but not visible in the program's own arithmetic
     notes: list[str] = field(default_factory=list)
     tried: int = 0
 
@@ -71,7 +74,9 @@ class Refuter:
         for kind in wanted:
             if kind not in found.certificates and kind in found.hidden:
                 found.certificates[kind] = found.hidden[kind]
-                found.notes.append(f"the violation of {kind} is one of the real function: PyTorch's rounding hides it at these points")
+                found.notes.append(
+                    f"the violation of {kind} is one of the real function: PyTorch's rounding hides it at these points"
+                )
         return found
 
     @staticmethod
@@ -80,7 +85,9 @@ class Refuter:
         try:
             yield from offers
         except (RuntimeError, NotImplementedError) as error:
-            found.notes.append(f"the search for counterexamples ended early: {str(error).strip().splitlines()[0][:160]}")
+            found.notes.append(
+                f"the search for counterexamples ended early: {str(error).strip().splitlines()[0][:160]}"
+            )
 
     def glance(self, active: Sequence[str], kinds: Sequence[str]) -> dict[str, Certificate]:
         """One short round of lines against properties that have been proved: nothing should be found."""
@@ -125,8 +132,15 @@ class Refuter:
         if small and open_kinds():
             yield from self._lines(active, open_kinds, generator, 4, deadline)
 
-    def _lines(self, active: tuple[str, ...], open_kinds: Any, generator: torch.Generator, rounds: int, deadline: float,
-               view: View | None = None) -> Iterator[Offer]:
+    def _lines(
+        self,
+        active: tuple[str, ...],
+        open_kinds: Any,
+        generator: torch.Generator,
+        rounds: int,
+        deadline: float,
+        view: View | None = None,
+    ) -> Iterator[Offer]:
         """Random lines; for a part of the blocks the rest is moved to another random point from time to time."""
         for round_ in range(rounds):
             if view is None or (round_ and len(active) < len(self.point)):
@@ -141,8 +155,9 @@ class Refuter:
             if not open_kinds() or time.monotonic() > deadline:
                 return
 
-    def _at_product(self, head: tuple[str, ...], tail: tuple[str, ...], open_kinds: Any,
-                    generator: torch.Generator) -> Iterator[Offer]:
+    def _at_product(
+        self, head: tuple[str, ...], tail: tuple[str, ...], open_kinds: Any, generator: torch.Generator
+    ) -> Iterator[Offer]:
         moving = (*tail, *head)
         view = self._view(moving)
         yield _with(view, search.product_direction(view, head, open_kinds(), generator))
@@ -194,8 +209,16 @@ class Refuter:
             for kind, (certified, payload) in decided.items():
                 self._accept(view, members[kind][0], whole, members[kind][1], certified, payload, found)
 
-    def _accept(self, view: View, candidate: Candidate, m: Mapping[str, Tensor], steps: Mapping[str, Steps], certified: Any,
-                payload: Any, found: Found) -> None:
+    def _accept(
+        self,
+        view: View,
+        candidate: Candidate,
+        m: Mapping[str, Tensor],
+        steps: Mapping[str, Steps],
+        certified: Any,
+        payload: Any,
+        found: Found,
+    ) -> None:
         """Keep a certificate, unless its gap is at the level of rounding in the data."""
         scale = max(abs(v) for v in certified.values.values())
         if scale < CANCELLED:
@@ -204,8 +227,10 @@ class Refuter:
         relative = float(certified.gap / Fraction(scale)) if scale > 0 and math.isfinite(scale) else 0.0
         if relative < ROUNDING:
             if not any(candidate.kind in note for note in found.notes):
-                found.notes.append(f"a violation of {candidate.kind} exists at the level of rounding in the data (gap "
-                                   f"{float(certified.gap):.2g}, {relative:.1g} of the terms of J); it is not counted as a refutation")
+                found.notes.append(
+                    f"a violation of {candidate.kind} exists at the level of rounding in the data (gap "
+                    f"{float(certified.gap):.2g}, {relative:.1g} of the terms of J); it is not counted as a refutation"
+                )
             return
         made = self._certificate(view, candidate, m, steps, certified, payload, relative)
         if self._shows(made):
@@ -213,15 +238,36 @@ class Refuter:
         else:
             found.hidden.setdefault(candidate.kind, made)
 
-    def _certificate(self, view: View, candidate: Candidate, m: Mapping[str, Tensor], steps: Mapping[str, Steps], certified: Any,
-                     payload: Any, relative: float) -> Certificate:
+    def _certificate(
+        self,
+        view: View,
+        candidate: Candidate,
+        m: Mapping[str, Tensor],
+        steps: Mapping[str, Steps],
+        certified: Any,
+        payload: Any,
+        relative: float,
+    ) -> Certificate:
         shifts = {n: torch.from_numpy(s.floats()).reshape(m[n].shape) for n, s in steps.items()}
         everywhere = {n: m[n].double() if n in m else v.detach().double() for n, v in self.graph.parameters.items()}
-        ends = [{n: v + sign * shifts[n] if n in shifts else v.clone() for n, v in everywhere.items()} for sign in (1, -1)]
+        ends = [
+            {n: v + sign * shifts[n] if n in shifts else v.clone() for n, v in everywhere.items()} for sign in (1, -1)
+        ]
         return Certificate(
-            kind=candidate.kind, a=ends[0], b=ends[1], m=everywhere, gap=decimal(certified.gap), relative_gap=relative,
-            values=dict(certified.values), arithmetic=certified.arithmetic, precision_bits=certified.precision_bits,
-            refuter=candidate.refuter, blocks=tuple(n for n in view.names), profile=_profile(view, m, shifts), payload=payload)
+            kind=candidate.kind,
+            a=ends[0],
+            b=ends[1],
+            m=everywhere,
+            gap=decimal(certified.gap),
+            relative_gap=relative,
+            values=dict(certified.values),
+            arithmetic=certified.arithmetic,
+            precision_bits=certified.precision_bits,
+            refuter=candidate.refuter,
+            blocks=tuple(n for n in view.names),
+            profile=_profile(view, m, shifts),
+            payload=payload,
+        )
 
 
 def _flat(view: View, point: Mapping[str, Tensor]) -> Tensor:
@@ -287,7 +333,9 @@ def _profile(view: View, m: Mapping[str, Tensor], shifts: Mapping[str, Tensor]) 
     return tuple((float(x), float(y)) for x, y in zip(s, values, strict=True) if math.isfinite(float(y)))
 
 
-def products(graph: Graph, active: Sequence[str], limit: int = 3, tail_limit: int = 2) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+def products(
+    graph: Graph, active: Sequence[str], limit: int = 3, tail_limit: int = 2
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Pairs (head, tail) of blocks whose tensors are multiplied, nearest to the output first.
 
     The head is the factor that depends on fewest blocks; the tail the blocks of the other factor that enter last.
@@ -307,7 +355,9 @@ def products(graph: Graph, active: Sequence[str], limit: int = 3, tail_limit: in
             continue
         head = tuple(sorted(sides[0], key=lambda n: -entry.get(n, 0)))[:2]
         nearest = sorted(sides[1] - set(head), key=lambda n: -entry.get(n, 0))
-        tail = tuple(n for n in nearest if graph.parameters[n].numel() <= LARGE_BLOCK)[:tail_limit] or tuple(nearest[:1])
+        tail = tuple(n for n in nearest if graph.parameters[n].numel() <= LARGE_BLOCK)[:tail_limit] or tuple(
+            nearest[:1]
+        )
         if tail and (head, tail) not in found:
             found.append((head, tail))
         if len(found) >= limit:

@@ -3,6 +3,7 @@
 A candidate is a midpoint m and a displacement d.  Its defect is what the property forbids: J(m) - (J(m+d) + J(m-d))/2
 for convexity, J(m) - max(J(m+d), J(m-d)) for quasiconvexity, and the mirror images.
 """
+
 from __future__ import annotations
 
 import math
@@ -42,7 +43,13 @@ def drawn_in(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 class View:
     """J in some blocks, the others fixed at a point; everything that does not move is computed once."""
 
-    def __init__(self, evaluator: Evaluator, base: Mapping[str, Tensor], domain: Domain, fixed: Mapping[str, Tensor] | None = None):
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        base: Mapping[str, Tensor],
+        domain: Domain,
+        fixed: Mapping[str, Tensor] | None = None,
+    ):
         self.evaluator, self.fixed = evaluator, dict(fixed or {})
         self.names = tuple(base)
         self.base = {k: v.detach().double() for k, v in base.items()}
@@ -57,8 +64,10 @@ class View:
         """The domain drawn in by a little, so that no point lies on a boundary that may be meant as open."""
         sides = []
         for box, default in ((domain.lower, -math.inf), (domain.upper, math.inf)):
-            parts = [box[n].expand(s).reshape(-1) if n in box else torch.full((s.numel(),), default, dtype=torch.float64)
-                     for n, s in self.shapes.items()]
+            parts = [
+                box[n].expand(s).reshape(-1) if n in box else torch.full((s.numel(),), default, dtype=torch.float64)
+                for n, s in self.shapes.items()
+            ]
             sides.append(torch.cat(parts))
         return drawn_in(sides[0], sides[1])
 
@@ -114,7 +123,9 @@ def defects(low: Tensor, mid: Tensor, high: Tensor) -> dict[str, Tensor]:
     return {k: torch.where(usable, v, -torch.inf) for k, v in named.items()}
 
 
-def scan(view: View, starts: Tensor, ends: Tensor, count: int, kinds: Sequence[str], refuter: str) -> dict[str, Candidate]:
+def scan(
+    view: View, starts: Tensor, ends: Tensor, count: int, kinds: Sequence[str], refuter: str
+) -> dict[str, Candidate]:
     """The worst defects on segments, from ``count`` values on each and second differences at strides 1, 2, 4, ..."""
     steps = torch.linspace(0, 1, count, dtype=torch.float64)
     points = starts[:, None, :] + steps[None, :, None] * (ends - starts)[:, None, :]
@@ -136,7 +147,9 @@ def scan(view: View, starts: Tensor, ends: Tensor, count: int, kinds: Sequence[s
 LADDER = (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0)
 
 
-def lines(view: View, kinds: Sequence[str], generator: torch.Generator, rounds: int, evaluations: float) -> Iterator[dict[str, Candidate]]:
+def lines(
+    view: View, kinds: Sequence[str], generator: torch.Generator, rounds: int, evaluations: float
+) -> Iterator[dict[str, Candidate]]:
     """Lines through the base point, the origin and random points, at a ladder of scales; the best candidates of each rung."""
     if view.size > 1e6:
         return
@@ -195,7 +208,9 @@ def _judge(view: View, m: Tensor, d: Tensor, kinds: Sequence[str], refuter: str)
     return {k: Candidate(k, m, d, float(found[k]), refuter) for k in kinds if float(found[k]) > NOISE}
 
 
-def product_direction(view: View, head: Sequence[str], kinds: Sequence[str], generator: torch.Generator) -> dict[str, Candidate]:
+def product_direction(
+    view: View, head: Sequence[str], kinds: Sequence[str], generator: torch.Generator
+) -> dict[str, Candidate]:
     """At head = 0 a product head * features has the indefinite Hessian [[0, c], [c', B]]: one product finds c.
 
     ``head`` are the blocks of the later factor; the other moving blocks are those of the earlier one.
@@ -258,7 +273,9 @@ def ascent(view: View, kind: str, generator: torch.Generator, steps: int = 60) -
     """Adam on (m, d), maximising the relative defect of convexity or concavity; stops at one per cent."""
     sign = 1.0 if kind == "convex" else -1.0
     scale = view.origin.abs().mean().clamp_min(0.1)
-    m = (view.origin + 0.3 * scale * torch.randn(view.size, generator=generator, dtype=torch.float64)).requires_grad_(True)
+    m = (view.origin + 0.3 * scale * torch.randn(view.size, generator=generator, dtype=torch.float64)).requires_grad_(
+        True
+    )
     d = (scale * torch.randn(view.size, generator=generator, dtype=torch.float64)).requires_grad_(True)
     optimizer = torch.optim.Adam([m, d], lr=0.1 * float(scale))
     best: Candidate | None = None
@@ -293,7 +310,12 @@ def ritz(view: View, kinds: Sequence[str], generator: torch.Generator, steps: in
     for value, vector in zip(values.tolist(), vectors, strict=True):
         for size in (0.03, 0.1, 0.3, 1.0, 3.0, 10.0):
             d = size * vector
-            _merge(best, _judge(view, m, d * view.reach(m, d), [k for k in kinds if ("convex" in k) == (value < 0)], "Ritz vector"))
+            _merge(
+                best,
+                _judge(
+                    view, m, d * view.reach(m, d), [k for k in kinds if ("convex" in k) == (value < 0)], "Ritz vector"
+                ),
+            )
     return best
 
 
@@ -308,7 +330,9 @@ def _hessian_product(view: View, m: Tensor) -> Callable[[Tensor], Tensor] | None
     return lambda v: torch.autograd.grad((gradient * v).sum(), x, retain_graph=True)[0].detach()
 
 
-def _lanczos(product: Callable[[Tensor], Tensor], n: int, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _lanczos(
+    product: Callable[[Tensor], Tensor], n: int, steps: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Ritz vectors (rows) and values, with full reorthogonalisation."""
     q = torch.randn(n, generator=generator, dtype=torch.float64)
     basis, alphas, betas = [q / q.norm()], [], []

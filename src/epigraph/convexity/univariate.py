@@ -4,8 +4,10 @@ Composition rules see operators, not the function: x^2 + sin x is convex althoug
 be enclosed: a polynomial's sign is decided by Sturm's theorem, any other smooth J'' by Arb power series on pieces of a
 bounded domain (or on the whole line at once, where that is enough).
 """
+
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -31,7 +33,11 @@ class _Unknown(Exception):
 def univariate_claims(prover: Prover, active: Sequence[str], court: Court) -> dict[str, Proof]:
     """Proofs of convexity or concavity where J has a single real variable in all."""
     graph = prover.graph
-    if sum(p.numel() for p in graph.parameters.values()) != 1 or sum(n.numel for n in graph) > ENTRIES or not court.possible:
+    if (
+        sum(p.numel() for p in graph.parameters.values()) != 1
+        or sum(n.numel for n in graph) > ENTRIES
+        or not court.possible
+    ):
         return {}
     (name,) = graph.parameters
     low, high = prover.bounds[graph.parameter_nodes[name]].hull
@@ -116,7 +122,7 @@ def _changes(chain: Sequence[fmpq_poly], x: float) -> int:
         value = p(_rational(x)) if math.isfinite(x) else p[p.degree()] * (-1 if x < 0 and p.degree() % 2 else 1)
         if value != 0:
             signs.append(value > 0)
-    return sum(a != b for a, b in zip(signs, signs[1:], strict=False))
+    return sum(a != b for a, b in itertools.pairwise(signs))
 
 
 def _rational(x: float) -> fmpq:
@@ -133,9 +139,11 @@ def _enclosed(graph: Graph, sign: int, low: float, high: float) -> bool:
             if not math.isfinite(low) or not math.isfinite(high):
                 return low == -math.inf and high == math.inf and _settled(graph, sign, arb("+/- inf"), None, None)
             ends = [Fraction(low) + (Fraction(high) - Fraction(low)) * k / PIECES for k in range(PIECES + 1)]
-            for k, (a, b) in enumerate(zip(ends, ends[1:], strict=False)):
+            for k, (a, b) in enumerate(itertools.pairwise(ends)):
                 left, right = _arb(a), _arb(b)
-                if not _settled(graph, sign, left.union(right), left if k == 0 else None, right if k == PIECES - 1 else None):
+                if not _settled(
+                    graph, sign, left.union(right), left if k == 0 else None, right if k == PIECES - 1 else None
+                ):
                     return False
             return True
         except (_Unknown, ZeroDivisionError, ValueError, TypeError):
@@ -241,18 +249,34 @@ def _signed(positive: Callable[[Any], Any], negative: Callable[[Any], Any]) -> C
 
 
 _UNARY: dict[str, Callable[[Any], Any]] = {
-    "neg": lambda s: -s, "exp": lambda s: s.exp(), "log": lambda s: s.log(), "sqrt": lambda s: s.sqrt(), "sin": lambda s: s.sin(),
-    "cos": lambda s: s.cos(), "atan": lambda s: s.atan(), "erf": lambda s: s.erf(), "sigmoid": _sigmoid,
-    "tanh": lambda s: 1 - 2 / (1 + (2 * s).exp()), "softplus": lambda s: (1 + s.exp()).log(), "silu": lambda s: s * _sigmoid(s),
-    "gelu": lambda s: s * (1 + (s / arb(2).sqrt()).erf()) / 2, "xlogx": lambda s: s * s.log(),
-    "abs": _signed(lambda s: s, lambda s: -s), "relu": _signed(lambda s: s, lambda s: arb_series([0])),
+    "neg": lambda s: -s,
+    "exp": lambda s: s.exp(),
+    "log": lambda s: s.log(),
+    "sqrt": lambda s: s.sqrt(),
+    "sin": lambda s: s.sin(),
+    "cos": lambda s: s.cos(),
+    "atan": lambda s: s.atan(),
+    "erf": lambda s: s.erf(),
+    "sigmoid": _sigmoid,
+    "tanh": lambda s: 1 - 2 / (1 + (2 * s).exp()),
+    "softplus": lambda s: (1 + s.exp()).log(),
+    "silu": lambda s: s * _sigmoid(s),
+    "gelu": lambda s: s * (1 + (s / arb(2).sqrt()).erf()) / 2,
+    "xlogx": lambda s: s * s.log(),
+    "abs": _signed(lambda s: s, lambda s: -s),
+    "relu": _signed(lambda s: s, lambda s: arb_series([0])),
 }
 
 _TENSOR: dict[str, Callable[[Any, Any], Any]] = {
-    "add": lambda a, x: x[0] + x[1], "mul": lambda a, x: x[0] * x[1], "div": lambda a, x: x[0] / x[1],
-    "matmul": lambda a, x: np.matmul(x[0], x[1]), "sum": lambda a, x: np.sum(x[0], axis=tuple(a["dims"])),
-    "reshape": lambda a, x: x[0].reshape(a["shape"]), "permute": lambda a, x: x[0].transpose(a["dims"]),
-    "expand": lambda a, x: np.broadcast_to(x[0], a["shape"]), "concat": lambda a, x: np.concatenate(x, a["dim"]),
+    "add": lambda a, x: x[0] + x[1],
+    "mul": lambda a, x: x[0] * x[1],
+    "div": lambda a, x: x[0] / x[1],
+    "matmul": lambda a, x: np.matmul(x[0], x[1]),
+    "sum": lambda a, x: np.sum(x[0], axis=tuple(a["dims"])),
+    "reshape": lambda a, x: x[0].reshape(a["shape"]),
+    "permute": lambda a, x: x[0].transpose(a["dims"]),
+    "expand": lambda a, x: np.broadcast_to(x[0], a["shape"]),
+    "concat": lambda a, x: np.concatenate(x, a["dim"]),
     "slice": lambda a, x: x[0][(slice(None),) * a["dim"] + (slice(a["start"], a["stop"], a["step"]),)],
     "take": lambda a, x: np.take(x[0], x[1], a["dim"]),
 }
@@ -260,6 +284,15 @@ _TENSOR: dict[str, Callable[[Any, Any], Any]] = {
 
 def _proof(graph: Graph, active: Sequence[str], name: str, evidence: str) -> Proof:
     node = graph[graph.output]
-    step = Step(node.id, name, "a function of one variable is convex where its second derivative is not negative", (), (evidence,),
-                node.origin.operator or node.op, node.shape, node.origin.location, node.origin.module)
+    step = Step(
+        node.id,
+        name,
+        "a function of one variable is convex where its second derivative is not negative",
+        (),
+        (evidence,),
+        node.origin.operator or node.op,
+        node.shape,
+        node.origin.location,
+        node.origin.module,
+    )
     return Proof(name, (step,), {"property": name, "active": list(active), "lemma": "univariate", "evidence": evidence})

@@ -1,4 +1,5 @@
 """What ``check`` returns: the verdict with its evidence, as frozen data."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -33,7 +34,13 @@ class Blocker:
     source: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"op": self.op, "location": self.location, "module": self.module, "reason": self.reason, "source": self.source}
+        return {
+            "op": self.op,
+            "location": self.location,
+            "module": self.module,
+            "reason": self.reason,
+            "source": self.source,
+        }
 
 
 @final
@@ -56,8 +63,14 @@ class Step:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "node": self.node, "claim": self.claim, "lemma": self.lemma, "premises": list(self.premises),
-            "sides": list(self.sides), "op": self.op, "shape": list(self.shape), "location": self.location,
+            "node": self.node,
+            "claim": self.claim,
+            "lemma": self.lemma,
+            "premises": list(self.premises),
+            "sides": list(self.sides),
+            "op": self.op,
+            "shape": list(self.shape),
+            "location": self.location,
             "module": self.module,
         }
 
@@ -80,8 +93,12 @@ class Proof:
         from epigraph.certificate.format import write
 
         if self.payload is None:
-            raise UsageError("E028", f"this proof of {self.property} has no file form",
-                             why="it rests on a lemma about the whole function", hint="--json prints it")
+            raise UsageError(
+                "E028",
+                f"this proof of {self.property} has no file form",
+                why="it rests on a lemma about the whole function",
+                hint="--json prints it",
+            )
         write(path, self.payload())
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,8 +138,13 @@ class Certificate:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "kind": self.kind, "gap": self.gap, "relative_gap": self.relative_gap, "values": dict(self.values),
-            "arithmetic": self.arithmetic, "precision_bits": self.precision_bits, "refuter": self.refuter,
+            "kind": self.kind,
+            "gap": self.gap,
+            "relative_gap": self.relative_gap,
+            "values": dict(self.values),
+            "arithmetic": self.arithmetic,
+            "precision_bits": self.precision_bits,
+            "refuter": self.refuter,
             "blocks": list(self.blocks),
         }
 
@@ -145,7 +167,7 @@ class Verdict:
     log_convex: Status
     log_concave: Status
     modulus: float | None = None
-    blocks: Mapping[str, "Verdict"] = field(default_factory=dict)
+    blocks: Mapping[str, Verdict] = field(default_factory=dict)
     freeze: tuple[tuple[str, ...], ...] = ()
     blockers: tuple[Blocker, ...] = ()
     proofs: Mapping[str, Proof] = field(default_factory=dict)
@@ -178,7 +200,10 @@ class Verdict:
         out |= {name: getattr(self, name) for name in PROPERTIES}
         out |= {
             "modulus": self.modulus,
-            "blocks": {name: {"verdict": v.verdict, **{p: getattr(v, p) for p in PROPERTIES}} for name, v in self.blocks.items()},
+            "blocks": {
+                name: {"verdict": v.verdict, **{p: getattr(v, p) for p in PROPERTIES}}
+                for name, v in self.blocks.items()
+            },
             "freeze": [list(names) for names in self.freeze],
             "blockers": [b.to_dict() for b in self.blockers],
             "proof": None if self.proof is None else self.proof.to_dict(),

@@ -3,6 +3,7 @@
 The program runs in float64 where it can, so that a small term that is missing from the graph shows; where it insists on
 its own types, the comparison allows for their rounding, which the graph itself measures.
 """
+
 from __future__ import annotations
 
 import itertools
@@ -58,8 +59,12 @@ def _twice(J: Objective) -> Watch:
     _nothing_kept(watch, looks)
     inside = all(J.domain.contains(k, v.detach()) for k, v in J.parameters.items())
     if not math.isfinite(values[0]) and J.model is not None and inside:
-        raise ObjectiveError("E208", f"J is {values[0]} at the model's own parameters", why="nothing can be compared with it",
-                             hint="check the data and the initialisation")
+        raise ObjectiveError(
+            "E208",
+            f"J is {values[0]} at the model's own parameters",
+            why="nothing can be compared with it",
+            hint="check the data and the initialisation",
+        )
     return watch
 
 
@@ -77,28 +82,46 @@ def _run(J: Objective, watch: Watch) -> float:
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, NotImplementedError) and "HigherOrderOperator" in str(error):
-            raise CaptureError("E304", "the program branches or loops by torch.cond, while_loop or their like", where=user_line(error),
-                               why="J would be another formula in each branch", hint="torch.where, where both branches are defined") from error
+            raise CaptureError(
+                "E304",
+                "the program branches or loops by torch.cond, while_loop or their like",
+                where=user_line(error),
+                why="J would be another formula in each branch",
+                hint="torch.where, where both branches are defined",
+            ) from error
         why = str(error).strip().split("\n")[0][:300] or "without a message"
-        raise ObjectiveError("E206", f"the objective raises {type(error).__name__}", where=user_line(error), why=why,
-                             hint="call loss(model(inputs), targets) yourself first" if J.model is not None else
-                             "call the function with these parameters yourself first") from error
+        raise ObjectiveError(
+            "E206",
+            f"the objective raises {type(error).__name__}",
+            where=user_line(error),
+            why=why,
+            hint="call loss(model(inputs), targets) yourself first"
+            if J.model is not None
+            else "call the function with these parameters yourself first",
+        ) from error
 
 
 def _one_value(values: list[float]) -> None:
     first, second = values
     same = first == second or (math.isnan(first) and math.isnan(second))
     if not same and not abs(first - second) <= SAME * max(abs(first), abs(second)):
-        raise ObjectiveError("E207", f"the objective is random or counts its calls: two calls at one point gave {first:.9g} and {second:.9g}",
-                             why="J must be a function of the parameters", hint='mode="eval", or fix masks and noise as data')
+        raise ObjectiveError(
+            "E207",
+            f"the objective is random or counts its calls: two calls at one point gave {first:.9g} and {second:.9g}",
+            why="J must be a function of the parameters",
+            hint='mode="eval", or fix masks and noise as data',
+        )
 
 
 def _nothing_kept(watch: Watch, looks: list[int]) -> None:
     if watch.kept or looks[0] != looks[1]:
         what = f"{watch.kept[0]} takes a tensor" if watch.kept else "a number was read"
-        raise ObjectiveError("E211", "the objective uses a value of the parameters from before this call",
-                             why=f"{what} that was computed from the parameters earlier: autograd may follow it, J does not",
-                             hint="compute it inside the model or the loss at every call, or .detach().clone() it if it is data")
+        raise ObjectiveError(
+            "E211",
+            "the objective uses a value of the parameters from before this call",
+            why=f"{what} that was computed from the parameters earlier: autograd may follow it, J does not",
+            hint="compute it inside the model or the loss at every call, or .detach().clone() it if it is data",
+        )
 
 
 # the graph against the program ---------------------------------------------------------------------------------------
@@ -131,9 +154,12 @@ def check_agreement(J: Objective, graph: Graph, coarsest: torch.dtype) -> list[s
     wrong = _difference(rows)
     if wrong is not None:
         place = "at the parameters as they are" if wrong.scale == 0 else "at parameters moved from where they are"
-        raise CaptureError("E303", f"the captured graph gives {wrong.ours:.9g} where the program gives {wrong.theirs:.9g}, {place}",
-                           why="the program has state, or branches in a way that capture does not see",
-                           hint="make the objective a pure function of its parameters, in PyTorch's operators")
+        raise CaptureError(
+            "E303",
+            f"the captured graph gives {wrong.ours:.9g} where the program gives {wrong.theirs:.9g}, {place}",
+            why="the program has state, or branches in a way that capture does not see",
+            hint="make the objective a pure function of its parameters, in PyTorch's operators",
+        )
     if any(math.isfinite(r.ours) and math.isfinite(r.theirs) for r in rows):
         return []
     return ["the graph could not be compared with the program: J is not finite at the points that were tried"]
@@ -154,7 +180,10 @@ def _difference(rows: Sequence[_Row]) -> _Row | None:
         apart, change = row.ours - row.theirs, abs(row.ours - first.ours)
         if not abs(apart) <= SAME * max(abs(row.ours), abs(row.theirs)) + row.noise:
             return row
-        if row is not first and not abs(apart - (first.ours - first.theirs)) <= ALIKE * change + row.noise + first.noise:
+        if (
+            row is not first
+            and not abs(apart - (first.ours - first.theirs)) <= ALIKE * change + row.noise + first.noise
+        ):
             return row
     return None
 
@@ -167,13 +196,21 @@ class _Measure:
         self.exact, self.single = Evaluator(graph), Evaluator(graph, dtype=torch.float32)
         self._known: dict[int, tuple[float, float, float]] = {}
 
-    def rows(self, points: Sequence[tuple[float, dict[str, Tensor]]], theirs: Sequence[float | None], kind: torch.dtype) -> list[_Row]:
+    def rows(
+        self, points: Sequence[tuple[float, dict[str, Tensor]]], theirs: Sequence[float | None], kind: torch.dtype
+    ) -> list[_Row]:
         eps = torch.finfo(kind).eps
         rows = []
         for i, ((scale, point), value) in enumerate(zip(points, theirs, strict=True)):
             ours, single, largest = self._known.setdefault(i, self._at(point))
-            spread = 64 * abs(ours - single) * min(1.0, eps / torch.finfo(torch.float32).eps) if math.isfinite(single) else 0.0
-            rows.append(_Row(scale, ours, math.nan if value is None else value, 16 * eps * abs(ours) + spread + CLOSE * largest))
+            spread = (
+                64 * abs(ours - single) * min(1.0, eps / torch.finfo(torch.float32).eps)
+                if math.isfinite(single)
+                else 0.0
+            )
+            rows.append(
+                _Row(scale, ours, math.nan if value is None else value, 16 * eps * abs(ours) + spread + CLOSE * largest)
+            )
         return rows
 
     def _at(self, point: dict[str, Tensor]) -> tuple[float, float, float]:
@@ -190,7 +227,11 @@ def _value_and_largest(evaluator: Evaluator, point: dict[str, Tensor]) -> tuple[
         for node in evaluator.graph:
             if evaluator._moves[node.id]:
                 leaf = node.op == "parameter"
-                value = point[node.attributes["name"]].double() if leaf else evaluator._apply(node, [values[i] for i in node.inputs])
+                value = (
+                    point[node.attributes["name"]].double()
+                    if leaf
+                    else evaluator._apply(node, [values[i] for i in node.inputs])
+                )
                 values[node.id] = value
                 finite = value[torch.isfinite(value)]
                 largest = max(largest, float(finite.abs().max()) if finite.numel() else 0.0)
@@ -276,8 +317,10 @@ def gradient_notes(J: Objective, graph: Graph) -> list[str]:
     if not wrong:
         return []
     listed = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-    return [f"autograd's gradient is not the derivative of J in {listed} (detach, no_grad, or a backward of its own): "
-            "J is analysed as the function of its values"]
+    return [
+        f"autograd's gradient is not the derivative of J in {listed} (detach, no_grad, or a backward of its own): "
+        "J is analysed as the function of its values"
+    ]
 
 
 def _derivative(J: Objective, graph: Graph, names: list[str]) -> Sequence[Tensor | None] | None:

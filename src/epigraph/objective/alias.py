@@ -2,6 +2,7 @@
 
 Such a tensor moves with the parameter, so in the graph it is the parameter's entries at the same places of memory.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -32,16 +33,24 @@ class Memory:
             ObjectiveError: only a part of the tensor lies over parameters, or it reads their bytes as another type.
         """
         if tensor.layout != torch.strided:
-            raise CaptureError("E309", f"the program holds a sparse tensor of shape {tuple(tensor.shape)}", why="only dense tensors are followed",
-                               hint="call .to_dense() on it")
+            raise CaptureError(
+                "E309",
+                f"the program holds a sparse tensor of shape {tuple(tensor.shape)}",
+                why="only dense tensors are followed",
+                hint="call .to_dense() on it",
+            )
         owners = self._owners.get(_place(tensor), []) if tensor.numel() else []
         for value, expression in owners:
             places = _positions(value, tensor)
             if places is None:
                 continue
             if value.dtype != tensor.dtype or bool((places < 0).any()):
-                raise ObjectiveError("E210", f"a tensor of shape {tuple(tensor.shape)} shares a part of its memory with a parameter",
-                                     why="it is neither the parameter nor constant", hint="make it with .clone(), or from the parameter inside the loss")
+                raise ObjectiveError(
+                    "E210",
+                    f"a tensor of shape {tuple(tensor.shape)} shares a part of its memory with a parameter",
+                    why="it is neither the parameter nor constant",
+                    hint="make it with .clone(), or from the parameter inside the loss",
+                )
             if torch.equal(places.reshape(-1), torch.arange(value.numel())):
                 return expression.reshape(tuple(tensor.shape))
             return expression.reshape((value.numel(),)).take(places.reshape(-1), 0).reshape(tuple(tensor.shape))
@@ -58,7 +67,9 @@ def _positions(owner: Tensor, tensor: Tensor) -> Tensor | None:
     if tensor.element_size() != owner.element_size():
         return torch.tensor([-1])
     index = torch.full((size,), -1)
-    index.as_strided(owner.shape, owner.stride(), owner.storage_offset()).copy_(torch.arange(owner.numel()).reshape(owner.shape))
+    index.as_strided(owner.shape, owner.stride(), owner.storage_offset()).copy_(
+        torch.arange(owner.numel()).reshape(owner.shape)
+    )
     places = index.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
     return None if bool((places < 0).all()) else places
 

@@ -1,4 +1,5 @@
 """Capture an objective: export each shape of batch once, lower it for every batch, add the penalty, check the result."""
+
 from __future__ import annotations
 
 import warnings
@@ -119,12 +120,20 @@ def _model_part(J: Objective, lowering: Lowering, parameters: dict[str, Expressi
 def _key(spec: Any, leaves: Sequence[Any]) -> Any:
     """Batches of one key give one exported graph: the same structure, shapes, types, and equal plain values in their places."""
     plain = (int, float, bool, str, type(None))
-    parts = [(tuple(v.shape), v.dtype, v.device, v.stride()) if isinstance(v, Tensor) else (type(v), v) if type(v) in plain else id(v)
-             for v in leaves]
+    parts = [
+        (tuple(v.shape), v.dtype, v.device, v.stride())
+        if isinstance(v, Tensor)
+        else (type(v), v)
+        if type(v) in plain
+        else id(v)
+        for v in leaves
+    ]
     return str(spec), tuple(parts)
 
 
-def _sources(J: Objective, module: nn.Module, lowering: Lowering, parameters: dict[str, Expression]) -> dict[str, Expression]:
+def _sources(
+    J: Objective, module: nn.Module, lowering: Lowering, parameters: dict[str, Expression]
+) -> dict[str, Expression]:
     """Expressions by the target names that an exported program uses."""
     out: dict[str, Expression] = {}
     known = {id(v): parameters[k] for k, v in J.parameters.items()}
@@ -136,8 +145,16 @@ def _sources(J: Objective, module: nn.Module, lowering: Lowering, parameters: di
     return out
 
 
-def _capture(J: Objective, lowering: Lowering, module: nn.Module, values: tuple[Tensor, ...], sources: dict[str, Expression],
-             inputs: list[Expression], programs: dict[Any, Any] | None = None, key: Any = None) -> Expression:
+def _capture(
+    J: Objective,
+    lowering: Lowering,
+    module: nn.Module,
+    values: tuple[Tensor, ...],
+    sources: dict[str, Expression],
+    inputs: list[Expression],
+    programs: dict[Any, Any] | None = None,
+    key: Any = None,
+) -> Expression:
     """Tier one, and tier two where it refuses."""
     programs = {} if programs is None else programs
     try:
@@ -190,8 +207,12 @@ def _last_scalar(outputs: Any) -> Expression:
     if not isinstance(out, Expression):
         raise ObjectiveError("E205", "the objective does not return a tensor")
     if not out.builder.varies[out.id]:
-        raise ObjectiveError("E209", "J does not depend on any trainable parameter", why="its value is a constant",
-                             hint="check detach(), no_grad() and requires_grad in the model and the loss")
+        raise ObjectiveError(
+            "E209",
+            "J does not depend on any trainable parameter",
+            why="its value is a constant",
+            hint="check detach(), no_grad() and requires_grad in the model and the loss",
+        )
     return out.reshape(())
 
 

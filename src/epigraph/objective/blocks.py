@@ -1,4 +1,5 @@
 """Parameters as blocks: their names, ties, and which of them train."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -49,9 +50,12 @@ class Blocks:
     def check(self) -> None:
         """Every parameter is a finite real tensor and at least one trains."""
         if not self.trainable:
-            raise ObjectiveError("E201", "the objective has no trainable parameter",
-                                 why="every parameter has requires_grad=False, or the model has none",
-                                 hint="set requires_grad_(True) on the parameters that J depends on")
+            raise ObjectiveError(
+                "E201",
+                "the objective has no trainable parameter",
+                why="every parameter has requires_grad=False, or the model has none",
+                hint="set requires_grad_(True) on the parameters that J depends on",
+            )
         for name, value in {**self.trainable, **self.frozen}.items():
             if name in self.trainable:
                 _check_movable(name, value)
@@ -65,7 +69,9 @@ class Blocks:
         import difflib
 
         if not names:
-            raise UsageError("E011", "no block is named", hint=f"one of {', '.join(list(self.trainable)[:8])}, or None for all")
+            raise UsageError(
+                "E011", "no block is named", hint=f"one of {', '.join(list(self.trainable)[:8])}, or None for all"
+            )
         out = []
         for name in names:
             known = self.alias.get(name, name)
@@ -89,25 +95,49 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def check_tensor(value: Tensor, what: str, code: str, real: bool = False) -> None:
     """Raise where a tensor is lazy, on the meta device, complex, sparse, quantised, not finite, or (``real``) integer."""
     if is_lazy(value):
-        raise ObjectiveError(code, f"{what} is not initialised yet", why="a lazy module takes its shapes from its first batch",
-                             hint="call the model on one batch first")
+        raise ObjectiveError(
+            code,
+            f"{what} is not initialised yet",
+            why="a lazy module takes its shapes from its first batch",
+            hint="call the model on one batch first",
+        )
     if value.is_meta:
-        raise ObjectiveError(code, f"{what} is on the meta device", why="it has a shape and no values",
-                             hint="materialise the model, for example with to_empty() and load_state_dict()")
+        raise ObjectiveError(
+            code,
+            f"{what} is on the meta device",
+            why="it has a shape and no values",
+            hint="materialise the model, for example with to_empty() and load_state_dict()",
+        )
     if value.is_complex():
-        raise ObjectiveError(code, f"{what} is complex", why="convexity is defined here for real functions of real parameters",
-                             hint="torch.view_as_real, with the real and imaginary parts as separate entries")
+        raise ObjectiveError(
+            code,
+            f"{what} is complex",
+            why="convexity is defined here for real functions of real parameters",
+            hint="torch.view_as_real, with the real and imaginary parts as separate entries",
+        )
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
-        raise ObjectiveError(code, f"{what} is sparse, nested or quantised", why="only dense tensors are analysed",
-                             hint="call .to_dense(), .to_padded_tensor() or .dequantize()")
+        raise ObjectiveError(
+            code,
+            f"{what} is sparse, nested or quantised",
+            why="only dense tensors are analysed",
+            hint="call .to_dense(), .to_padded_tensor() or .dequantize()",
+        )
     if real and not value.is_floating_point():
-        raise ObjectiveError(code, f"{what} has integer type {value.dtype}", why="a parameter must vary continuously",
-                             hint="convert it with .double()")
+        raise ObjectiveError(
+            code,
+            f"{what} has integer type {value.dtype}",
+            why="a parameter must vary continuously",
+            hint="convert it with .double()",
+        )
     finite = torch.isfinite(value.detach()) if value.is_floating_point() else None
     if finite is not None and not bool(finite.all()):
         bad = int((~finite).sum())
-        raise ObjectiveError(code, f"{what} has {bad} entries that are NaN or infinite (of {value.numel()})",
-                             why="J has no value there, so nothing can be proved about it", hint="clean the data or the weights first")
+        raise ObjectiveError(
+            code,
+            f"{what} has {bad} entries that are NaN or infinite (of {value.numel()})",
+            why="J has no value there, so nothing can be proved about it",
+            hint="clean the data or the weights first",
+        )
 
 
 def _check_movable(name: str, value: Tensor) -> None:
@@ -115,11 +145,19 @@ def _check_movable(name: str, value: Tensor) -> None:
     if is_lazy(value) or value.layout != torch.strided:
         return
     if any(size > 1 and stride == 0 for size, stride in zip(value.shape, value.stride(), strict=True)):
-        raise ObjectiveError("E202", f"parameter {name} is expanded memory", why="several of its entries are one number",
-                             hint="make it with .clone(), or keep the small tensor as the parameter and expand it in forward")
+        raise ObjectiveError(
+            "E202",
+            f"parameter {name} is expanded memory",
+            why="several of its entries are one number",
+            hint="make it with .clone(), or keep the small tensor as the parameter and expand it in forward",
+        )
     if value.is_inference():
-        raise ObjectiveError("E202", f"parameter {name} was made in inference mode", why="PyTorch does not let it be changed",
-                             hint="build the model outside torch.inference_mode()")
+        raise ObjectiveError(
+            "E202",
+            f"parameter {name} was made in inference mode",
+            why="PyTorch does not let it be changed",
+            hint="build the model outside torch.inference_mode()",
+        )
 
 
 def _check_separate(parameters: Mapping[str, Tensor], trainable: set[str]) -> None:
@@ -132,8 +170,12 @@ def _check_separate(parameters: Mapping[str, Tensor], trainable: set[str]) -> No
         for i, first in enumerate(names):
             for second in names[i + 1 :]:
                 if {first, second} & trainable and _overlap(parameters[first], parameters[second]):
-                    raise ObjectiveError("E210", f"parameters {first} and {second} share memory", hint="tie them: make both names one Parameter object",
-                                         why="they are two Parameter objects over the same numbers, so neither can move alone")
+                    raise ObjectiveError(
+                        "E210",
+                        f"parameters {first} and {second} share memory",
+                        hint="tie them: make both names one Parameter object",
+                        why="they are two Parameter objects over the same numbers, so neither can move alone",
+                    )
 
 
 def _overlap(first: Tensor, second: Tensor) -> bool:
@@ -144,5 +186,5 @@ def _overlap(first: Tensor, second: Tensor) -> bool:
 def _range(value: Tensor) -> tuple[int, int]:
     """First and one past the last byte of the storage that a tensor may touch."""
     last = sum((size - 1) * stride for size, stride in zip(value.shape, value.stride(), strict=True))
-    start = value.storage_offset()
-    return start * value.element_size(), (start + last + 1) * value.element_size()
+    start = int(value.storage_offset())
+    return start * value.element_size(), (start + int(last) + 1) * value.element_size()

@@ -3,6 +3,7 @@
 ``Expression`` overloads Python's operators; every constructor applies a few identities that hold for all real
 arguments (x - x = 0, x * x = x^2, sqrt(x^2) = |x|), so that one function has few spellings.
 """
+
 from __future__ import annotations
 
 import math
@@ -15,32 +16,9 @@ from torch import Tensor
 
 from epigraph.objective import identities
 from epigraph.objective.graph import NOWHERE, Attribute, Graph, Leaf, Node, Origin
+from epigraph.objective.operands import Expression, Number, broadcast, rational, text
 
-Number = int | float | Fraction
-Operand = "Expression | Number"
-
-
-def rational(value: Number | str) -> Fraction:
-    """The exact value of a Python number: a float is the dyadic rational that it stores."""
-    return value if isinstance(value, Fraction) else Fraction(value)
-
-
-def text(value: Fraction) -> str:
-    """"p/q" or "p", as attributes hold it."""
-    return str(value.numerator) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
-
-
-def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """NumPy's broadcast of shapes."""
-    if len(set(shapes)) == 1:
-        return shapes[0]
-    out = [1] * max(map(len, shapes))
-    for shape in shapes:
-        for i, n in enumerate(reversed(shape), 1):
-            if n != 1 and out[-i] not in (1, n):
-                raise RuntimeError(f"shapes {shapes} do not broadcast")
-            out[-i] = n if n != 1 else out[-i]
-    return tuple(out)
+__all__ = ["Builder", "Expression", "Number", "broadcast", "rational", "text"]
 
 
 def _total(op: str, attributes: dict[str, Attribute]) -> bool:
@@ -49,129 +27,6 @@ def _total(op: str, attributes: dict[str, Attribute]) -> bool:
         exponent = Fraction(attributes["exponent"])
         return exponent.denominator == 1 and exponent > 0
     return op not in ("log", "sqrt", "xlogx", "div", "opaque")
-
-
-@final
-class Expression:
-    """A node under construction.  ``literal`` is the exact tensor it stands for where that is known."""
-
-    __slots__ = ("_id", "builder", "literal", "role", "shape")
-
-    def __init__(self, builder: Builder, identifier: int | None, shape: tuple[int, ...], literal: Tensor | None = None,
-                 role: str = "constant"):
-        self.builder, self._id, self.shape, self.literal, self.role = builder, identifier, tuple(shape), literal, role
-
-    @property
-    def id(self) -> int:
-        if self._id is None:
-            assert self.literal is not None
-            self._id = self.builder.leaf(self.literal, self.role)
-        return self._id
-
-    @property
-    def node(self) -> Node:
-        return self.builder.nodes[self.id]
-
-    @property
-    def op(self) -> str:
-        return self.node.op
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def numel(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def value(self) -> Fraction | None:
-        """The exact scalar, where this is a rational constant."""
-        if self._id is None:
-            return None
-        text_value = self.node.attributes.get("value") if self.node.op == "constant" else None
-        return None if text_value is None else Fraction(text_value)
-
-    def argument(self, position: int = 0) -> Expression:
-        node = self.builder.nodes[self.node.inputs[position]]
-        return Expression(self.builder, node.id, node.shape)
-
-    # arithmetic -----------------------------------------------------------------------------------------------
-    def __add__(self, other: Any) -> Expression:
-        return self.builder.add(self, other)
-
-    def __radd__(self, other: Any) -> Expression:
-        return self.builder.add(self.builder.wrap(other), self)
-
-    def __sub__(self, other: Any) -> Expression:
-        return self.builder.add(self, -self.builder.wrap(other))
-
-    def __rsub__(self, other: Any) -> Expression:
-        return self.builder.add(self.builder.wrap(other), -self)
-
-    def __mul__(self, other: Any) -> Expression:
-        return self.builder.mul(self, other)
-
-    def __rmul__(self, other: Any) -> Expression:
-        return self.builder.mul(self.builder.wrap(other), self)
-
-    def __truediv__(self, other: Any) -> Expression:
-        return self.builder.div(self, other)
-
-    def __rtruediv__(self, other: Any) -> Expression:
-        return self.builder.div(self.builder.wrap(other), self)
-
-    def __neg__(self) -> Expression:
-        return self.builder.neg(self)
-
-    def __pow__(self, exponent: Number) -> Expression:
-        return self.builder.power(self, rational(exponent))
-
-    def unary(self, op: str, **attributes: Attribute) -> Expression:
-        """exp, log, relu, ...: any elementwise function of one variable."""
-        return self.builder.unary(self, op, attributes)
-
-    # reductions -----------------------------------------------------------------------------------------------
-    def sum(self, dims: Sequence[int] | None = None, keepdim: bool = False) -> Expression:
-        return self.builder.reduce(self, "sum", dims, keepdim)
-
-    def mean(self, dims: Sequence[int] | None = None, keepdim: bool = False) -> Expression:
-        chosen = range(self.ndim) if not dims else dims
-        count = math.prod(self.shape[d] for d in chosen)
-        return self.sum(dims, keepdim) * Fraction(1, count)
-
-    def amax(self, dims: Sequence[int] | None = None, keepdim: bool = False) -> Expression:
-        return self.builder.reduce(self, "amax", dims, keepdim)
-
-    def logsumexp(self, dims: Sequence[int], keepdim: bool = False) -> Expression:
-        return self.builder.reduce(self, "logsumexp", dims, keepdim)
-
-    # layout ---------------------------------------------------------------------------------------------------
-    def reshape(self, shape: Sequence[int]) -> Expression:
-        return self.builder.reshape(self, tuple(shape))
-
-    def permute(self, dims: Sequence[int]) -> Expression:
-        return self.builder.permute(self, [d % self.ndim for d in dims])
-
-    def transpose(self, first: int, second: int) -> Expression:
-        order = list(range(self.ndim))
-        if order:
-            order[first], order[second] = order[second], order[first]
-        return self.permute(order)
-
-    def expand(self, shape: Sequence[int]) -> Expression:
-        return self.builder.expand(self, tuple(shape))
-
-    def slice(self, dim: int, start: int, stop: int, step: int = 1) -> Expression:
-        return self.builder.slice(self, dim % self.ndim, start, stop, step)
-
-    def select(self, dim: int, index: int) -> Expression:
-        dim %= self.ndim
-        index %= self.shape[dim]
-        return self.slice(dim, index, index + 1).reshape(self.shape[:dim] + self.shape[dim + 1 :])
-
-    def take(self, index: Tensor, dim: int) -> Expression:
-        return self.builder.take(self, index, dim % self.ndim)
 
 
 @final
@@ -217,7 +72,9 @@ class Builder:
     def wrap(self, value: Any) -> Expression:
         return value if isinstance(value, Expression) else self.rational(value)
 
-    def make(self, op: str, inputs: Sequence[Expression], attributes: dict[str, Attribute], shape: tuple[int, ...]) -> Expression:
+    def make(
+        self, op: str, inputs: Sequence[Expression], attributes: dict[str, Attribute], shape: tuple[int, ...]
+    ) -> Expression:
         identifiers = tuple(x.id for x in inputs)
         key = (op, identifiers, repr(attributes) if attributes else "", shape)
         found = self._known.get(key)
@@ -229,7 +86,9 @@ class Builder:
             self._known[key] = found
         return Expression(self, found, tuple(shape))
 
-    def opaque(self, target: str, inputs: Sequence[Expression], shape: tuple[int, ...], call: Callable[..., Tensor]) -> Expression:
+    def opaque(
+        self, target: str, inputs: Sequence[Expression], shape: tuple[int, ...], call: Callable[..., Tensor]
+    ) -> Expression:
         made = self.make("opaque", inputs, {"target": target}, shape)
         self.opaque_calls[made.id] = call
         return made
@@ -340,7 +199,13 @@ class Builder:
             return self.rational(x.value ** int(p))
         if whole and p > 0 and p % 2 == 0 and x.op in ("abs", "neg"):
             return self.power(x.argument(), p)
-        if x.op == "power" and whole and p > 0 and (q := Fraction(x.node.attributes["exponent"])).denominator == 1 and q > 0:
+        if (
+            x.op == "power"
+            and whole
+            and p > 0
+            and (q := Fraction(x.node.attributes["exponent"])).denominator == 1
+            and q > 0
+        ):
             return self.power(x.argument(), p * q)
         found = identities.power(self, x, p)
         return self.make("power", (x,), {"exponent": text(p)}, x.shape) if found is None else found
@@ -470,7 +335,8 @@ class Builder:
         order = {old: new for new, old in enumerate(sorted(needed))}
         nodes = tuple(
             Node(order[n.id], n.op, tuple(order[i] for i in n.inputs), n.attributes, n.shape, n.origin)
-            for n in self.nodes if n.id in order
+            for n in self.nodes
+            if n.id in order
         )
         used = {n.attributes["tensor"] for n in nodes if "tensor" in n.attributes}
         tensors = {k: v for k, v in self.tensors.items() if k in used}

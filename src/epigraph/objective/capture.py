@@ -3,6 +3,7 @@
 Both tiers end in the same place: each operator is looked up in the table of lowerings and becomes primitives.  An
 operator that acts on constants only is evaluated where that is exact; one without a lowering becomes an opaque node.
 """
+
 from __future__ import annotations
 
 import os
@@ -73,9 +74,13 @@ class Lowering:
 
         if not any(self.builder.varies[x.id] for x in tensors):
             with torch.no_grad():
-                out = apply(op, _map(list(bound), lambda v: constant_value(self.builder, v) if isinstance(v, Expression) else v))
+                out = apply(
+                    op, _map(list(bound), lambda v: constant_value(self.builder, v) if isinstance(v, Expression) else v)
+                )
             if tensors:
-                self.notes.append(f"the constant result of {op} is taken as data, with the rounding of its float64 evaluation")
+                self.notes.append(
+                    f"the constant result of {op} is taken as data, with the rounding of its float64 evaluation"
+                )
             return self._literal(out)
         return self.opaque(op, bound, {})
 
@@ -89,9 +94,13 @@ class Lowering:
         try:
             shapes = _fill_call(op, template, examples)
         except Exception as error:  # the operator's own shape rule refuses, in whatever way it does
-            raise CaptureError("E307", f"the shape of what {op} gives is not known beforehand", where=self.builder.origin.location,
-                               why="it has no lowering, and depends on the parameters' values, works on integers, or has no shape rule",
-                               hint=_instead(str(op))) from error
+            raise CaptureError(
+                "E307",
+                f"the shape of what {op} gives is not known beforehand",
+                where=self.builder.origin.location,
+                why="it has no lowering, and depends on the parameters' values, works on integers, or has no shape rule",
+                hint=_instead(str(op)),
+            ) from error
         multiple = isinstance(shapes, (tuple, list))
         outputs = [
             self.builder.opaque(str(op), tensors, tuple(s.shape), _OpaqueCall(op, template, i if multiple else None))
@@ -104,7 +113,11 @@ def _instead(op: str) -> str:
     """What to write in the place of an operator without a shape rule."""
     if op.startswith("aten._is_all_true"):
         return "validate_args=False, where a distribution of torch.distributions looks at its arguments"
-    return "torch.where with a mask in place of indexing by one" if op.startswith("aten.") else "register_fake for this operator"
+    return (
+        "torch.where with a mask in place of indexing by one"
+        if op.startswith("aten.")
+        else "register_fake for this operator"
+    )
 
 
 def _index(value: Any) -> Any:
@@ -139,7 +152,11 @@ def _fill_call(op: Any, template: Any, tensors: Sequence[Tensor]) -> Any:
 
 def _map(value: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(value, (list, tuple)):
-        return type(value)(_map(v, function) for v in value) if type(value) in (list, tuple) else tuple(_map(v, function) for v in value)
+        return (
+            type(value)(_map(v, function) for v in value)
+            if type(value) in (list, tuple)
+            else tuple(_map(v, function) for v in value)
+        )
     return function(value)
 
 
@@ -201,7 +218,9 @@ def _truncate(lowering: Lowering, x: Expression, dtype: torch.dtype) -> Expressi
 def frames_of(trace: str) -> list[tuple[str, int]]:
     """The user's frames of a stack trace, outermost first: neither torch's nor ours."""
     found = [(name, int(line)) for name, line in _FRAME.findall(trace)]
-    return [f for f in found if not f[0].startswith((_TORCH, "<")) and (not f[0].startswith(_HERE) or f[0].startswith(_ZOO))]
+    return [
+        f for f in found if not f[0].startswith((_TORCH, "<")) and (not f[0].startswith(_HERE) or f[0].startswith(_ZOO))
+    ]
 
 
 def user_line(error: BaseException) -> str | None:
@@ -218,5 +237,10 @@ def explain_refusal(error: BaseException) -> str:
 
 
 def random_error(error: RandomOperator, origin: Origin) -> ObjectiveError:
-    return ObjectiveError("E207", "the objective is random", where=origin.location, why=str(error),
-                          hint='mode="eval", or draw the mask once and pass it as data')
+    return ObjectiveError(
+        "E207",
+        "the objective is random",
+        where=origin.location,
+        why=str(error),
+        hint='mode="eval", or draw the mask once and pass it as data',
+    )

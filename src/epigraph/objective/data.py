@@ -1,4 +1,5 @@
 """The data behind J: batches with exact weights, so that their weighted sum is the mean or the sum over all samples."""
+
 from __future__ import annotations
 
 import functools
@@ -8,8 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, final
 
-import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import BatchSampler, DataLoader
 
 from epigraph.errors import ObjectiveError, UsageError
@@ -29,7 +30,9 @@ class Batch:
     samples: int
 
 
-def read(inputs: Any, targets: Any, reduction: str | None, loss: Callable[..., Any] | None) -> tuple[list[Batch], list[str]]:
+def read(
+    inputs: Any, targets: Any, reduction: str | None, loss: Callable[..., Any] | None
+) -> tuple[list[Batch], list[str]]:
     """The batches, and notes on what was assumed.
 
     Raises:
@@ -43,13 +46,20 @@ def read(inputs: Any, targets: Any, reduction: str | None, loss: Callable[..., A
         check_data(targets, "targets")
         return [Batch(inputs, targets, Fraction(1), length(inputs))], []
     if targets is not None:
-        raise UsageError("E029", "targets are given beside a DataLoader", why="the last entry of each batch is its target",
-                         hint="leave targets out")
+        raise UsageError(
+            "E029",
+            "targets are given beside a DataLoader",
+            why="the last entry of each batch is its target",
+            hint="leave targets out",
+        )
     rows = _rows(inputs)
     chosen = _known(reduction or _reduction(loss) or "mean")
     counts = _counts(inputs, rows)
     total = sum(counts)
-    batches = [Batch(x, y, Fraction(n, total) if chosen == "mean" else Fraction(1), n) for (x, y), n in zip(rows, counts, strict=True)]
+    batches = [
+        Batch(x, y, Fraction(n, total) if chosen == "mean" else Fraction(1), n)
+        for (x, y), n in zip(rows, counts, strict=True)
+    ]
     return batches, _notes(inputs, loss, reduction, len(rows))
 
 
@@ -57,12 +67,20 @@ def _rows(loader: DataLoader[Any]) -> list[tuple[Any, Any]]:
     rows = []
     for batch in loader:
         if len(rows) == MOST_BATCHES:
-            raise ObjectiveError("E203", f"the DataLoader gives more than {MOST_BATCHES} batches",
-                                 why="every batch is a part of J's graph", hint="a larger batch_size, or a part of the data")
+            raise ObjectiveError(
+                "E203",
+                f"the DataLoader gives more than {MOST_BATCHES} batches",
+                why="every batch is a part of J's graph",
+                hint="a larger batch_size, or a part of the data",
+            )
         rows.append(_split(batch))
     if not rows:
-        raise ObjectiveError("E203", "the dataset is empty", why="the DataLoader gave no batch",
-                             hint="check the dataset's length and drop_last")
+        raise ObjectiveError(
+            "E203",
+            "the dataset is empty",
+            why="the DataLoader gave no batch",
+            hint="check the dataset's length and drop_last",
+        )
     for x, y in rows:
         check_data(x, "inputs")
         check_data(y, "targets")
@@ -71,8 +89,12 @@ def _rows(loader: DataLoader[Any]) -> list[tuple[Any, Any]]:
 
 def _known(reduction: str) -> str:
     if reduction not in ("mean", "sum"):
-        raise UsageError("E026", f"unknown reduction {reduction!r} over batches", why="J is one number: a mean or a sum over samples",
-                         hint='reduction="mean" or reduction="sum", as the loss itself reduces')
+        raise UsageError(
+            "E026",
+            f"unknown reduction {reduction!r} over batches",
+            why="J is one number: a mean or a sum over samples",
+            hint='reduction="mean" or reduction="sum", as the loss itself reduces',
+        )
     return reduction
 
 
@@ -89,8 +111,10 @@ def _reduction(loss: Callable[..., Any] | None) -> str | None:
 def _notes(loader: DataLoader[Any], loss: Callable[..., Any] | None, reduction: str | None, batches: int) -> list[str]:
     notes = []
     if batches > 1 and reduction is None and _reduction(loss) is None:
-        notes.append("the loss does not say how it reduces a batch: it is taken for a mean, so J is the mean over all samples "
-                     '(reduction="sum" where it is a sum)')
+        notes.append(
+            "the loss does not say how it reduces a batch: it is taken for a mean, so J is the mean over all samples "
+            '(reduction="sum" where it is a sum)'
+        )
     if getattr(loader, "drop_last", False):
         notes.append("the DataLoader has drop_last=True: J is over the batches that it gives")
     return notes
@@ -123,7 +147,7 @@ def _counts(loader: DataLoader[Any], rows: Sequence[tuple[Any, Any]]) -> list[in
 
 def length(value: Any) -> int:
     """The size of the first dimension of the first tensor that has one."""
-    for leaf in torch.utils._pytree.tree_leaves(value):
+    for leaf in tree_leaves(value):
         if isinstance(leaf, Tensor) and leaf.ndim:
             return leaf.shape[0]
     return 1
@@ -131,12 +155,20 @@ def length(value: Any) -> int:
 
 def check_data(value: Any, what: str) -> None:
     """Every tensor and number in the structure is finite, real and dense, and no tensor is empty."""
-    for leaf in torch.utils._pytree.tree_leaves(value):
+    for leaf in tree_leaves(value):
         if isinstance(leaf, float) and not math.isfinite(leaf):
-            raise ObjectiveError("E204", f"{what} has an entry {leaf}", why="J has no value there, so nothing can be proved about it",
-                                 hint="clean the data first")
+            raise ObjectiveError(
+                "E204",
+                f"{what} has an entry {leaf}",
+                why="J has no value there, so nothing can be proved about it",
+                hint="clean the data first",
+            )
         if isinstance(leaf, Tensor):
             check_tensor(leaf, what, "E204")
             if leaf.numel() == 0:
-                raise ObjectiveError("E203", f"the dataset is empty: {what} has shape {tuple(leaf.shape)}",
-                                     why="a loss over no samples has no value", hint="check the slice or filter that made it")
+                raise ObjectiveError(
+                    "E203",
+                    f"the dataset is empty: {what} has shape {tuple(leaf.shape)}",
+                    why="a loss over no samples has no value",
+                    hint="check the slice or filter that made it",
+                )

@@ -1,4 +1,5 @@
 """The box in which the parameters live."""
+
 from __future__ import annotations
 
 import math
@@ -29,7 +30,9 @@ class Domain:
     def of(bounds: Mapping[str, Any] | None, parameters: Mapping[str, Tensor], alias: Mapping[str, str]) -> Domain:
         """From ``{"w": (0.0, None)}``; each bound is None, a number, a list or a tensor that broadcasts."""
         if bounds is not None and not isinstance(bounds, Mapping):
-            raise UsageError("E013", f"the domain is a {type(bounds).__name__}, not a dict", hint='{"w": (0.0, None)} for w >= 0')
+            raise UsageError(
+                "E013", f"the domain is a {type(bounds).__name__}, not a dict", hint='{"w": (0.0, None)} for w >= 0'
+            )
         lower: dict[str, Tensor] = {}
         upper: dict[str, Tensor] = {}
         seen: dict[str, str] = {}
@@ -37,11 +40,18 @@ class Domain:
             known = alias.get(name, name)
             if known not in parameters:
                 why = "it is frozen (requires_grad=False)" if known in alias else None
-                raise UsageError("E012", f"the domain names an unknown parameter {name!r}", why=why,
-                                 hint=f"one of {', '.join(list(parameters)[:8])}")
+                raise UsageError(
+                    "E012",
+                    f"the domain names an unknown parameter {name!r}",
+                    why=why,
+                    hint=f"one of {', '.join(list(parameters)[:8])}",
+                )
             if seen.setdefault(known, name) != name:
-                raise UsageError("E013", f"the domain bounds one tensor twice, as {seen[known]!r} and as {name!r}",
-                                 hint="give the tied parameter's bounds once")
+                raise UsageError(
+                    "E013",
+                    f"the domain bounds one tensor twice, as {seen[known]!r} and as {name!r}",
+                    hint="give the tied parameter's bounds once",
+                )
             low, high = _pair(pair, name, parameters[known])
             if bool((low > -math.inf).any()):
                 lower[known] = low
@@ -72,7 +82,9 @@ class Domain:
     def contains(self, name: str, value: Tensor) -> bool:
         """Does the point lie in the box, in exact comparison of float64 numbers?"""
         low, high = self.lower.get(name), self.upper.get(name)
-        return (low is None or bool((value.double() >= low).all())) and (high is None or bool((value.double() <= high).all()))
+        return (low is None or bool((value.double() >= low).all())) and (
+            high is None or bool((value.double() <= high).all())
+        )
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Bounds for people: numbers where uniform, else lists."""
@@ -86,8 +98,12 @@ def _pair(pair: Any, name: str, parameter: Tensor) -> tuple[Tensor, Tensor]:
         raise UsageError("E013", f"the domain of {name!r} is no pair (lower, upper)", hint="(0.0, None) for w >= 0")
     low, high = (_bound(v, name, parameter, sign) for v, sign in zip(pair, (-1, 1), strict=True))
     if bool((low > high).any()) or bool((low == math.inf).any()) or bool((high == -math.inf).any()):
-        raise UsageError("E014", f"the domain of {name!r} is empty", why="no number lies between its lower and its upper bound",
-                         hint="(lower, upper) in this order; None for no bound")
+        raise UsageError(
+            "E014",
+            f"the domain of {name!r} is empty",
+            why="no number lies between its lower and its upper bound",
+            hint="(lower, upper) in this order; None for no bound",
+        )
     return low, high
 
 
@@ -98,8 +114,11 @@ def _bound(value: Any, name: str, parameter: Tensor, sign: int) -> Tensor:
         if torch.broadcast_shapes(bound.shape, parameter.shape) != parameter.shape:
             raise ValueError("shape")
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError("E013", f"a bound of {name!r} is no number and no tensor that fits the shape {tuple(parameter.shape)}",
-                         hint="use floats, None, or tensors that broadcast to the parameter") from error
+        raise UsageError(
+            "E013",
+            f"a bound of {name!r} is no number and no tensor that fits the shape {tuple(parameter.shape)}",
+            hint="use floats, None, or tensors that broadcast to the parameter",
+        ) from error
     if bool(torch.isnan(bound).any()):
         raise UsageError("E013", f"a bound of {name!r} is NaN", hint="None for no bound")
     return bound

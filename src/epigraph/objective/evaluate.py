@@ -162,7 +162,8 @@ class Evaluator:
 
     def _apply(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
         if node.op == "opaque":
-            return self.graph.opaque[node.id](*inputs)
+            out = self.graph.opaque[node.id](*inputs)
+            return out.to(self.dtype) if out.dtype == torch.bool else out
         return KERNELS[node.op](node.attributes, inputs)
 
     def __call__(self, point: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,5 @@
 """The first tier of capture: ``torch.export``, and the walk through the graph that it gives."""
+
 from __future__ import annotations
 
 import contextlib
@@ -12,6 +13,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch._decomp import get_decompositions
 
 from epigraph.errors import CaptureError
 from epigraph.objective.builder import Expression
@@ -22,7 +24,10 @@ from epigraph.objective.watch import reads_of_real
 
 Locate = Callable[[str], tuple[str, int] | None]
 _RECURRENT = ("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
-_WRAPPERS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}  # position of the wrapped graph among the arguments
+_WRAPPERS = {
+    "wrap_with_set_grad_enabled": 1,
+    "wrap_with_autocast": 4,
+}  # position of the wrapped graph among the arguments
 _COMPARISONS = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
 _ASSERTIONS = ("aten._assert_async", "aten._assert_scalar", "aten._functional_assert")
 _SILENT = ("aten._assert", "aten.sym_", "aten._set_grad")
@@ -47,7 +52,9 @@ def export(module: nn.Module, arguments: tuple[Any, ...], parameters: Sequence[T
             program = program.run_decompositions({})
             left = next((n for n in _nodes(program.graph_module) if _shared_write(n)), None)
             if left is not None:
-                raise CaptureError("E302", f"{left.target} writes to memory that others see", why="export did not make it functional")
+                raise CaptureError(
+                    "E302", f"{left.target} writes to memory that others see", why="export did not make it functional"
+                )
     return program
 
 
@@ -66,7 +73,9 @@ def _quiet() -> Iterator[None]:
 
 def _recurrent() -> dict[Any, Any]:
     aten = torch.ops.aten
-    return dict(torch._decomp.get_decompositions([aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input]))
+    return dict(
+        get_decompositions([aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input])
+    )
 
 
 def _nodes(module: torch.fx.GraphModule) -> Iterator[torch.fx.Node]:
@@ -153,7 +162,7 @@ class Walk:
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
                 spec = specs[node.name]
-                bound.append(queue.pop(0) if spec.kind.name == "USER_INPUT" else sources[spec.target])
+                bound.append(queue.pop(0) if spec.kind.name == "USER_INPUT" else sources[spec.target or ""])
         return self._walk(self.program.graph_module, bound)
 
     def _walk(self, module: torch.fx.GraphModule, bound: Sequence[Any]) -> list[Any]:
@@ -189,12 +198,17 @@ class Walk:
     def _note_assertion(self, node: torch.fx.Node, values: Mapping[Any, Any]) -> None:
         given = [values[n] for n in node.all_input_nodes]
         varies = self.lowering.builder.varies
-        if any(isinstance(v, _Unusable) or (isinstance(v, Expression) and v.literal is None and varies[v.id]) for v in given):
-            self.lowering.notes.append("the program asserts something of values that depend on the parameters: J is analysed without that")
+        if any(
+            isinstance(v, _Unusable) or (isinstance(v, Expression) and v.literal is None and varies[v.id])
+            for v in given
+        ):
+            self.lowering.notes.append(
+                "the program asserts something of values that depend on the parameters: J is analysed without that"
+            )
 
     def _call(self, node: torch.fx.Node, values: Mapping[Any, Any]) -> Any:
-        arguments = torch.fx.map_arg(node.args, lambda n: _usable(values[n]))
-        keywords = torch.fx.map_arg(node.kwargs, lambda n: _usable(values[n]))
+        arguments: Any = torch.fx.map_arg(node.args, lambda n: _usable(values[n]))
+        keywords: Any = torch.fx.map_arg(node.kwargs, lambda n: _usable(values[n]))
         target: Any = node.target
         name = str(target)
         if name.startswith("<built-in function getitem>"):
@@ -206,9 +220,16 @@ class Walk:
             return self._plain(node, arguments, keywords)
         if target.namespace != "aten" and not target._schema.returns:
             return None
-        if any(isinstance(n.meta.get("val"), Tensor) and n.meta["val"].is_complex() for n in (node, *node.all_input_nodes)):
-            raise CaptureError("E308", f"{name} works on complex numbers", where=self.lowering.builder.origin.location,
-                               why="the graph of J is of real functions", hint="write real and imaginary parts as tensors of their own")
+        if any(
+            isinstance(n.meta.get("val"), Tensor) and n.meta["val"].is_complex() for n in (node, *node.all_input_nodes)
+        ):
+            raise CaptureError(
+                "E308",
+                f"{name} works on complex numbers",
+                where=self.lowering.builder.origin.location,
+                why="the graph of J is of real functions",
+                hint="write real and imaginary parts as tensors of their own",
+            )
         if name.startswith(("aten.item.", "aten._local_scalar_dense.")):
             return arguments[0].reshape(()) if arguments[0].literal is None else arguments[0].literal.item()
         if _casts(node):
@@ -224,8 +245,12 @@ class Walk:
             return None  # for an assertion; any other use of it fails
         if str(target).startswith("<built-in function") or "sym_size" in str(target):
             return target(*arguments, **keywords)
-        raise CaptureError("E304", f"the graph calls {getattr(target, '__name__', target)}", why="only PyTorch's operators are analysed",
-                           where=self.lowering.builder.origin.location)
+        raise CaptureError(
+            "E304",
+            f"the graph calls {getattr(target, '__name__', target)}",
+            why="only PyTorch's operators are analysed",
+            where=self.lowering.builder.origin.location,
+        )
 
 
 def _value(node: Any) -> Tensor | None:
@@ -237,7 +262,13 @@ def _casts(node: torch.fx.Node) -> bool:
     """Is this a cast of a real tensor to integers or truth values?"""
     value, source = _value(node), _value(node.args[0]) if node.args else None
     casting = str(node.target).startswith(("aten.to.", "aten._to_copy", "aten.type_as"))
-    return casting and value is not None and not value.is_floating_point() and source is not None and source.is_floating_point()
+    return (
+        casting
+        and value is not None
+        and not value.is_floating_point()
+        and source is not None
+        and source.is_floating_point()
+    )
 
 
 def _rounds_within(node: torch.fx.Node) -> bool:
@@ -252,8 +283,12 @@ def _rounds_within(node: torch.fx.Node) -> bool:
 def _check_shape(node: Any, value: Any) -> None:
     expected = node.meta.get("val")
     if isinstance(expected, Tensor) and isinstance(value, Expression) and tuple(expected.shape) != value.shape:
-        raise CaptureError("E306", f"{node.target} was lowered to shape {value.shape}, PyTorch has {tuple(expected.shape)}",
-                           why="an error of epigraph's lowering", hint="please report it with the model")
+        raise CaptureError(
+            "E306",
+            f"{node.target} was lowered to shape {value.shape}, PyTorch has {tuple(expected.shape)}",
+            why="an error of epigraph's lowering",
+            hint="please report it with the model",
+        )
 
 
 def _origin(node: Any, locate: Locate) -> Origin:

@@ -9,6 +9,7 @@ A formula is parsed by its own grammar; nothing is evaluated by Python.  It deno
 * ``log`` is the natural logarithm, ``norm`` the Euclidean norm of its arguments, ``huber(x, d)`` is x²/2 for |x| <= d
   and d (|x| - d/2) beyond; ``where(x > 0, a, b)`` is a where the comparison holds and b elsewhere.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -129,8 +130,9 @@ def _add_condition(text: str, variables: Sequence[str], domain: dict[str, Bounds
             part.append(token)
 
 
-def _add_chain(text: str, part: Sequence[Token], end: Token, variables: Sequence[str], domain: dict[str, Bounds],
-               notes: list[str]) -> None:
+def _add_chain(
+    text: str, part: Sequence[Token], end: Token, variables: Sequence[str], domain: dict[str, Bounds], notes: list[str]
+) -> None:
     sides: list[list[Token]] = [[]]
     relations: list[Token] = []
     for token in part:
@@ -165,12 +167,22 @@ def _is_variable(side: Sequence[Token]) -> bool:
 
 def _variable(text: str, side: Sequence[Token], start: int, variables: Sequence[str]) -> str:
     if not _is_variable(side):
-        fail_at(text, side[0].column if side else start, "a condition bounds a single variable by numbers",
-              "write x > 0 or 0 < x < 1; other sets are not boxes", "E060")
+        fail_at(
+            text,
+            side[0].column if side else start,
+            "a condition bounds a single variable by numbers",
+            "write x > 0 or 0 < x < 1; other sets are not boxes",
+            "E060",
+        )
     if side[0].text not in variables:
         close = difflib.get_close_matches(side[0].text, variables, 1)
-        fail_at(text, side[0].column, f"{side[0].text} is not a variable of the expression",
-              f"did you mean {close[0]}?" if close else "its variables: " + " ".join(variables), "E061")
+        fail_at(
+            text,
+            side[0].column,
+            f"{side[0].text} is not a variable of the expression",
+            f"did you mean {close[0]}?" if close else "its variables: " + " ".join(variables),
+            "E061",
+        )
     return side[0].text
 
 
@@ -185,8 +197,9 @@ def _bound(text: str, side: Sequence[Token], relation: Token) -> float:
     return result.constant
 
 
-def _intersect(text: str, relation: Token, name: str, lower: float | None, upper: float | None,
-               domain: dict[str, Bounds]) -> None:
+def _intersect(
+    text: str, relation: Token, name: str, lower: float | None, upper: float | None, domain: dict[str, Bounds]
+) -> None:
     old_lower, old_upper = domain.get(name, (None, None))
     lowers = [b for b in (lower, old_lower) if b is not None]
     uppers = [b for b in (upper, old_upper) if b is not None]

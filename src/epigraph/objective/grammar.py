@@ -3,6 +3,7 @@
 ``Parser`` turns a text into a list of instructions, each a PyTorch function of earlier results, and folds arithmetic
 between numbers.  Nothing of the text is evaluated by Python.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -82,26 +83,53 @@ FUNCTIONS: Mapping[str, Function] = {
     "huber": Function(_huber, 2, 2, numbers=(1,)),
 }
 OPERATORS: Mapping[str, Callable[..., Any]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": _power,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": _power,
     "negate": operator.neg,
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
 }
 COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!="})
 PRECEDENCE = {**dict.fromkeys(COMPARISONS, 0), "+": 1, "-": 1, "*": 2, "/": 2, "negate": 3, "**": 4}
 CONSTANTS = {"pi": math.pi, "e": math.e}
 _HINTS = {
-    "ln": "log is the natural logarithm: write log(x)", "log2": "write log(x)/log(2)", "log10": "write log(x)/log(10)",
+    "ln": "log is the natural logarithm: write log(x)",
+    "log2": "write log(x)/log(2)",
+    "log10": "write log(x)/log(10)",
     "pow": "write x**p",
     "logistic": "logistic has two meanings: write sigmoid(x) for 1/(1+e^-x), softplus(x) for log(1+e^x)",
-    "sgn": "write where(x>0, 1, -1)", "sign": "write where(x>0, 1, -1)", "arctan": "write atan(x)",
-    "inf": "only finite numbers are allowed", "nan": "only finite numbers are allowed",
-    "lambda": "lambda is a word of Python: rename the variable", "and": "give --where once for each condition",
+    "sgn": "write where(x>0, 1, -1)",
+    "sign": "write where(x>0, 1, -1)",
+    "arctan": "write atan(x)",
+    "inf": "only finite numbers are allowed",
+    "nan": "only finite numbers are allowed",
+    "lambda": "lambda is a word of Python: rename the variable",
+    "and": "give --where once for each condition",
 }
 _CHARACTERS = {
-    "^": "write ** for a power: x**2", "²": "write x**2", "³": "write x**3", "=": "write == to compare",
-    "|": "write abs(x)", "π": "write pi", "·": "write *", "×": "write *", "−": "write the minus sign as -",
-    "[": "write round brackets", "{": "write round brackets", "%": "the remainder is not supported",
-    "≤": "write <=", "≥": "write >=", "&": "give --where once for each condition", "√": "write sqrt(x)",
+    "^": "write ** for a power: x**2",
+    "²": "write x**2",
+    "³": "write x**3",
+    "=": "write == to compare",
+    "|": "write abs(x)",
+    "π": "write pi",
+    "·": "write *",
+    "×": "write *",
+    "−": "write the minus sign as -",
+    "[": "write round brackets",
+    "{": "write round brackets",
+    "%": "the remainder is not supported",
+    "≤": "write <=",
+    "≥": "write >=",
+    "&": "give --where once for each condition",
+    "√": "write sqrt(x)",
 }
 
 
@@ -137,8 +165,11 @@ def fail_at(text: str, column: int, what: str, hint: str | None = None, code: st
 def tokenize(text: str) -> list[Token]:
     """The tokens of a text, the last one of kind ``end``."""
     if len(text) > MAX_LENGTH:
-        raise UsageError("E050", f"the expression has {len(text):,} characters; the limit is {MAX_LENGTH:,}",
-                         hint="write the function in a file: epigraph check file.py:objective")
+        raise UsageError(
+            "E050",
+            f"the expression has {len(text):,} characters; the limit is {MAX_LENGTH:,}",
+            hint="write the function in a file: epigraph check file.py:objective",
+        )
     found, position = [], 0
     while position < len(text):
         match = _TOKEN.match(text, position)
@@ -150,8 +181,12 @@ def tokenize(text: str) -> list[Token]:
         if match.lastgroup != "space":
             found.append(Token(str(match.lastgroup), match.group(), position))
         if match.lastgroup == "number" and match.end() < len(text) and re.match(r"[A-Za-z_.]", text[match.end()]):
-            fail_at(text, match.end(), f"the number {match.group()} runs into {text[match.end()]!r}",
-                    "write 2*x for a product; decimals have one point, as in 1.5e-3")
+            fail_at(
+                text,
+                match.end(),
+                f"the number {match.group()} runs into {text[match.end()]!r}",
+                "write 2*x for a product; decimals have one point, as in 1.5e-3",
+            )
         position = match.end()
     return [*found, Token("end", "the end", len(text))]
 

@@ -45,6 +45,7 @@ Others
 
 Facts in attributes are integers, strings and lists of them; rational numbers are written "p/q" or "p".
 """
+
 from __future__ import annotations
 
 import math

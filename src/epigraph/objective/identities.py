@@ -2,6 +2,7 @@
 
 Each function looks for one family of spellings and returns the simpler expression, or None.
 """
+
 from __future__ import annotations
 
 from fractions import Fraction
@@ -128,7 +129,11 @@ def _chosen_factor(b: Builder, step: Step, y: Expression) -> Expression | None:
 
 
 def _opposite(x: Expression, y: Expression) -> bool:
-    plain = ("neg", "reshape", "mul")  # a negative is one of these, so that most pairs are told apart without a new node
+    plain = (
+        "neg",
+        "reshape",
+        "mul",
+    )  # a negative is one of these, so that most pairs are told apart without a new node
     return (x.op in plain or y.op in plain) and (-x).id == y.id
 
 
@@ -141,7 +146,11 @@ def power(b: Builder, x: Expression, exponent: Fraction) -> Expression | None:
 
 def quotient(b: Builder, x: Expression, y: Expression) -> Expression | None:
     """e^z / (1 + e^z) = sigmoid(z); e^z / sum e^z = softmax."""
-    if x.op != "exp" or len(y.shape) > x.ndim or any(m not in (1, n) for n, m in zip(x.shape[::-1], y.shape[::-1], strict=False)):
+    if (
+        x.op != "exp"
+        or len(y.shape) > x.ndim
+        or any(m not in (1, n) for n, m in zip(x.shape[::-1], y.shape[::-1], strict=False))
+    ):
         return None
     if (z := _one_plus_exp(y)) is not None and z.id == x.argument().id:
         return z.unary("sigmoid")

@@ -1,4 +1,5 @@
 """The objective J: a model, a loss and data, or a function of named tensors, with its domain and its mode."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,14 +49,31 @@ class Objective:
         ['bias', 'weight']
     """
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Any] | None = None, inputs: Any = None, targets: Any = None, *,
-                 weight_decay: float | Mapping[str, float] | torch.optim.Optimizer = 0.0, mode: str = "eval",
-                 domain: Mapping[str, Any] | None = None, reduction: str | None = None, name: str | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[..., Any] | None = None,
+        inputs: Any = None,
+        targets: Any = None,
+        *,
+        weight_decay: float | Mapping[str, float] | torch.optim.Optimizer = 0.0,
+        mode: str = "eval",
+        domain: Mapping[str, Any] | None = None,
+        reduction: str | None = None,
+        name: str | None = None,
+    ):
         if not isinstance(model, nn.Module):
-            raise UsageError("E021", f"model is a {type(model).__name__}, not a torch.nn.Module",
-                             hint="Objective.from_function(f, {name: tensor}) takes a plain function")
+            raise UsageError(
+                "E021",
+                f"model is a {type(model).__name__}, not a torch.nn.Module",
+                hint="Objective.from_function(f, {name: tensor}) takes a plain function",
+            )
         if loss is not None and not callable(loss):
-            raise UsageError("E022", f"loss is a {type(loss).__name__} and cannot be called", hint="torch.nn.functional.cross_entropy")
+            raise UsageError(
+                "E022",
+                f"loss is a {type(loss).__name__} and cannot be called",
+                hint="torch.nn.functional.cross_entropy",
+            )
         if mode not in MODES:
             raise UsageError("E023", f"unknown mode {mode!r}", hint="one of eval, train, as-is")
         self.model: nn.Module | None = unwrapped(model)
@@ -68,8 +86,15 @@ class Objective:
         self._finish()
 
     @classmethod
-    def from_function(cls, function: Callable[..., Any], parameters: Mapping[str, Tensor], *, domain: Mapping[str, Any] | None = None,
-                      weight_decay: float | Mapping[str, float] = 0.0, name: str | None = None) -> Objective:
+    def from_function(
+        cls,
+        function: Callable[..., Any],
+        parameters: Mapping[str, Tensor],
+        *,
+        domain: Mapping[str, Any] | None = None,
+        weight_decay: float | Mapping[str, float] = 0.0,
+        name: str | None = None,
+    ) -> Objective:
         """An objective from a function of tensors, called positionally, or with the dict where it takes one argument for several.
 
         Example:
@@ -127,11 +152,14 @@ class Objective:
     def describe(self) -> dict[str, Any]:
         """What a verdict says it is about."""
         return {
-            "name": self.name, "mode": self.mode if self.model is not None else None,
-            "parameters": {k: {"shape": list(v.shape)} for k, v in self.parameters.items()}, "size": self.size,
+            "name": self.name,
+            "mode": self.mode if self.model is not None else None,
+            "parameters": {k: {"shape": list(v.shape)} for k, v in self.parameters.items()},
+            "size": self.size,
             "loss": _named(self.loss) if self.loss is not None else None,
             "samples": sum(b.samples for b in self.batches()) if self.model is not None else None,
-            "weight_decay": dict(self.weight_decay), "domain": self.domain.to_dict(),
+            "weight_decay": dict(self.weight_decay),
+            "domain": self.domain.to_dict(),
         }
 
     def batches(self) -> list[Batch]:
@@ -159,18 +187,26 @@ class Objective:
     def _check_point(self, point: Mapping[str, Tensor] | None) -> None:
         for name, value in (point or {}).items():
             if name not in self.parameters:
-                raise UsageError("E011", f"the point names an unknown parameter {name!r}",
-                                 hint=f"one of {', '.join(list(self.parameters)[:8])}")
+                raise UsageError(
+                    "E011",
+                    f"the point names an unknown parameter {name!r}",
+                    hint=f"one of {', '.join(list(self.parameters)[:8])}",
+                )
             shape = tuple(self.parameters[name].shape)
             if value.shape != shape:
-                raise UsageError("E024", f"the point has shape {tuple(value.shape)} for {name!r}",
-                                 hint=f"a tensor of shape {shape}, as the parameter has")
+                raise UsageError(
+                    "E024",
+                    f"the point has shape {tuple(value.shape)} for {name!r}",
+                    hint=f"a tensor of shape {shape}, as the parameter has",
+                )
 
     def total(self, point: Mapping[str, Tensor] | None = None, dtype: torch.dtype | None = None) -> float:
         """J by one run of the program over all batches; what that changes stays changed."""
         total = sum(float(weight) * float(out.detach()) for weight, out in self._outputs(point, dtype))
         theta = {**self.parameters, **(point or {})}
-        return total + sum(lam / 2 * float(theta[k].detach().double().pow(2).sum()) for k, lam in self.weight_decay.items())
+        return total + sum(
+            lam / 2 * float(theta[k].detach().double().pow(2).sum()) for k, lam in self.weight_decay.items()
+        )
 
     def gradient(self, names: Sequence[str]) -> list[Tensor | None]:
         """What autograd gives for some parameters at the user's point, the penalty included; None where it gives nothing."""
@@ -178,18 +214,28 @@ class Objective:
             leaves = dict(self.parameters)
             if self.function is not None:
                 leaves = {k: v.detach().clone().requires_grad_(k in names) for k, v in leaves.items()}
-            total = sum((float(w) * out.double() for w, out in self._outputs(leaves if self.function is not None else None, None)),
-                        torch.zeros((), dtype=torch.float64))
+            total = sum(
+                (
+                    float(w) * out.double()
+                    for w, out in self._outputs(leaves if self.function is not None else None, None)
+                ),
+                torch.zeros((), dtype=torch.float64),
+            )
             total = total + sum(lam / 2 * leaves[k].double().pow(2).sum() for k, lam in self.weight_decay.items())
             if not total.requires_grad:
                 return [None] * len(names)
             return list(torch.autograd.grad(total, [leaves[n] for n in names], allow_unused=True))
 
-    def _outputs(self, point: Mapping[str, Tensor] | None, dtype: torch.dtype | None) -> Iterator[tuple[Fraction, Tensor]]:
+    def _outputs(
+        self, point: Mapping[str, Tensor] | None, dtype: torch.dtype | None
+    ) -> Iterator[tuple[Fraction, Tensor]]:
         if self.function is not None:
             given = {**self.parameters, **(point or {})}
             values = {k: given[k].to(v.device, dtype or v.dtype) for k, v in self.parameters.items()}
-            yield Fraction(1), one_number(self.call_function([v if v.requires_grad else v.detach().clone() for v in values.values()]))
+            yield (
+                Fraction(1),
+                one_number(self.call_function([v if v.requires_grad else v.detach().clone() for v in values.values()])),
+            )
             return
         assert self.model is not None
         kept = {k: self.parameters[k].detach().clone() for k in point or {}}
@@ -205,7 +251,9 @@ class Objective:
     def call_function(self, tensors: Sequence[Tensor]) -> Any:
         """The function at tensors in the order of the parameters."""
         assert self.function is not None
-        return convention(self.function, list(self.parameters))(self.function, dict(zip(self.parameters, tensors, strict=True)))
+        return convention(self.function, list(self.parameters))(
+            self.function, dict(zip(self.parameters, tensors, strict=True))
+        )
 
     # the graph ------------------------------------------------------------------------------------------------
     def graph(self) -> Graph:
@@ -229,8 +277,12 @@ class Objective:
         now = {id(p) for p in self.model.parameters()}
         gone = [n for n, p in self.parameters.items() if id(p) not in now and not n.startswith("loss")]
         if gone:
-            raise ObjectiveError("E213", f"parameter {gone[0]} has been replaced in the model since the objective was made",
-                                 why="J is about the tensors that were there", hint="make a new Objective")
+            raise ObjectiveError(
+                "E213",
+                f"parameter {gone[0]} has been replaced in the model since the objective was made",
+                why="J is about the tensors that were there",
+                hint="make a new Objective",
+            )
 
     def __repr__(self) -> str:
         return f"Objective({self.name}: {self.size} variables in {len(self.parameters)} blocks, mode={self.mode})"

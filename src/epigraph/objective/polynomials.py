@@ -1,6 +1,8 @@
 """Piecewise polynomials of one variable with rational coefficients, as they hide behind ``where``."""
+
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, final
@@ -83,7 +85,7 @@ def between(knots: list[Fraction]) -> list[Fraction]:
     """A point inside each interval that the knots make."""
     if not knots:
         return [ZERO]
-    inner = [(a + b) / 2 for a, b in zip(knots, knots[1:], strict=False)]
+    inner = [(a + b) / 2 for a, b in itertools.pairwise(knots)]
     return [knots[0] - 1, *inner, knots[-1] + 1]
 
 
@@ -221,7 +223,11 @@ def as_step(x: Expression, depth: int = 6) -> Step | None:
     if x.op in ("add", "mul"):
         for i in (0, 1):
             constant = _constant(x.argument(i))
-            inner = as_step(x.argument(1 - i), depth - 1) if constant is not None and x.argument(1 - i).op in _STEPS else None
+            inner = (
+                as_step(x.argument(1 - i), depth - 1)
+                if constant is not None and x.argument(1 - i).op in _STEPS
+                else None
+            )
             if constant is not None and inner is not None:
                 p, q = (v + constant if x.op == "add" else v * constant for v in inner[1:])
                 return inner[0], p, q

@@ -1,4 +1,5 @@
 """Calling the user's program: how a model, a loss and a function take their arguments, and the one number they give."""
+
 from __future__ import annotations
 
 import inspect
@@ -40,16 +41,29 @@ def one_number(out: Any) -> Tensor:
         ObjectiveError: it is no tensor, has more than one entry, or is not of a real floating type.
     """
     if not isinstance(out, Tensor):
-        hint = "return the loss itself, without .item()" if isinstance(out, float | int) else \
-            "loss=lambda out, y: ... that picks the tensors it needs and returns one number"
-        raise ObjectiveError("E205", f"the objective returns a {type(out).__name__}, not a tensor with one number", hint=hint)
+        hint = (
+            "return the loss itself, without .item()"
+            if isinstance(out, float | int)
+            else "loss=lambda out, y: ... that picks the tensors it needs and returns one number"
+        )
+        raise ObjectiveError(
+            "E205", f"the objective returns a {type(out).__name__}, not a tensor with one number", hint=hint
+        )
     if out.numel() != 1:
-        raise ObjectiveError("E205", f"the loss is not a scalar: it has shape {tuple(out.shape)}",
-                             why="convexity is a property of one number J", hint='reduction="mean" or .sum()')
+        raise ObjectiveError(
+            "E205",
+            f"the loss is not a scalar: it has shape {tuple(out.shape)}",
+            why="convexity is a property of one number J",
+            hint='reduction="mean" or .sum()',
+        )
     if not out.is_floating_point():
         hint = ".abs() or .real, whichever is meant" if out.is_complex() else "compute the loss in a floating type"
-        raise ObjectiveError("E205", f"the loss has type {out.dtype}", why="J must be a real number that varies with the parameters",
-                             hint=hint)
+        raise ObjectiveError(
+            "E205",
+            f"the loss has type {out.dtype}",
+            why="J must be a real number that varies with the parameters",
+            hint=hint,
+        )
     return out.reshape(())
 
 
@@ -68,7 +82,9 @@ def convention(function: Callable[..., Any], names: list[str]) -> Call:
     named = {p.name for p in taken if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     required = {p.name for p in taken if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     stars = {p.kind for p in taken if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    only_keywords = inspect.Parameter.VAR_KEYWORD in stars and not plain and inspect.Parameter.VAR_POSITIONAL not in stars
+    only_keywords = (
+        inspect.Parameter.VAR_KEYWORD in stars and not plain and inspect.Parameter.VAR_POSITIONAL not in stars
+    )
     if required <= set(names) and (named >= set(names) or only_keywords):
         return _by_name
     if len(names) > 1 and len(required) == 1 and inspect.Parameter.VAR_POSITIONAL not in stars:
@@ -86,4 +102,3 @@ def _by_position(function: Callable[..., Any], values: dict[str, Any]) -> Any:
 
 def _as_dict(function: Callable[..., Any], values: dict[str, Any]) -> Any:
     return function(values)
-

@@ -4,6 +4,7 @@ The walk starts at the model, the loss, the function and the data, and follows a
 default arguments, ``functools.partial``, bound methods and the globals that the user's functions name.  It stops at
 modules of Python, at PyTorch's and NumPy's own code, and at a limit of objects.
 """
+
 from __future__ import annotations
 
 import builtins
@@ -25,7 +26,20 @@ LONGEST = 4_096  # entries of one container that are looked into
 
 MUTABLE = (list, dict, set, collections.OrderedDict, collections.defaultdict, collections.deque, collections.Counter)
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-_PLAIN = (str, bytes, int, float, complex, type(None), torch.dtype, torch.device, torch.Size, np.ndarray, np.generic, range)
+_PLAIN = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    type(None),
+    torch.dtype,
+    torch.device,
+    torch.Size,
+    np.ndarray,
+    np.generic,
+    range,
+)
 _LIBRARIES = frozenset({"torch", "numpy", "epigraph", "scipy", "builtins"}) | sys.stdlib_module_names
 
 

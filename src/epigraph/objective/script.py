@@ -1,4 +1,5 @@
 """Run the user's file as if it were a script, and leave the process as it was."""
+
 from __future__ import annotations
 
 import contextlib

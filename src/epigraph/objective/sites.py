@@ -3,6 +3,7 @@
 PyTorch calls its registration hooks whenever a parameter or a submodule is attached; the innermost frame that lies in
 the user's folder at that moment is the line to show.
 """
+
 from __future__ import annotations
 
 import sys

@@ -4,6 +4,7 @@ The file runs as a script would, with its folder first on the path; ``name`` is 
 required arguments that returns one or ``(model, loss, inputs, targets)``.  Whatever goes wrong is a ``TargetError``
 that names the user's line; what the file prints goes to stderr.
 """
+
 from __future__ import annotations
 
 import ast
@@ -29,8 +30,13 @@ __all__ = ["construction_sites", "load"]
 
 construction_sites = construction_site
 RETURNS = "return an epigraph.Objective, or the tuple (model, loss, inputs, targets)"
-NO_DEVICE = ("Found no NVIDIA driver", "not compiled with CUDA", "No CUDA GPUs", "invalid device ordinal",
-             "not linked with support for mps")
+NO_DEVICE = (
+    "Found no NVIDIA driver",
+    "not compiled with CUDA",
+    "No CUDA GPUs",
+    "invalid device ordinal",
+    "not linked with support for mps",
+)
 
 
 def load(target: str | None = None, expr: str | None = None, where: str | Sequence[str] | None = None) -> Objective:
@@ -72,9 +78,12 @@ def _split(target: str) -> tuple[Path, str]:
         path = Path(target if not colon or target.endswith(".py") else file)
         named = _top_level_names(path)
         offers = f", where NAME is one of {', '.join(named[:8])}" if named else ", such as train.py:objective"
-        raise TargetError("E101", f"{target!r} names no objective" if whole else f"{name!r} is not a name",
-                          why="a target is a file and a name in it, joined by a colon",
-                          hint=f"write {path}:NAME{offers}")
+        raise TargetError(
+            "E101",
+            f"{target!r} names no objective" if whole else f"{name!r} is not a name",
+            why="a target is a file and a name in it, joined by a colon",
+            hint=f"write {path}:NAME{offers}",
+        )
     path = Path(file).expanduser()
     if path.is_dir():
         inside = sorted(p.name for p in path.glob("*.py"))
@@ -149,14 +158,19 @@ def _run(call: Callable[[], Any], path: Path, code: str, doing: str) -> Any:
         raise
     except SystemExit as error:
         what = f"{doing} called exit({'' if error.code is None else repr(error.code)})"
-        hint = "put what belongs to the script under if __name__ == \"__main__\":"
+        hint = 'put what belongs to the script under if __name__ == "__main__":'
         raise TargetError("E112", what, where=_place(error, path), hint=hint) from error
     except Exception as error:
         missing = _missing_device(error)
         message = str(error).strip() or "no message"
         why = f"{type(error).__name__}: {message if len(message) < 600 else message[:600] + ' ...'}"
-        raise TargetError("E114" if missing else code, f"{doing} failed", where=_place(error, path), why=why,
-                          hint=missing or _hint(error, path)) from error
+        raise TargetError(
+            "E114" if missing else code,
+            f"{doing} failed",
+            where=_place(error, path),
+            why=why,
+            hint=missing or _hint(error, path),
+        ) from error
 
 
 def _place(error: BaseException, path: Path) -> str:
@@ -174,9 +188,9 @@ def _place(error: BaseException, path: Path) -> str:
 def _missing_device(error: Exception) -> str | None:
     text = str(error)
     if "torch.cuda.is_available() is False" in text and "map_location" in text:
-        return "this machine has no such device: torch.load(..., map_location=\"cpu\")"
+        return 'this machine has no such device: torch.load(..., map_location="cpu")'
     if any(part in text for part in NO_DEVICE):
-        return "this machine has no such device: device = \"cuda\" if torch.cuda.is_available() else \"cpu\""
+        return 'this machine has no such device: device = "cuda" if torch.cuda.is_available() else "cpu"'
     return None
 
 
@@ -241,9 +255,12 @@ def _check_function(value: Any, path: Path, name: str) -> None:
     required = _required(value)
     if required:
         line = getattr(getattr(value, "__code__", None), "co_firstlineno", None)
-        raise TargetError("E109", f"{name} needs arguments: {', '.join(required)}",
-                          where=f"{path}:{line}" if line else str(path),
-                          hint=f"give them defaults, or write def objective(): return {name}(...)")
+        raise TargetError(
+            "E109",
+            f"{name} needs arguments: {', '.join(required)}",
+            where=f"{path}:{line}" if line else str(path),
+            hint=f"give them defaults, or write def objective(): return {name}(...)",
+        )
 
 
 def _objective(result: Any, path: Path, name: str) -> Objective:

@@ -3,6 +3,7 @@
 A capture sees operators only.  A number that leaves them (``.tolist()``, ``.numpy()``) comes back as a constant, and a
 tensor that is kept from one call to the next is one; both would be wrong in a graph, so they are found here.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +18,35 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 #: Methods by which values leave PyTorch's sight; the looks of ``if`` and ``float`` arrive as operators.
-LEAVES = frozenset({"numpy", "tolist", "__array__", "__dlpack__", "storage", "untyped_storage", "_typed_storage",
-                    "__reduce_ex__", "apply_", "map_", "map2_"})
-LOOKS = frozenset({"item", "__bool__", "__float__", "__int__", "__index__", "__complex__", "is_nonzero", "equal", "allclose",
-                   "__contains__"})
+LEAVES = frozenset(
+    {
+        "numpy",
+        "tolist",
+        "__array__",
+        "__dlpack__",
+        "storage",
+        "untyped_storage",
+        "_typed_storage",
+        "__reduce_ex__",
+        "apply_",
+        "map_",
+        "map2_",
+    }
+)
+LOOKS = frozenset(
+    {
+        "item",
+        "__bool__",
+        "__float__",
+        "__int__",
+        "__index__",
+        "__complex__",
+        "is_nonzero",
+        "equal",
+        "allclose",
+        "__contains__",
+    }
+)
 _OVERWRITES = ("aten.zero_.", "aten.fill_.", "aten.copy_.")
 _SCALAR = ("aten._local_scalar_dense", "aten.equal", "aten.is_nonzero")
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -60,7 +86,11 @@ def _strided(tensor: Tensor) -> bool:
 
 def _whole(tensor: Any) -> bool:
     """Does the tensor fill its memory?"""
-    return isinstance(tensor, Tensor) and _strided(tensor) and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+    return (
+        isinstance(tensor, Tensor)
+        and _strided(tensor)
+        and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+    )
 
 
 @final

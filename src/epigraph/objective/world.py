@@ -1,4 +1,5 @@
 """Leaving the user's world as it was: values, gradients, modes, attributes, random generators, global switches."""
+
 from __future__ import annotations
 
 import functools
@@ -6,13 +7,14 @@ import logging
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._C._autograd import _unsafe_set_version_counter as _set_version  # type: ignore[import-not-found]
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -56,8 +58,12 @@ class _Guard(TorchDispatchMode):
         if func._schema.is_mutable:
             for tensor in written(func, args, kwargs or {}):
                 if tensor.layout == torch.strided and tensor.untyped_storage()._cdata in self.places:
-                    raise ObjectiveError("E212", f"the objective writes into a tensor of shape {tuple(tensor.shape)} that is not its own",
-                                         why="it is too large to be copied and put back", hint="use the operator that returns a new tensor")
+                    raise ObjectiveError(
+                        "E212",
+                        f"the objective writes into a tensor of shape {tuple(tensor.shape)} that is not its own",
+                        why="it is too large to be copied and put back",
+                        hint="use the operator that returns a new tensor",
+                    )
         return func(*args, **(kwargs or {}))
 
 
@@ -123,7 +129,7 @@ def _content(tensor: Tensor) -> Callable[[Tensor], None]:
             with torch.no_grad():
                 target.data.copy_(content)
         if version is not None and target._version != version:
-            torch._C._autograd._unsafe_set_version_counter((target,), (version,))
+            _set_version((target,), (version,))
 
     return back
 
@@ -146,7 +152,8 @@ def _containers(found: Reached) -> Callable[[], None]:
         for container, content in saved:
             if not _holds(container, content):
                 container.clear()
-                (container.extend if isinstance(container, Sequence) else container.update)(content)
+                fill = container.update if isinstance(container, dict | set) else container.extend
+                fill(content)
 
     return back
 
@@ -246,7 +253,10 @@ SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
-    *((functools.partial(torch.is_autocast_enabled, d), functools.partial(torch.set_autocast_enabled, d)) for d in _DEVICES),
+    *(
+        (functools.partial(torch.is_autocast_enabled, d), functools.partial(torch.set_autocast_enabled, d))
+        for d in _DEVICES
+    ),
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
@@ -296,7 +306,12 @@ def to_double(roots: list[Any]) -> None:
     """
     wide: dict[Any, Tensor] = {}
     for tensor in reach(roots).tensors:
-        if tensor.is_floating_point() and tensor.dtype != torch.float64 and _plain(tensor) and not tensor.is_inference():
+        if (
+            tensor.is_floating_point()
+            and tensor.dtype != torch.float64
+            and _plain(tensor)
+            and not tensor.is_inference()
+        ):
             key = (tensor.device, tensor.untyped_storage().data_ptr(), tensor.dtype)
             if key not in wide:
                 size = tensor.untyped_storage().nbytes() // tensor.element_size()

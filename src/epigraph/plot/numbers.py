@@ -1,4 +1,5 @@
 """Numbers as they are printed.  A lower bound is only ever rounded down, so that what is printed is still true."""
+
 from __future__ import annotations
 
 import math

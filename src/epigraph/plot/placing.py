@@ -1,4 +1,5 @@
 """Where labels go: of several positions, the one that covers least of what is drawn."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -78,8 +79,12 @@ def around(text: str, point: Pixel, size: float) -> list[Label]:
     x, y = point
     reach, rise, drop = 0.6 * size, 0.75 * size, 1.35 * size
     return [
-        Label(text, x, y - rise, "middle"), Label(text, x, y + drop, "middle"),
-        Label(text, x + reach, y - 0.4 * rise, "start"), Label(text, x - reach, y - 0.4 * rise, "end"),
-        Label(text, x + reach, y + 0.8 * drop, "start"), Label(text, x - reach, y + 0.8 * drop, "end"),
-        Label(text, x + reach, y - rise - 0.4 * size, "start"), Label(text, x - reach, y - rise - 0.4 * size, "end"),
+        Label(text, x, y - rise, "middle"),
+        Label(text, x, y + drop, "middle"),
+        Label(text, x + reach, y - 0.4 * rise, "start"),
+        Label(text, x - reach, y - 0.4 * rise, "end"),
+        Label(text, x + reach, y + 0.8 * drop, "start"),
+        Label(text, x - reach, y + 0.8 * drop, "end"),
+        Label(text, x + reach, y - rise - 0.4 * size, "start"),
+        Label(text, x - reach, y - rise - 0.4 * size, "end"),
     ]

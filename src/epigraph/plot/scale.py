@@ -1,4 +1,5 @@
 """Axes: round tick values and how they are written."""
+
 from __future__ import annotations
 
 import math

@@ -4,6 +4,7 @@ The horizontal axis is s in [-1, 1], the point m + s (b - a)/2, so that a, m, b 
 ``concave`` the line is the chord through J(a) and J(b), for ``quasiconvex`` the level max(J(a), J(b)), for
 ``quasiconcave`` the level min(J(a), J(b)).
 """
+
 from __future__ import annotations
 
 import math

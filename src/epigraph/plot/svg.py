@@ -2,6 +2,7 @@
 
 Nothing is computed here but positions; every text is escaped.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -122,7 +123,9 @@ def _beside_gap(text: str, panel: Panel, across: Scale, up: Scale, size: float) 
     middle, outward = (foot + tip) / 2 + 0.35 * size, -1 if tip < foot else 1
     beyond = tip + outward * (1.2 * size if outward < 0 else 1.9 * size)
     return [
-        Label(text, x + 10, middle, "start"), Label(text, x - 10, middle, "end"), Label(text, x, beyond, "middle"),
+        Label(text, x + 10, middle, "start"),
+        Label(text, x - 10, middle, "end"),
+        Label(text, x, beyond, "middle"),
         Label(text, x + 14, foot - outward * 1.4 * size, "start"),
         Label(text, x - 14, foot - outward * 1.4 * size, "end"),
     ]
@@ -134,7 +137,8 @@ def _panel(panel: Panel, gap: str | None, shape: Format, top: float, height: flo
     across = Scale(-1, 1, frame.left + inset, frame.right - inset)
     up = Scale(*panel.extent, frame.bottom, frame.top)
     return [
-        *_axes(panel, frame, shape, across, up, ends), *_marks(panel, across, up),
+        *_axes(panel, frame, shape, across, up, ends),
+        *_marks(panel, across, up),
         *_labels(panel, gap, frame, shape, across, up),
     ]
 
@@ -163,5 +167,6 @@ def draw(segment: Segment, identifier: str, shape: Format = WIDE) -> str:
         f'<svg class="epi-svg" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" role="img" '
         f'aria-labelledby="{identifier}-t {identifier}-d" font-size="{_number(shape.text)}">'
         f'<title id="{identifier}-t">{escape(title)}</title><desc id="{identifier}-d">{escape(description)}</desc>'
-        + "".join(body) + "</svg>"
+        + "".join(body)
+        + "</svg>"
     )

@@ -5,6 +5,7 @@ it; elsewhere it is referred to by number.  In the tree this gives, each step co
 same level, and only the smaller ones are nested: a subtree at depth d has at most n/2^d steps, so that 600 steps nest
 at most nine deep.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence

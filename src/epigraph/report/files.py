@@ -1,4 +1,5 @@
 """Files are written whole or not at all, and a path that cannot be written is found before hours of work."""
+
 from __future__ import annotations
 
 import os

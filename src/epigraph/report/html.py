@@ -3,6 +3,7 @@
 No script, no request: style and pictures are inline, and the page forbids anything else by its own policy.  Every text
 that comes from the user is escaped.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -42,13 +43,23 @@ def mathematical(text: str) -> Markup:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("epigraph.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("epigraph.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
-        "clean": words.clean, "stopped": words.stopped, "listed": words.listed, "math": mathematical,
-        "shape": shape_text, "down": round_down, "power": superscripted, "counted": counted,
-        "named": words.step_claim, "operator": words.operator,
+        "clean": words.clean,
+        "stopped": words.stopped,
+        "listed": words.listed,
+        "math": mathematical,
+        "shape": shape_text,
+        "down": round_down,
+        "power": superscripted,
+        "counted": counted,
+        "named": words.step_claim,
+        "operator": words.operator,
     }
     return environment
 
@@ -65,8 +76,11 @@ def _picture(certificate: Certificate, identifier: str) -> dict[str, Any]:
     at = certificate.values
     values = [(f"J({name})", rounded(float(at[name]), 8)) for name in ("a", "b", "m") if name in at]
     return {
-        "certificate": certificate, "info": info, "values": values,
-        "statement": words.violation(certificate), "arithmetic": words.confirmed(certificate),
+        "certificate": certificate,
+        "info": info,
+        "values": values,
+        "statement": words.violation(certificate),
+        "arithmetic": words.confirmed(certificate),
         "wide": Markup(draw(info, f"{identifier}-w", WIDE)) if info else None,
         "narrow": Markup(draw(info, f"{identifier}-n", NARROW)) if info else None,
     }
@@ -113,14 +127,25 @@ def _view(verdict: Verdict, level: int, record: words.Record) -> dict[str, Any]:
     shown = [n for n in _in_order(verdict.proofs) if not words.implied(verdict, n)]
     proofs = [(words.ADJECTIVES.get(n, n), lay_out(verdict.proofs[n].steps), f"{identifier}-{n}") for n in shown]
     return {
-        "verdict": verdict, "level": level, "id": identifier,
-        "standing": words.standing(verdict), "evidence": words.evidence(verdict), "lemmas": words.lemmas(verdict),
-        "further": words.further(verdict), "scope": words.scope(verdict), "context": words.context(verdict, record),
-        "findings": _findings(verdict), "pictures": pictures, "proofs": proofs,
-        "blocker_lead": words.blocker_lead(verdict), "quotes": quotes(verdict.blockers),
-        "rows": words.block_rows(verdict), "tally": words.tally(words.block_rows(verdict)),
+        "verdict": verdict,
+        "level": level,
+        "id": identifier,
+        "standing": words.standing(verdict),
+        "evidence": words.evidence(verdict),
+        "lemmas": words.lemmas(verdict),
+        "further": words.further(verdict),
+        "scope": words.scope(verdict),
+        "context": words.context(verdict, record),
+        "findings": _findings(verdict),
+        "pictures": pictures,
+        "proofs": proofs,
+        "blocker_lead": words.blocker_lead(verdict),
+        "quotes": quotes(verdict.blockers),
+        "rows": words.block_rows(verdict),
+        "tally": words.tally(words.block_rows(verdict)),
         "freeze": [(names, words.freeze_size(verdict, names)) for names in verdict.freeze],
-        "effort": words.effort_words(verdict.effort), "commands": _commands(verdict, record),
+        "effort": words.effort_words(verdict.effort),
+        "commands": _commands(verdict, record),
     }
 
 

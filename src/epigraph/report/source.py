@@ -1,4 +1,5 @@
 """The lines of the user's file at which convexity is lost, quoted with their neighbours."""
+
 from __future__ import annotations
 
 import linecache

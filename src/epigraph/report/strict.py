@@ -1,4 +1,5 @@
 """Strict JSON: no NaN and no Infinity as bare words, so that every parser reads it."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The first screen: verdict, reason, blocks, what to freeze, where the evidence lies.  Colour is never needed."""
+
 from __future__ import annotations
 
 import codecs
@@ -21,14 +22,29 @@ if TYPE_CHECKING:
     from epigraph.convexity.verdict import Blocker, Verdict
 
 STYLES = {
-    "affine": "bold green", "convex": "bold green", "concave": "bold blue", "nonconvex": "bold red",
+    "affine": "bold green",
+    "convex": "bold green",
+    "concave": "bold blue",
+    "nonconvex": "bold red",
     "undecided": "bold yellow",
 }
 SHOWN_BLOCKS = 12
 SHOWN_SETS = 4
 _ASCII = {
-    "·": "-", "…": "...", "≥": ">=", "≤": "<=", "×": "x", "−": "-", "→": "->", "½": "1/2", "²": "^2", "—": "-",
-    "–": "-", "’": "'", "“": '"', "”": '"',
+    "·": "-",
+    "…": "...",
+    "≥": ">=",
+    "≤": "<=",
+    "×": "x",
+    "−": "-",
+    "→": "->",
+    "½": "1/2",
+    "²": "^2",
+    "—": "-",
+    "–": "-",
+    "’": "'",
+    "“": '"',
+    "”": '"',
 }
 
 
@@ -198,8 +214,12 @@ def show_entry(out: Console, entry: Mapping[str, Any]) -> None:
     facts = [known["verdict"]]
     facts += [f"{adjective} {known[name]}" for name, adjective in words.ADJECTIVES.items() if name in known]
     facts += [f"in {name} alone {word}" for name, word in known.get("blocks", {}).items()]
-    for title, text in (("Claim", entry["claim"]), ("Known", "; ".join(facts)), ("Reference", entry["reference"]),
-                        ("Note", entry["notes"])):
+    for title, text in (
+        ("Claim", entry["claim"]),
+        ("Known", "; ".join(facts)),
+        ("Reference", entry["reference"]),
+        ("Note", entry["notes"]),
+    ):
         if text:
             _write(out, f"{title}: {text}", indent=4)
     _write(out, (f"epigraph check zoo:{entry['name']}", "dim"), indent=4)

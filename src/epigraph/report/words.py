@@ -1,4 +1,5 @@
 """A verdict in words: the same sentences for the terminal and for the page, and never more than was shown."""
+
 from __future__ import annotations
 
 import unicodedata
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
     from epigraph.convexity.verdict import Blocker, Certificate, Proof, Step, Verdict
 
 ADJECTIVES = {
-    "convex": "convex", "concave": "concave", "quasiconvex": "quasiconvex", "quasiconcave": "quasiconcave",
-    "log_convex": "log-convex", "log_concave": "log-concave",
+    "convex": "convex",
+    "concave": "concave",
+    "quasiconvex": "quasiconvex",
+    "quasiconcave": "quasiconcave",
+    "log_convex": "log-convex",
+    "log_concave": "log-concave",
 }
 _VIOLATIONS = {
     "convex": "J(m) lies above the chord from J(a) to J(b)",
@@ -225,7 +230,9 @@ def implied(verdict: Verdict, name: str) -> str | None:
 def excluded(verdict: Verdict, name: str) -> str | None:
     """The weaker property whose refutation refutes ``name`` too, or None."""
     weaker = {
-        "convex": ("quasiconvex",), "concave": ("quasiconcave",), "log_convex": ("convex", "quasiconvex"),
+        "convex": ("quasiconvex",),
+        "concave": ("quasiconcave",),
+        "log_convex": ("convex", "quasiconvex"),
         "log_concave": ("quasiconcave",),
     }
     found = (other for other in weaker.get(name, ()) if getattr(verdict, other) == "refuted")

@@ -8,6 +8,7 @@ Each entry builds an ``Objective`` and says which claim it illustrates and what 
 >>> zoo.load("product").value()
 0.25
 """
+
 from __future__ import annotations
 
 import difflib

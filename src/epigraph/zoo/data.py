@@ -1,4 +1,5 @@
 """Small data sets and weights, all from generators of their own."""
+
 from __future__ import annotations
 
 import math
@@ -43,8 +44,12 @@ def _datasets() -> Any:
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise TargetError("E120", "this entry of the zoo needs the data sets of scikit-learn",
-                          why=f"{error}", hint="pip install epigraph[data]") from error
+        raise TargetError(
+            "E120",
+            "this entry of the zoo needs the data sets of scikit-learn",
+            why=f"{error}",
+            hint="pip install epigraph[data]",
+        ) from error
     return datasets
 
 

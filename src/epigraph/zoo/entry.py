@@ -1,4 +1,5 @@
 """What an entry of the zoo is."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

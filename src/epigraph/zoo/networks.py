@@ -1,4 +1,5 @@
 """Networks with hidden units: symmetries, exceptions, pooling."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -44,14 +45,16 @@ class OneHidden(nn.Module):
 
 def digits_one_hidden() -> Objective:
     images, classes = digits()
-    return Objective(build(OneHidden, 64, 16, 10, seed=3), nn.CrossEntropyLoss(), images, classes,
-                     name="digits, one hidden layer")
+    return Objective(
+        build(OneHidden, 64, 16, 10, seed=3), nn.CrossEntropyLoss(), images, classes, name="digits, one hidden layer"
+    )
 
 
 def digits_two_hidden() -> Objective:
     images, classes = digits(200)
-    return Objective(build(Hidden, 64, 12, 12, 10, seed=4), nn.CrossEntropyLoss(), images, classes,
-                     name="digits, two hidden layers")
+    return Objective(
+        build(Hidden, 64, 12, 12, 10, seed=4), nn.CrossEntropyLoss(), images, classes, name="digits, two hidden layers"
+    )
 
 
 def tanh_two_units() -> Objective:
@@ -68,12 +71,19 @@ def half_sum_of_squares(out: Tensor, targets: Tensor) -> Tensor:
 
 
 def xor() -> Objective:
-    return Objective(build(OneHidden, 2, 2, 1, seed=7), half_sum_of_squares, XOR_INPUTS, XOR_TARGETS, weight_decay=0.1,
-                     name="XOR with weight decay")
+    return Objective(
+        build(OneHidden, 2, 2, 1, seed=7),
+        half_sum_of_squares,
+        XOR_INPUTS,
+        XOR_TARGETS,
+        weight_decay=0.1,
+        name="XOR with weight decay",
+    )
 
 
 def symmetric_linear_units() -> Objective:
     """Two linear units whose outgoing weights are fixed to 1: swapping them changes nothing."""
+
     def squares(W: Tensor) -> Tensor:
         hidden = X @ W
         out = hidden.sum(1, keepdim=True)
@@ -97,8 +107,9 @@ class Pooled(nn.Module):
 def pooled(label: float) -> Objective:
     images = normal(4, 1, 5, 5, seed=35)
     targets = torch.full((4, 1), label, dtype=torch.float64)
-    return Objective(build(Pooled, seed=8), nn.BCEWithLogitsLoss(), images, targets,
-                     name=f"max-pooling, label {label:g}")
+    return Objective(
+        build(Pooled, seed=8), nn.BCEWithLogitsLoss(), images, targets, name=f"max-pooling, label {label:g}"
+    )
 
 
 def pooled_negative() -> Objective:
@@ -112,29 +123,70 @@ def pooled_positive() -> Objective:
 NONCONVEX = {"verdict": "nonconvex", "concave": "refuted"}
 SWAP = "swapping units gives a second point of equal value; where the midpoint is worse, Jensen's inequality fails"
 ENTRIES = (
-    Entry("digits-one-hidden", "one hidden layer on 1797 digits",
-          "One hidden layer makes the cost of logistic regression non-convex.",
-          {**NONCONVEX, "blocks": {"output.weight": "convex", "output.bias": "convex"}}, SWAP, digits_one_hidden),
-    Entry("digits-two-hidden", "two hidden layers on 200 digits", "Deeper networks are not convex either.",
-          {**NONCONVEX, "blocks": {"layers.2.weight": "convex", "layers.2.bias": "convex"}}, SWAP, digits_two_hidden),
-    Entry("swapped-units", "two tanh units",
-          "Swapping hidden units with their weights leaves J unchanged, so minimisers come in copies.",
-          {**NONCONVEX, "blocks": {"output.weight": "convex", "output.bias": "convex"}}, SWAP, tanh_two_units),
-    Entry("single-hidden-unit", "a single tanh unit",
-          "A single unit has no other to be swapped with, and J is still not convex.",
-          {**NONCONVEX, "blocks": {"output.weight": "convex", "output.bias": "convex"}},
-          "a product of the weights on both sides of tanh", one_unit, notes="Its sign symmetry remains: tanh is odd."),
-    Entry("symmetric-linear-units", "linear units with equal fixed outgoing weights",
-          "Symmetric under permutations, and convex all the same.",
-          {"verdict": "convex", "blocks": {"W": "convex"}}, "squared norm of an affine map", symmetric_linear_units,
-          notes="Two copies of a minimiser have a midpoint of the same value: symmetry alone proves nothing."),
-    Entry("xor", "XOR with two tanh units and weight decay",
-          "With permutations removed, minima of different values remain.",
-          {**NONCONVEX, "quasiconvex": "refuted", "blocks": {"output.weight": "convex", "output.bias": "convex"}},
-          "J = ½ Σ (f - y)² + 0.05 ‖θ‖² has three classes of minima, of values 0.48024, 0.51220 and 0.52267", xor),
-    Entry("max-pooling-label-0", "max-pooling, label 0",
-          "A maximum of affine maps is convex, and an increasing convex loss keeps it.",
-          {"verdict": "convex"}, "Boyd and Vandenberghe (2004), sections 3.2.3 and 3.2.4", pooled_negative),
-    Entry("max-pooling-label-1", "max-pooling, label 1", "Under a decreasing loss the same maximum is not convex.",
-          NONCONVEX, "log(1 + e^-max(a, b)) has concave kinks", pooled_positive),
+    Entry(
+        "digits-one-hidden",
+        "one hidden layer on 1797 digits",
+        "One hidden layer makes the cost of logistic regression non-convex.",
+        {**NONCONVEX, "blocks": {"output.weight": "convex", "output.bias": "convex"}},
+        SWAP,
+        digits_one_hidden,
+    ),
+    Entry(
+        "digits-two-hidden",
+        "two hidden layers on 200 digits",
+        "Deeper networks are not convex either.",
+        {**NONCONVEX, "blocks": {"layers.2.weight": "convex", "layers.2.bias": "convex"}},
+        SWAP,
+        digits_two_hidden,
+    ),
+    Entry(
+        "swapped-units",
+        "two tanh units",
+        "Swapping hidden units with their weights leaves J unchanged, so minimisers come in copies.",
+        {**NONCONVEX, "blocks": {"output.weight": "convex", "output.bias": "convex"}},
+        SWAP,
+        tanh_two_units,
+    ),
+    Entry(
+        "single-hidden-unit",
+        "a single tanh unit",
+        "A single unit has no other to be swapped with, and J is still not convex.",
+        {**NONCONVEX, "blocks": {"output.weight": "convex", "output.bias": "convex"}},
+        "a product of the weights on both sides of tanh",
+        one_unit,
+        notes="Its sign symmetry remains: tanh is odd.",
+    ),
+    Entry(
+        "symmetric-linear-units",
+        "linear units with equal fixed outgoing weights",
+        "Symmetric under permutations, and convex all the same.",
+        {"verdict": "convex", "blocks": {"W": "convex"}},
+        "squared norm of an affine map",
+        symmetric_linear_units,
+        notes="Two copies of a minimiser have a midpoint of the same value: symmetry alone proves nothing.",
+    ),
+    Entry(
+        "xor",
+        "XOR with two tanh units and weight decay",
+        "With permutations removed, minima of different values remain.",
+        {**NONCONVEX, "quasiconvex": "refuted", "blocks": {"output.weight": "convex", "output.bias": "convex"}},
+        "J = ½ Σ (f - y)² + 0.05 ‖θ‖² has three classes of minima, of values 0.48024, 0.51220 and 0.52267",
+        xor,
+    ),
+    Entry(
+        "max-pooling-label-0",
+        "max-pooling, label 0",
+        "A maximum of affine maps is convex, and an increasing convex loss keeps it.",
+        {"verdict": "convex"},
+        "Boyd and Vandenberghe (2004), sections 3.2.3 and 3.2.4",
+        pooled_negative,
+    ),
+    Entry(
+        "max-pooling-label-1",
+        "max-pooling, label 1",
+        "Under a decreasing loss the same maximum is not convex.",
+        NONCONVEX,
+        "log(1 + e^-max(a, b)) has concave kinks",
+        pooled_positive,
+    ),
 )

@@ -1,4 +1,5 @@
 """Where products of parameters appear: matrices, convolutions, stacked linear layers."""
+
 from __future__ import annotations
 
 import torch
@@ -77,36 +78,83 @@ def linear_network() -> Objective:
         out = hidden @ W2
         return ((out - OUTPUTS) ** 2).mean()
 
-    return Objective.from_function(two_layers, {"W1": normal(2, 3, seed=19), "W2": normal(3, 1, seed=20)},
-                                   name="linear network with one hidden layer")
+    return Objective.from_function(
+        two_layers,
+        {"W1": normal(2, 3, seed=19), "W2": normal(3, 1, seed=20)},
+        name="linear network with one hidden layer",
+    )
 
 
 AFFINE = "squared norm of an affine map: Boyd and Vandenberghe (2004), section 3.2.2"
 JOINT = "A product of the varying factors: at zero the Hessian is indefinite."
 ENTRIES = (
-    Entry("matrix-vector-matrix", "‖Ax - y‖² in A", "Ax is affine in A.",
-          {"verdict": "convex", "blocks": {"A": "convex"}}, AFFINE, matrix_only),
-    Entry("matrix-vector-vector", "‖Ax - y‖² in x", "Ax is affine in x.",
-          {"verdict": "convex", "blocks": {"x": "convex"}}, AFFINE, vector_only),
-    Entry("matrix-vector-both", "‖Ax - y‖² in A and x", "Ax is an indefinite form in A and x together.",
-          {"verdict": "nonconvex", "concave": "refuted", "blocks": {"A": "convex", "x": "convex"}}, JOINT,
-          matrix_and_vector),
-    Entry("convolution-kernel", "a convolution in its kernel", "A convolution is affine in its kernel.",
-          {"verdict": "convex", "blocks": {"kernel": "convex"}}, AFFINE, kernel_only),
-    Entry("convolution-input", "a convolution in its input", "A convolution is affine in its input.",
-          {"verdict": "convex", "blocks": {"image": "convex"}}, AFFINE, image_only),
-    Entry("convolution-both", "a convolution in kernel and input",
-          "A convolution is multi-convex and not convex jointly.",
-          {"verdict": "nonconvex", "concave": "refuted", "blocks": {"kernel": "convex", "image": "convex"}}, JOINT,
-          kernel_and_image),
-    Entry("linear-chain", "(1 - ab)²", "Two linear layers already suffice to destroy convexity.",
-          {"verdict": "nonconvex", "concave": "refuted", "quasiconvex": "refuted",
-           "blocks": {"a": "convex", "b": "convex"}},
-          "at 0 the Hessian has the eigenvalues 2 and -2; every local minimum is global (Baldi and Hornik 1989)",
-          scalar_chain),
-    Entry("linear-network", "a linear network with one hidden layer",
-          "Linear units with squared loss are convex only without a hidden layer.",
-          {"verdict": "nonconvex", "concave": "refuted", "blocks": {"W1": "convex", "W2": "convex"}},
-          "a product of parameters; every local minimum is global (Baldi and Hornik 1989; Kawaguchi 2016)",
-          linear_network),
+    Entry(
+        "matrix-vector-matrix",
+        "‖Ax - y‖² in A",
+        "Ax is affine in A.",
+        {"verdict": "convex", "blocks": {"A": "convex"}},
+        AFFINE,
+        matrix_only,
+    ),
+    Entry(
+        "matrix-vector-vector",
+        "‖Ax - y‖² in x",
+        "Ax is affine in x.",
+        {"verdict": "convex", "blocks": {"x": "convex"}},
+        AFFINE,
+        vector_only,
+    ),
+    Entry(
+        "matrix-vector-both",
+        "‖Ax - y‖² in A and x",
+        "Ax is an indefinite form in A and x together.",
+        {"verdict": "nonconvex", "concave": "refuted", "blocks": {"A": "convex", "x": "convex"}},
+        JOINT,
+        matrix_and_vector,
+    ),
+    Entry(
+        "convolution-kernel",
+        "a convolution in its kernel",
+        "A convolution is affine in its kernel.",
+        {"verdict": "convex", "blocks": {"kernel": "convex"}},
+        AFFINE,
+        kernel_only,
+    ),
+    Entry(
+        "convolution-input",
+        "a convolution in its input",
+        "A convolution is affine in its input.",
+        {"verdict": "convex", "blocks": {"image": "convex"}},
+        AFFINE,
+        image_only,
+    ),
+    Entry(
+        "convolution-both",
+        "a convolution in kernel and input",
+        "A convolution is multi-convex and not convex jointly.",
+        {"verdict": "nonconvex", "concave": "refuted", "blocks": {"kernel": "convex", "image": "convex"}},
+        JOINT,
+        kernel_and_image,
+    ),
+    Entry(
+        "linear-chain",
+        "(1 - ab)²",
+        "Two linear layers already suffice to destroy convexity.",
+        {
+            "verdict": "nonconvex",
+            "concave": "refuted",
+            "quasiconvex": "refuted",
+            "blocks": {"a": "convex", "b": "convex"},
+        },
+        "at 0 the Hessian has the eigenvalues 2 and -2; every local minimum is global (Baldi and Hornik 1989)",
+        scalar_chain,
+    ),
+    Entry(
+        "linear-network",
+        "a linear network with one hidden layer",
+        "Linear units with squared loss are convex only without a hidden layer.",
+        {"verdict": "nonconvex", "concave": "refuted", "blocks": {"W1": "convex", "W2": "convex"}},
+        "a product of parameters; every local minimum is global (Baldi and Hornik 1989; Kawaguchi 2016)",
+        linear_network,
+    ),
 )

@@ -1,4 +1,5 @@
 """Time series: recursion in a parameter, without any network."""
+
 from __future__ import annotations
 
 import torch
@@ -24,8 +25,9 @@ def moving_average(theta: Tensor) -> Tensor:
 
 
 def first_order() -> Objective:
-    return Objective.from_function(moving_average, {"theta": torch.tensor([0.5], dtype=torch.float64)},
-                                   domain={"theta": (-1.0, 1.0)}, name="MA(1)")
+    return Objective.from_function(
+        moving_average, {"theta": torch.tensor([0.5], dtype=torch.float64)}, domain={"theta": (-1.0, 1.0)}, name="MA(1)"
+    )
 
 
 def second_order() -> Objective:
@@ -44,13 +46,29 @@ def autoregression() -> Objective:
 
 
 ENTRIES = (
-    Entry("ar2", "AR(2), conditional sum of squares", "An autoregression is linear in its coefficients, hence convex.",
-          {"verdict": "convex"}, "Boyd and Vandenberghe (2004), section 3.2.2", autoregression),
-    Entry("ma1", "MA(1), conditional sum of squares", "Recursion in a parameter breaks convexity, without any network.",
-          {"verdict": "nonconvex", "concave": "refuted"},
-          "for this series the second derivative is -27.3 at theta = 0.62", first_order,
-          notes="Depends on the series: for others the same sum is convex."),
-    Entry("ma2", "MA(2), conditional sum of squares", "A second lag does not help.",
-          {"verdict": "nonconvex", "concave": "refuted"},
-          "on the line theta_2 = 0 it is the MA(1) objective of the same series", second_order),
+    Entry(
+        "ar2",
+        "AR(2), conditional sum of squares",
+        "An autoregression is linear in its coefficients, hence convex.",
+        {"verdict": "convex"},
+        "Boyd and Vandenberghe (2004), section 3.2.2",
+        autoregression,
+    ),
+    Entry(
+        "ma1",
+        "MA(1), conditional sum of squares",
+        "Recursion in a parameter breaks convexity, without any network.",
+        {"verdict": "nonconvex", "concave": "refuted"},
+        "for this series the second derivative is -27.3 at theta = 0.62",
+        first_order,
+        notes="Depends on the series: for others the same sum is convex.",
+    ),
+    Entry(
+        "ma2",
+        "MA(2), conditional sum of squares",
+        "A second lag does not help.",
+        {"verdict": "nonconvex", "concave": "refuted"},
+        "on the line theta_2 = 0 it is the MA(1) objective of the same series",
+        second_order,
+    ),
 )

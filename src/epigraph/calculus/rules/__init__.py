@@ -1,4 +1,5 @@
 """The rules, one family per file, registered by primitive operator."""
+
 from epigraph.calculus.rules import (  # noqa: F401
     arithmetic,
     bumps,

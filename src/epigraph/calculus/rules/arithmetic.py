@@ -1,4 +1,5 @@
 """add, neg, mul, div, maximum."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -158,11 +159,15 @@ def _of_one_variable(a: Bits, b: Bits, f: Interval, g: Interval, alike: bool) ->
     factor nonpositive |f| |g| = -f g, and |f| moves against f.
     """
     out: Bits = 0
-    for first, second, left, right in ((a, b, f.nonnegative, g.nonnegative),
-                                       (negate(a), negate(b), f.nonpositive, g.nonpositive)):
+    for first, second, left, right in (
+        (a, b, f.nonnegative, g.nonnegative),
+        (negate(a), negate(b), f.nonpositive, g.nonpositive),
+    ):
         out = out | when(left & right, first & second & (CONVEX if alike else CONCAVE))
-    for first, second, left, right in ((a, negate(b), f.nonnegative, g.nonpositive),
-                                       (negate(a), b, f.nonpositive, g.nonnegative)):
+    for first, second, left, right in (
+        (a, negate(b), f.nonnegative, g.nonpositive),
+        (negate(a), b, f.nonpositive, g.nonnegative),
+    ):
         out = out | when(left & right, negate(first & second & (CONCAVE if alike else CONVEX)))
     return out
 
@@ -197,8 +202,11 @@ class Div(Rule):
             return when(below.positive | below.negative, scaled(a, below))
         direction = self.carrier(node, x, shapes)
         out = QUASILINEAR if direction is not None and direction[1] else 0
-        return out | when(below.nonnegative, _over_nonnegative(a, b, x[0])) | when(
-            below.positive, _over_positive(a, b, x[0]))
+        return (
+            out
+            | when(below.nonnegative, _over_nonnegative(a, b, x[0]))
+            | when(below.positive, _over_positive(a, b, x[0]))
+        )
 
     def degree(self, node: Node, x: Sequence[Facts]) -> int:
         return -1 if x[1].varies else x[0].degree

@@ -3,6 +3,7 @@
 Turning points and inflection points are irrational: each is held as the two neighbouring float64 numbers around it, so
 that a claim is made only on an interval on which a test proves it with Arb.
 """
+
 from __future__ import annotations
 
 import math

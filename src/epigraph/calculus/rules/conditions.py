@@ -1,4 +1,5 @@
 """where, compare, sign, floor, opaque."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
 """matmul and convolution: sums of products."""
+
 from __future__ import annotations
 
 import math

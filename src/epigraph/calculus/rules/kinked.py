@@ -1,4 +1,5 @@
 """abs, relu, elu, piecewise polynomials."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """reshape, permute, expand, slice, concat, take, same."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,5 @@
 """Powers with a rational exponent."""
+
 from __future__ import annotations
 
 import math
@@ -87,8 +88,11 @@ class Power(Elementwise):
         if (p < 0 or p.denominator > 1) and low < 0:
             return f"the argument of the power {p} ranges over [{low:.3g}, {high:.3g}], beyond its domain"
         if p == 2:
-            return ("the square of a function that is convex or concave and takes both signs has no fixed curvature"
-                    if not (x[0].has(CONVEX) and x[0].has(CONCAVE)) else "the square is lost")
+            return (
+                "the square of a function that is convex or concave and takes both signs has no fixed curvature"
+                if not (x[0].has(CONVEX) and x[0].has(CONCAVE))
+                else "the square is lost"
+            )
         return super().reason(node, x)
 
 

@@ -1,4 +1,5 @@
 """sum, amax, logsumexp, log_softmax."""
+
 from __future__ import annotations
 
 import math
@@ -153,7 +154,7 @@ class LogSoftmax(Rule):
         convex, concave = (bits & CONVEX) > 0, (bits & CONCAVE) > 0
         others = convex.sum(dim, keepdims=True) - convex == size - 1
         affine = (convex & concave).all(dim, keepdims=True)
-        return when(others & concave, CONCAVE) | when(affine, monotone)
+        return when(np.logical_and(others, concave), CONCAVE) | when(affine, monotone)
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
         return "log-softmax is its argument minus a convex function: concave only where the argument is affine"

@@ -1,4 +1,5 @@
 """Smooth increasing functions of one variable: exp, log, sqrt, softplus, sigmoid, tanh, erf, atan, log_ndtr."""
+
 from __future__ import annotations
 
 import math
