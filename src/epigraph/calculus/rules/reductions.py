@@ -153,7 +153,7 @@ class LogSoftmax(Rule):
         bits = np.broadcast_to(x[0].bits, shapes[0])
         convex, concave = (bits & CONVEX) > 0, (bits & CONCAVE) > 0
         others = convex.sum(dim, keepdims=True) - convex == size - 1
-        affine = (convex & concave).all(dim, keepdims=True)
+        affine = np.asarray((convex & concave).all(dim, keepdims=True), dtype=bool)
         return when(np.logical_and(others, concave), CONCAVE) | when(affine, monotone)
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
