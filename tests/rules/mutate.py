@@ -7,6 +7,7 @@ files stay as they are: a child process imports the changed text in place of the
 test fails; what survives is printed with its line.  Sentences for people are not changed, and neither are constants
 that trade time for tightness (``NEUTRAL``).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -28,36 +29,129 @@ from types import CodeType, ModuleType
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent / "src"
-FILES = ["interval", "lattice", "rules/arithmetic", "rules/bumps", "rules/conditions", "rules/contraction", "rules/kinked",
-         "rules/layout", "rules/power", "rules/reductions", "rules/smooth", "rules/waves"]
+FILES = [
+    "interval",
+    "lattice",
+    "rules/arithmetic",
+    "rules/bumps",
+    "rules/conditions",
+    "rules/contraction",
+    "rules/kinked",
+    "rules/layout",
+    "rules/power",
+    "rules/reductions",
+    "rules/smooth",
+    "rules/waves",
+]
 TESTS = ["compose", "interval", "tensors", "operands", "elementwise", "ranges"]  # the quick ones first
 SKIPPED = {"reason", "__repr__", "__bool__"}
 
 # Places where a change is no error: limits of effort, slack that is more than enough, rounding that is decided elsewhere.
 NEUTRAL = (
-    "size > 100_000", "> 1e-300", "2e9", "<= 256", "<= 4096", "maxsize=", "2.0**-1060", "2.0**-1070", "2.0**-1000", "(1 + 1e-9)",
-    "(count + 4)", "(n + 8)", "LIBM = 8", "units=16", "absolute=(count + 64)", "units = 64", "400 * abs", "units=8 + p", "if p > 4",
-    "units = 2048", "units = 2.0**20", "absolute = 1e", "1e-12 *", "- 1e-12", "1e6", "1e-320", "2.0**20", "2.0**32", "units=64, absolute=1e-13",
-    "np.errstate", "TYPE_CHECKING",
+    "size > 100_000",
+    "> 1e-300",
+    "2e9",
+    "<= 256",
+    "<= 4096",
+    "maxsize=",
+    "2.0**-1060",
+    "2.0**-1070",
+    "2.0**-1000",
+    "(1 + 1e-9)",
+    "(count + 4)",
+    "(n + 8)",
+    "LIBM = 8",
+    "units=16",
+    "absolute=(count + 64)",
+    "units = 64",
+    "400 * abs",
+    "units=8 + p",
+    "if p > 4",
+    "units = 2048",
+    "units = 2.0**20",
+    "absolute = 1e",
+    "1e-12 *",
+    "- 1e-12",
+    "1e6",
+    "1e-320",
+    "2.0**20",
+    "2.0**32",
+    "units=64, absolute=1e-13",
+    "np.errstate",
+    "TYPE_CHECKING",
 )
 
 COMPARISONS: dict[type, tuple[type, ...]] = {
-    ast.Lt: (ast.LtE, ast.Gt), ast.LtE: (ast.Lt, ast.GtE), ast.Gt: (ast.GtE, ast.Lt), ast.GtE: (ast.Gt, ast.LtE), ast.Eq: (ast.NotEq,),
-    ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,), ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt, ast.GtE),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt, ast.LtE),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
 }
 ARITHMETIC: dict[type, type] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
-    ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.Mod: ast.Mult, ast.MatMult: ast.Mult,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.LShift: ast.RShift,
+    ast.RShift: ast.LShift,
+    ast.Mod: ast.Mult,
+    ast.MatMult: ast.Mult,
 }
 NAMES = {
-    "CONVEX": "CONCAVE", "CONCAVE": "CONVEX", "QCONVEX": "QCONCAVE", "QCONCAVE": "QCONVEX", "LOGCONVEX": "LOGCONCAVE",
-    "LOGCONCAVE": "LOGCONVEX", "ROOTCONVEX": "CONVEX", "AFFINE": "CONVEX", "QUASILINEAR": "QCONVEX", "nonnegative": "nonpositive",
-    "nonpositive": "nonnegative", "positive": "negative", "negative": "positive", "lower": "upper", "upper": "lower", "down": "up",
-    "up": "down", "minimum": "maximum", "maximum": "minimum", "min": "max", "max": "min", "all": "any", "any": "all", "convex": "concave",
-    "concave": "convex", "increasing": "decreasing", "decreasing": "increasing", "log_convex": "log_concave", "log_concave": "log_convex",
-    "valley": "hill", "hill": "valley", "least": "greatest", "greatest": "least", "right": "left", "left": "right", "low": "high",
-    "high": "low", "yes": "no", "no": "yes", "join": "intersect", "sin": "cos", "cos": "sin", "first": "second", "second": "first",
-    "above": "below", "below": "above",
+    "CONVEX": "CONCAVE",
+    "CONCAVE": "CONVEX",
+    "QCONVEX": "QCONCAVE",
+    "QCONCAVE": "QCONVEX",
+    "LOGCONVEX": "LOGCONCAVE",
+    "LOGCONCAVE": "LOGCONVEX",
+    "ROOTCONVEX": "CONVEX",
+    "AFFINE": "CONVEX",
+    "QUASILINEAR": "QCONVEX",
+    "nonnegative": "nonpositive",
+    "nonpositive": "nonnegative",
+    "positive": "negative",
+    "negative": "positive",
+    "lower": "upper",
+    "upper": "lower",
+    "down": "up",
+    "up": "down",
+    "minimum": "maximum",
+    "maximum": "minimum",
+    "min": "max",
+    "max": "min",
+    "all": "any",
+    "any": "all",
+    "convex": "concave",
+    "concave": "convex",
+    "increasing": "decreasing",
+    "decreasing": "increasing",
+    "log_convex": "log_concave",
+    "log_concave": "log_convex",
+    "valley": "hill",
+    "hill": "valley",
+    "least": "greatest",
+    "greatest": "least",
+    "right": "left",
+    "left": "right",
+    "low": "high",
+    "high": "low",
+    "yes": "no",
+    "no": "yes",
+    "join": "intersect",
+    "sin": "cos",
+    "cos": "sin",
+    "first": "second",
+    "second": "first",
+    "above": "below",
+    "below": "above",
 }
 
 
@@ -110,7 +204,11 @@ def _constants(value: object) -> tuple[object, ...]:
     if isinstance(value, float):
         import math
 
-        return (value * 1.001, math.nextafter(value, math.inf), math.nextafter(value, -math.inf)) if value else (1e-9, -1e-9)
+        return (
+            (value * 1.001, math.nextafter(value, math.inf), math.nextafter(value, -math.inf))
+            if value
+            else (1e-9, -1e-9)
+        )
     return ()
 
 
@@ -120,14 +218,30 @@ def _places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int | None, ast.AS
     while pending:
         parent = pending.pop()
         for field, value in ast.iter_fields(parent):
-            if field in ("annotation", "returns", "decorator_list", "bases", "type_comment", "keywords") and not isinstance(parent, ast.Call):
+            if field in (
+                "annotation",
+                "returns",
+                "decorator_list",
+                "bases",
+                "type_comment",
+                "keywords",
+            ) and not isinstance(parent, ast.Call):
                 continue
             for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                if not isinstance(child, ast.AST) or isinstance(child, ast.Import | ast.ImportFrom | ast.Raise | ast.JoinedStr):
+                if not isinstance(child, ast.AST) or isinstance(
+                    child, ast.Import | ast.ImportFrom | ast.Raise | ast.JoinedStr
+                ):
                     continue
                 if isinstance(child, ast.FunctionDef) and child.name in SKIPPED:
                     continue
-                if isinstance(child, ast.Assign) and ast.unparse(child.targets[0]) in ("lemma", "__slots__", "NAMES", "Bits", "Bound", "Mask"):
+                if isinstance(child, ast.Assign) and ast.unparse(child.targets[0]) in (
+                    "lemma",
+                    "__slots__",
+                    "NAMES",
+                    "Bits",
+                    "Bound",
+                    "Mask",
+                ):
                     continue
                 yield parent, field, index, child
                 pending.append(child)
@@ -147,7 +261,13 @@ def mutants(module: str) -> Iterator[Mutant]:
             before = ast.unparse(child)
             _put(parent, field, index, changed)
             with contextlib.suppress(SyntaxError, ValueError):
-                yield Mutant(module, line, f"{before}   in: {lines[line - 1].strip()}", ast.unparse(changed), compile(tree, str(path), "exec"))
+                yield Mutant(
+                    module,
+                    line,
+                    f"{before}   in: {lines[line - 1].strip()}",
+                    ast.unparse(changed),
+                    compile(tree, str(path), "exec"),
+                )
             _put(parent, field, index, child)
 
 
@@ -221,7 +341,10 @@ def survey(chosen: list[Mutant], jobs: int, timeout: float) -> list[Mutant]:
                 done += 1
                 if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
                     survivors.append(mutant)
-                    print(f"survives  {mutant.module}.py:{mutant.line}  {mutant.before}\n          -> {mutant.after}", flush=True)
+                    print(
+                        f"survives  {mutant.module}.py:{mutant.line}  {mutant.before}\n          -> {mutant.after}",
+                        flush=True,
+                    )
                 if done % 50 == 0:
                     print(f"{done} of {len(chosen)}, {len(survivors)} survive", flush=True)
     return survivors

@@ -556,7 +556,7 @@ class Elu:
             "log_concave": not (left and sign > 0) and (one_side or sign == 0),
             "log_convex": False,
             "root_convex": False,
-        }[claim]
+        }
 
     def at(self, x: float) -> arb:
         if x > 0:

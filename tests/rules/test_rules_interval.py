@@ -186,10 +186,8 @@ def test_total(case, axes, rows):
     for got, chosen in zip(results(out, kept), terms, strict=True):
         lows, highs = [exact(a) for a, _ in chosen], [exact(b) for _, b in chosen]
         low, high, size = sum(lows), sum(highs), max(sum(map(abs, lows)), sum(map(abs, highs)))
-        assert (
-            (exact(got[0]) <= low
-            and exact(got[1]) >= high)
-            or (got[0] <= rounded(low, -1) and got[1] >= rounded(high, 1))
+        assert (exact(got[0]) <= low and exact(got[1]) >= high) or (
+            got[0] <= rounded(low, -1) and got[1] >= rounded(high, 1)
         )
         if all(v >= 0 for v in lows):
             assert got[0] >= 0

@@ -242,8 +242,21 @@ def test_functions_of_what_is_known(row):
 
 
 # for functions that know of log- and root-claims: what all examples have and the rule does not claim
-LOST_OF_ONE = {"exp": 0, "log": 9, "sqrt": 9, "abs": 6, "relu": 3, "power 2": 4, "power 3": 4, "power -1": 9, "power -2": 13,
-               "power 1/3": 12, "power 2/3": 9, "power 3/2": 8, "power -1/2": 9}
+LOST_OF_ONE = {
+    "exp": 0,
+    "log": 9,
+    "sqrt": 9,
+    "abs": 6,
+    "relu": 3,
+    "power 2": 4,
+    "power 3": 4,
+    "power -1": 9,
+    "power -2": 13,
+    "power 1/3": 12,
+    "power 2/3": 9,
+    "power 3/2": 8,
+    "power -1/2": 9,
+}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

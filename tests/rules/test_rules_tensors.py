@@ -3,6 +3,7 @@
 Layouts are compared with what they do to arrays of positions, reductions and contractions with the operators on two
 entries, and everything is checked for entries of different kinds, uniform operands and broadcasting.
 """
+
 from __future__ import annotations
 
 import inspect
@@ -44,7 +45,9 @@ def node(op: str, out: Shape, /, **attributes) -> Node:
     return Node(99, op, (), attributes, out)
 
 
-def random_facts(generator: np.random.Generator, shape: Shape, varies: bool = True, kind: str = "array") -> tuple[Facts, np.ndarray]:
+def random_facts(
+    generator: np.random.Generator, shape: Shape, varies: bool = True, kind: str = "array"
+) -> tuple[Facts, np.ndarray]:
     """Facts whose entries are drawn from all that may be known, and the knowledge entry by entry."""
     chosen = np.empty(shape, dtype=object)
     one = KNOWN[generator.integers(len(KNOWN))]
@@ -74,12 +77,21 @@ def interval_of(n: Node, x: Sequence[Facts], shapes: Sequence[Shape]) -> tuple[n
 
 
 # entry by entry ---------------------------------------------------------------------------------------------------------
-POINTWISE = [("add", {}), ("mul", {}), ("div", {}), ("maximum", {}), ("compare", {"relation": "lt"}), ("compare", {"relation": "le"}),
-             ("compare", {"relation": "eq"})]
+POINTWISE = [
+    ("add", {}),
+    ("mul", {}),
+    ("div", {}),
+    ("maximum", {}),
+    ("compare", {"relation": "lt"}),
+    ("compare", {"relation": "le"}),
+    ("compare", {"relation": "eq"}),
+]
 BROADCASTS = [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((), (2, 3)), ((2, 3), ()), ((1,), (2, 2)), ((), ())]
 
 
-@pytest.mark.parametrize(("op", "attributes"), POINTWISE, ids=lambda v: v if isinstance(v, str) else v.get("relation", ""))
+@pytest.mark.parametrize(
+    ("op", "attributes"), POINTWISE, ids=lambda v: v if isinstance(v, str) else v.get("relation", "")
+)
 @pytest.mark.parametrize("varies", [(True, True), (True, False), (False, True)], ids=["both", "first", "second"])
 def test_two_operands_entry_by_entry(op, attributes, varies):
     generator = np.random.default_rng(10)
@@ -93,24 +105,39 @@ def test_two_operands_entry_by_entry(op, attributes, varies):
             for place in np.ndindex(*out):
                 parts = [entry(f, s, np.unravel_index(i[place], s)) for f, s, i in zip(x, shapes, indices, strict=True)]
                 assert got[place] == claims_of(one, parts, [(), ()])[()], (op, parts)
-                assert (low[place], high[place]) == tuple(float(v) for v in interval_of(one, parts, [(), ()])), (op, parts)
+                assert (low[place], high[place]) == tuple(float(v) for v in interval_of(one, parts, [(), ()])), (
+                    op,
+                    parts,
+                )
 
 
 @pytest.mark.parametrize("varies", [True, False])
 def test_where(varies):
     """A decided entry takes its operand's facts; an undecided one what both share, where parameters that are held decide it."""
     generator = np.random.default_rng(11)
-    conditions = [Interval(0.0, 0.0), Interval(1.0, 1.0), Interval(0.0, 1.0), Interval(np.array([0.0, 1.0, 0.0]), np.array([0.0, 1.0, 1.0])),
-                  Interval(np.array([[0.0], [1.0]]), 1.0), Interval.point(np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]]))]
+    conditions = [
+        Interval(0.0, 0.0),
+        Interval(1.0, 1.0),
+        Interval(0.0, 1.0),
+        Interval(np.array([0.0, 1.0, 0.0]), np.array([0.0, 1.0, 1.0])),
+        Interval(np.array([[0.0], [1.0]]), 1.0),
+        Interval.point(np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])),
+    ]
     for condition, shape in zip(conditions, ((), (), (), (3,), (2, 1), (2, 3)), strict=True):
         for sx, sy in (((2, 3), (2, 3)), ((3,), (2, 1)), ((), (2, 3)), ((2, 3), ())):
             for kinds in itertools.product(("array", "uniform"), repeat=2):
                 out = np.broadcast_shapes(shape, sx, sy)
-                x = [Facts(15, condition, None, 0, varies), *(random_facts(generator, s, True, k)[0] for s, k in zip((sx, sy), kinds, strict=True))]
+                x = [
+                    Facts(15, condition, None, 0, varies),
+                    *(random_facts(generator, s, True, k)[0] for s, k in zip((sx, sy), kinds, strict=True)),
+                ]
                 n = node("where", out)
                 got, (low, high) = claims_of(n, x, (shape, sx, sy)), interval_of(n, x, (shape, sx, sy))
                 c = [np.broadcast_to(b, out) for b in condition.arrays(shape)]
-                bits = [np.broadcast_to(np.broadcast_to(f.bits, s), out).astype(int) for f, s in zip(x[1:], (sx, sy), strict=True)]
+                bits = [
+                    np.broadcast_to(np.broadcast_to(f.bits, s), out).astype(int)
+                    for f, s in zip(x[1:], (sx, sy), strict=True)
+                ]
                 lows = [np.broadcast_to(f.interval.arrays(s)[0], out) for f, s in zip(x[1:], (sx, sy), strict=True)]
                 highs = [np.broadcast_to(f.interval.arrays(s)[1], out) for f, s in zip(x[1:], (sx, sy), strict=True)]
                 yes, no = c[0] > 0, c[1] <= 0
@@ -127,16 +154,36 @@ def test_compare_decides_from_intervals():
     test: dict[str, Callable] = {"lt": np.less, "le": np.less_equal, "eq": np.equal}
     for relation, holds in test.items():
         for (a, b), (c, d) in itertools.product(spans, spans):
-            low, high = RULES["compare"].interval(node("compare", (), relation=relation), [Interval(a, b), Interval(c, d)], [(), ()]).hull
+            low, high = (
+                RULES["compare"]
+                .interval(node("compare", (), relation=relation), [Interval(a, b), Interval(c, d)], [(), ()])
+                .hull
+            )
             met = {bool(holds(p, q)) for p in np.arange(a, b + 0.1, 0.5) for q in np.arange(c, d + 0.1, 0.5)}
             assert (low, high) == (float(met == {True}), float(True in met)), (relation, (a, b), (c, d))
-    some = RULES["compare"].interval(node("compare", (2,), relation="lt"), [Interval(np.array([0.0, 1.0]), np.array([0.5, 3.0])), Interval.point(2.0)], [(2,), ()])
+    some = RULES["compare"].interval(
+        node("compare", (2,), relation="lt"),
+        [Interval(np.array([0.0, 1.0]), np.array([0.5, 3.0])), Interval.point(2.0)],
+        [(2,), ()],
+    )
     assert some.arrays((2,))[0].tolist() == [1.0, 0.0] and some.arrays((2,))[1].tolist() == [1.0, 1.0]
 
 
 # reductions -------------------------------------------------------------------------------------------------------------
-AXES = [((2, 3), (0,)), ((2, 3), (1,)), ((2, 3), (0, 1)), ((3,), (0,)), ((2, 1, 3), (1,)), ((2, 1, 2), (0, 2)), ((1, 1), (0, 1))]
-KEPT = {"sum": CONVEX | CONCAVE | LOGCONVEX | ROOTCONVEX, "amax": CONVEX | QCONVEX | LOGCONVEX | ROOTCONVEX, "logsumexp": CONVEX}
+AXES = [
+    ((2, 3), (0,)),
+    ((2, 3), (1,)),
+    ((2, 3), (0, 1)),
+    ((3,), (0,)),
+    ((2, 1, 3), (1,)),
+    ((2, 1, 2), (0, 2)),
+    ((1, 1), (0, 1)),
+]
+KEPT = {
+    "sum": CONVEX | CONCAVE | LOGCONVEX | ROOTCONVEX,
+    "amax": CONVEX | QCONVEX | LOGCONVEX | ROOTCONVEX,
+    "logsumexp": CONVEX,
+}
 
 
 @pytest.mark.parametrize("op", KEPT)
@@ -150,7 +197,9 @@ def test_reductions_keep_what_all_entries_share(op):
                 f, _ = random_facts(generator, shape, True, kind)
                 f.carrier = (3, -1)
                 n = node(op, out, dims=list(axes))
-                shared = np.bitwise_and.reduce(np.broadcast_to(np.asarray(f.bits, np.uint8), shape), axis=axes).astype(int)
+                shared = np.bitwise_and.reduce(np.broadcast_to(np.asarray(f.bits, np.uint8), shape), axis=axes).astype(
+                    int
+                )
                 assert np.array_equal(claims_of(n, [f], [shape]), shared & (127 if count == 1 else KEPT[op]))
                 assert RULES[op].carrier(n, [f], [shape]) == ((3, -1) if count == 1 else None)
 
@@ -159,7 +208,11 @@ def test_reductions_of_two_are_operators_on_two():
     """What a reduction keeps is true: of all pairs of triples that share a claim."""
     t = TRIPLES_FEW
     held = truth(t)
-    outs = {"sum": t[:, None] + t[None], "amax": np.maximum(t[:, None], t[None]), "logsumexp": np.logaddexp(t[:, None], t[None])}
+    outs = {
+        "sum": t[:, None] + t[None],
+        "amax": np.maximum(t[:, None], t[None]),
+        "logsumexp": np.logaddexp(t[:, None], t[None]),
+    }
     for op, kept in KEPT.items():
         image = truth(outs[op])
         for k in (k for k in range(7) if kept >> k & 1):
@@ -211,7 +264,9 @@ def test_logsumexp_of_points_contains_the_value():
     for row, low, high in zip(values.tolist(), out.lower.tolist(), out.upper.tolist(), strict=True):
         exact = sum((arb(v).exp() for v in row), arb(0)).log()
         assert arb(low) < exact < arb(high) and high - low < 1e-10
-    alone = RULES["logsumexp"].interval(node("logsumexp", (2,), dims=[0]), [Interval(np.array([[-1.0, 2.0]]), np.array([[0.0, 3.0]]))], [(1, 2)])
+    alone = RULES["logsumexp"].interval(
+        node("logsumexp", (2,), dims=[0]), [Interval(np.array([[-1.0, 2.0]]), np.array([[0.0, 3.0]]))], [(1, 2)]
+    )
     assert alone.lower.tolist() == [-1.0, 2.0] and alone.upper.tolist() == [0.0, 3.0]
 
 
@@ -239,11 +294,22 @@ def test_log_softmax_is_what_its_terms_allow():
     for bits in (AFFINE | QUASILINEAR, CONVEX | QCONVEX, CONCAVE | QCONCAVE, 0):
         for size in (1, 2, 4):
             uniform = claims_of(node("log_softmax", (size, 2), dim=0), [Facts(bits, WHOLE)], [(size, 2)])
-            array = claims_of(node("log_softmax", (size, 2), dim=0), [Facts(np.full((size, 2), bits, np.uint8), WHOLE)], [(size, 2)])
+            array = claims_of(
+                node("log_softmax", (size, 2), dim=0), [Facts(np.full((size, 2), bits, np.uint8), WHOLE)], [(size, 2)]
+            )
             assert np.array_equal(uniform, array)
 
 
-KNOWN_CURVES = [0, QCONVEX, QCONCAVE, QUASILINEAR, CONVEX | QCONVEX, CONCAVE | QCONCAVE, AFFINE | QUASILINEAR, CONVEX | QUASILINEAR]
+KNOWN_CURVES = [
+    0,
+    QCONVEX,
+    QCONCAVE,
+    QUASILINEAR,
+    CONVEX | QCONVEX,
+    CONCAVE | QCONCAVE,
+    AFFINE | QUASILINEAR,
+    CONVEX | QUASILINEAR,
+]
 
 
 def test_ranges_of_log_softmax():
@@ -282,15 +348,20 @@ def matmul_terms(a: Shape, b: Shape) -> dict[tuple[int, ...], list[tuple[tuple[i
 
 def convolution_terms(x: Shape, w: Shape, stride, padding, dilation, groups):
     """By the definition: zero padding contributes no term."""
-    n, c, *size = x
+    n, _, *size = x
     o, per, *kernel = w
-    space = [(s + 2 * p - d * (k - 1) - 1) // st + 1 for s, p, d, k, st in zip(size, padding, dilation, kernel, stride, strict=True)]
+    space = [
+        (s + 2 * p - d * (k - 1) - 1) // st + 1
+        for s, p, d, k, st in zip(size, padding, dilation, kernel, stride, strict=True)
+    ]
     out = {}
     for place in np.ndindex(n, o, *space):
         batch, channel, *where = place
         terms = []
         for inside in np.ndindex(per, *kernel):
-            index = [y * st + k * d - p for y, st, k, d, p in zip(where, stride, inside[1:], dilation, padding, strict=True)]
+            index = [
+                y * st + k * d - p for y, st, k, d, p in zip(where, stride, inside[1:], dilation, padding, strict=True)
+            ]
             if all(0 <= i < s for i, s in zip(index, size, strict=True)):
                 terms.append(((batch, channel // (o // groups) * per + inside[0], *index), (channel, *inside)))
         out[place] = terms
@@ -298,7 +369,9 @@ def convolution_terms(x: Shape, w: Shape, stride, padding, dilation, groups):
 
 
 CONTRACTIONS = [
-    ("matmul", (2, 3), (3, 2), {}), ("matmul", (2, 1, 2), (2, 3), {}), ("matmul", (1, 2), (3, 2, 1), {}),
+    ("matmul", (2, 3), (3, 2), {}),
+    ("matmul", (2, 1, 2), (2, 3), {}),
+    ("matmul", (1, 2), (3, 2, 1), {}),
     ("convolution", (1, 2, 4), (2, 2, 2), {"stride": [1], "padding": [1], "dilation": [1], "groups": 1}),
     ("convolution", (2, 2, 5), (4, 1, 2), {"stride": [2], "padding": [0], "dilation": [2], "groups": 2}),
     ("convolution", (1, 1, 3, 3), (1, 1, 2, 2), {"stride": [1, 2], "padding": [0, 1], "dilation": [1, 1], "groups": 1}),
@@ -323,7 +396,9 @@ def test_contractions_entry_by_entry(op, a, b, attributes):
         shapes = (a, b)
         varying, fixed = (0, 1) if first else (1, 0)
         for density in (0.1, 0.5, 0.9):
-            bits = np.where(generator.random(shapes[varying]) < density, generator.integers(0, 4, shapes[varying]), CONVEX | CONCAVE).astype(np.uint8)
+            bits = np.where(
+                generator.random(shapes[varying]) < density, generator.integers(0, 4, shapes[varying]), CONVEX | CONCAVE
+            ).astype(np.uint8)
             signs = generator.choice([-1.0, 0.0, 1.0], size=shapes[fixed], p=[0.1, 0.4, 0.5])
             slack = generator.choice([0.0, 1.5], size=shapes[fixed], p=[0.8, 0.2])
             f, c = Facts(bits, Interval(-1.0, 1.0)), Facts(15, Interval(signs - slack, signs + slack), None, 0, False)
@@ -379,7 +454,14 @@ def test_ranges_of_contractions(op, a, b, attributes):
         low, high = RULES[op].interval(n, [Interval(*s) for s in spans], (a, b)).arrays(n.shape)
         signs = [s[0].min() >= 0 for s in spans]
         for place, parts in terms.items():
-            corners = [[spans[0][i][p] * spans[1][j][q] if 0 not in (spans[0][i][p], spans[1][j][q]) else 0.0 for i in (0, 1) for j in (0, 1)] for p, q in parts]
+            corners = [
+                [
+                    spans[0][i][p] * spans[1][j][q] if 0 not in (spans[0][i][p], spans[1][j][q]) else 0.0
+                    for i in (0, 1)
+                    for j in (0, 1)
+                ]
+                for p, q in parts
+            ]
             least, most = sum(map(min, corners)), sum(map(max, corners))
             assert low[place] <= least and high[place] >= most
             if all(signs):
@@ -428,7 +510,9 @@ def test_concat():
     for dim, shapes in ((0, [(2, 3), (1, 3)]), (1, [(2, 1), (2, 3), (2, 2)])):
         for kinds in itertools.product(("array", "uniform"), repeat=len(shapes)):
             x = [random_facts(generator, s, True, k)[0] for s, k in zip(shapes, kinds, strict=True)]
-            full = np.concatenate([np.broadcast_to(np.asarray(f.bits, np.uint8), s) for f, s in zip(x, shapes, strict=True)], dim)
+            full = np.concatenate(
+                [np.broadcast_to(np.asarray(f.bits, np.uint8), s) for f, s in zip(x, shapes, strict=True)], dim
+            )
             n = node("concat", full.shape, dim=dim)
             assert np.array_equal(claims_of(n, x, shapes), full)
             for side in (0, 1):
@@ -442,7 +526,9 @@ def test_concat():
     assert RULES["concat"].claims(node("concat", (4,), dim=0), same, [(2,), (2,)]) == 5
     assert RULES["concat"].interval(node("concat", (4,), dim=0), [f.interval for f in same], [(2,), (2,)]).uniform
     other = [Facts(5, Interval(0.0, 1.0)), Facts(5, Interval(0.0, 2.0))]
-    low, high = RULES["concat"].interval(node("concat", (4,), dim=0), [f.interval for f in other], [(2,), (2,)]).arrays((4,))
+    _, high = (
+        RULES["concat"].interval(node("concat", (4,), dim=0), [f.interval for f in other], [(2,), (2,)]).arrays((4,))
+    )
     assert high.tolist() == [1, 1, 2, 2]
 
 
@@ -482,7 +568,9 @@ def test_same():
     assert low.tolist() == [0.0, -1.0] and high.tolist() == [1.0, 5.0]
     assert RULES["same"].degree(n, [f, g, h]) == 2 and RULES["same"].degree(n, [g, g]) == -1
     assert RULES["same"].carrier(n, [f, g, h], [(2,)] * 3) == (2, -1)
-    assert RULES["same"].carrier(n, [h, f], [(2,)] * 2) == (1, 0) and RULES["same"].carrier(n, [h, h], [(2,)] * 2) is None
+    assert (
+        RULES["same"].carrier(n, [h, f], [(2,)] * 2) == (1, 0) and RULES["same"].carrier(n, [h, h], [(2,)] * 2) is None
+    )
 
 
 # degrees, unknown operators, the registry --------------------------------------------------------------------------------
@@ -503,10 +591,25 @@ def test_degrees_are_those_of_polynomials():
             assert RULES[op].degree(node(op, ()), [Facts(0, WHOLE, None, d), Facts(0, WHOLE, None, -1)]) == -1
 
 
-@pytest.mark.parametrize(("op", "attributes", "degree"), [
-    ("neg", {}, 3), ("sum", {"dims": [0]}, 3), ("amax", {"dims": [0]}, -1), ("logsumexp", {"dims": [0]}, -1), ("log_softmax", {"dim": 0}, -1),
-    ("exp", {}, -1), ("abs", {}, -1), ("relu", {}, -1), ("piecewise", {}, -1), ("power", {"exponent": "2"}, 6), ("power", {"exponent": "1/2"}, -1),
-    ("power", {"exponent": "-1"}, -1), ("opaque", {"target": "x"}, -1), ("sign", {}, -1)])
+@pytest.mark.parametrize(
+    ("op", "attributes", "degree"),
+    [
+        ("neg", {}, 3),
+        ("sum", {"dims": [0]}, 3),
+        ("amax", {"dims": [0]}, -1),
+        ("logsumexp", {"dims": [0]}, -1),
+        ("log_softmax", {"dim": 0}, -1),
+        ("exp", {}, -1),
+        ("abs", {}, -1),
+        ("relu", {}, -1),
+        ("piecewise", {}, -1),
+        ("power", {"exponent": "2"}, 6),
+        ("power", {"exponent": "1/2"}, -1),
+        ("power", {"exponent": "-1"}, -1),
+        ("opaque", {"target": "x"}, -1),
+        ("sign", {}, -1),
+    ],
+)
 def test_degrees_of_one_operand(op, attributes, degree):
     assert RULES[op].degree(node(op, (), **attributes), [Facts(0, WHOLE, None, 3)]) == degree
     assert RULES[op].degree(node(op, (), **attributes), [Facts(0, WHOLE, None, -1)]) == -1
@@ -515,12 +618,24 @@ def test_degrees_of_one_operand(op, attributes, degree):
 def test_degrees_of_quotients_and_choices():
     p, q, none = (Facts(0, WHOLE, None, d) for d in (2, 3, -1))
     constant, varying = Facts(15, Interval(0.0, 1.0), None, 0, False), Facts(15, Interval(0.0, 1.0), None, 1)
-    assert RULES["div"].degree(node("div", ()), [p, constant]) == 2 and RULES["div"].degree(node("div", ()), [constant, varying]) == -1
+    assert (
+        RULES["div"].degree(node("div", ()), [p, constant]) == 2
+        and RULES["div"].degree(node("div", ()), [constant, varying]) == -1
+    )
     assert RULES["div"].degree(node("div", ()), [none, constant]) == -1
-    assert RULES["maximum"].degree(node("maximum", ()), [p, q]) == -1 and RULES["compare"].degree(node("compare", ()), [p, q]) == -1
+    assert (
+        RULES["maximum"].degree(node("maximum", ()), [p, q]) == -1
+        and RULES["compare"].degree(node("compare", ()), [p, q]) == -1
+    )
     where = RULES["where"]
-    assert where.degree(node("where", ()), [constant, p, q]) == 3 and where.degree(node("where", ()), [constant, q, p]) == 3
-    assert where.degree(node("where", ()), [constant, p, none]) == -1 and where.degree(node("where", ()), [varying, p, q]) == -1
+    assert (
+        where.degree(node("where", ()), [constant, p, q]) == 3
+        and where.degree(node("where", ()), [constant, q, p]) == 3
+    )
+    assert (
+        where.degree(node("where", ()), [constant, p, none]) == -1
+        and where.degree(node("where", ()), [varying, p, q]) == -1
+    )
 
 
 def test_every_operator_of_the_graph_has_a_rule():
@@ -551,8 +666,13 @@ def test_a_second_rule_for_an_operator_raises():
 
 def test_reasons_are_sentences():
     """Every rule says in one sentence why claims end at it, whatever the operands."""
-    exact = {"power": {"exponent": "1/2"}, "elu": {"alpha": "1"}, "piecewise": {"knots": ["0"], "pieces": [["0"], ["0", "1"]]},
-             "opaque": {"target": "t"}, "compare": {"relation": "lt"}}
+    exact = {
+        "power": {"exponent": "1/2"},
+        "elu": {"alpha": "1"},
+        "piecewise": {"knots": ["0"], "pieces": [["0"], ["0", "1"]]},
+        "opaque": {"target": "t"},
+        "compare": {"relation": "lt"},
+    }
     for op, rule in RULES.items():
         n = node(op, (), **exact.get(op, {}))
         for k in KNOWN[::9]:
@@ -561,5 +681,7 @@ def test_reasons_are_sentences():
                 assert len(text) > 10 and not text.endswith(".")
     assert "beyond its domain" in RULES["log"].reason(node("log", ()), [Facts(3, Interval(-1.0, 1.0))])
     assert "beyond its domain" in RULES["sqrt"].reason(node("sqrt", ()), [Facts(3, Interval(-1.0, 1.0))])
-    assert "beyond its domain" in RULES["power"].reason(node("power", (), exponent="-1"), [Facts(3, Interval(-1.0, 1.0))])
+    assert "beyond its domain" in RULES["power"].reason(
+        node("power", (), exponent="-1"), [Facts(3, Interval(-1.0, 1.0))]
+    )
     assert "may be zero" in RULES["div"].reason(node("div", ()), [Facts(3, WHOLE), Facts(3, Interval(-1.0, 1.0))])

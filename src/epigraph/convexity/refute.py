@@ -52,6 +52,7 @@ class Refuter:
         self.program = program
         single = any(v.dtype != torch.float64 for v in graph.parameters.values())
         self.visible = 1e-3 if single else 1e-10
+        self.rounding = 3e-7 if single else ROUNDING  # float32 data are rounded more coarsely
         self.graph, self.domain, self.court, self.seed = graph, domain, court, seed
         self.point = {k: self._interior(k, v.detach().double()) for k, v in graph.parameters.items()}
         self.work = sum(n.numel for n in graph)
@@ -225,7 +226,7 @@ class Refuter:
             middle, step = _flat(view, {n: m[n] for n in view.names}), _flat_steps(view, steps)
             scale = max(scale, *(view.summands(middle + sign * step) for sign in (-1, 0, 1)))
         relative = float(certified.gap / Fraction(scale)) if scale > 0 and math.isfinite(scale) else 0.0
-        if relative < ROUNDING:
+        if relative < self.rounding:
             if not any(candidate.kind in note for note in found.notes):
                 found.notes.append(
                     f"a violation of {candidate.kind} exists at the level of rounding in the data (gap "
