@@ -489,6 +489,35 @@ def test_a_trainable_tensor_outside_the_model_is_said():
     assert any("held constant" in n for n in J.notes)
 
 
+# what changes after the objective was made ------------------------------------------------------------------------
+def test_a_graph_follows_what_has_changed_since():
+    model = nn.Sequential(nn.Linear(3, 1), nn.BatchNorm1d(1)).double()
+    x = rows()
+    J = Objective(model, F.mse_loss, x, goals())
+    both(J)
+    model[1].running_mean.add_(3)
+    moved = both(J)
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    assert both(J) != moved
+    x.data.mul_(0.5)
+    assert both(J) == pytest.approx(float(F.mse_loss(model.eval()(x), goals())))
+
+
+def test_the_graph_is_kept_while_nothing_changes():
+    J = Objective(line(), F.mse_loss, rows(), goals())
+    assert J.graph() is J.graph()
+
+
+def test_replaced_parameters_are_noticed():
+    model = line()
+    J = Objective(model, F.mse_loss, rows(), goals())
+    both(J)
+    model.weight = nn.Parameter(torch.ones(1, 3, dtype=torch.float64))
+    with pytest.raises(epigraph.EpigraphError, match="E213 parameter weight has been replaced"):
+        epigraph.check(J)
+
+
 # domains ----------------------------------------------------------------------------------------------------------
 def test_a_domain_without_the_users_point():
     J = Objective.from_function(lambda w: w.log().sum(), {"w": torch.tensor([-1.0, 0.0])}, domain={"w": (0.5, None)})

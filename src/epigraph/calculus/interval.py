@@ -251,7 +251,7 @@ def reciprocal(x: Interval) -> Interval:
         if low >= 0:
             return Interval(max(down(1 / high), 0.0) if high else 0.0, up(1 / low) if low else INF)
         if high <= 0:
-            return Interval(down(1 / high) if high else -INF, min(up(1 / low), 0.0) if low else 0.0)
+            return Interval(down(1 / high) if high else -INF, min(up(1 / low), 0.0))
         return WHOLE
     with np.errstate(divide="ignore", over="ignore"):
         below, above = down(1 / np.asarray(x.upper, np.float64)), up(1 / np.asarray(x.lower, np.float64))

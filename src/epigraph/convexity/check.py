@@ -36,7 +36,7 @@ KERNEL_WORK = 3e5  # up to here every derivation is re-checked by the kernel bef
 GLANCE_WORK = 2e4  # up to here every proved property is attacked once before it is believed
 SETTLED_WORK = 3e5  # a proved J with more entries is not searched for violations of the remaining properties
 
-EFFORTS = {"quick": Effort(3.0, 0.0, 0.0), "normal": Effort(40.0, 10.0, 2e6), "thorough": Effort(240.0, 120.0, 1e9)}
+EFFORTS = {"quick": Effort(3.0, 0.0, 0.0), "normal": Effort(40.0, 20.0, 2e6), "thorough": Effort(240.0, 120.0, 1e9)}
 
 
 def check(

@@ -175,7 +175,8 @@ class Derivation(Mapping[str, Any]):
             for n in self._prover.names
             if n in self._prover.domain.lower or n in self._prover.domain.upper
         }
-        return {"property": self._name, "active": [n for n in self._active if graph.parameter_nodes[n] in position], "domain": box, "nodes": nodes}, tensors
+        used = [n for n in self._active if graph.parameter_nodes[n] in position]
+        return {"property": self._name, "active": used or list(self._active), "domain": box, "nodes": nodes}, tensors
 
     def __getitem__(self, key: str) -> Any:
         return self.parts[0][key]

@@ -103,7 +103,10 @@ class Refuter:
         """Does the user's own program show the violation in its floating point, so that anyone can look?"""
         if self.program is None or made.relative_gap < self.visible:
             return True
-        low, high, mid = (self.program(dict(point)) for point in (made.a, made.b, made.m))
+        try:
+            low, high, mid = (self.program(dict(point)) for point in (made.a, made.b, made.m))
+        except Exception:  # a program may refuse points, as a distribution of negative scale does
+            return False
         defect = search.defects(*(torch.tensor(v, dtype=torch.float64) for v in (low, mid, high)))[made.kind]
         return float(defect) > 0
 

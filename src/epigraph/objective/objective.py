@@ -29,14 +29,14 @@ class Objective:
     Args:
         model: a module; its trainable parameters are the variables, everything else is data.
         loss: called as ``loss(outputs, targets)``, or ``loss(outputs)`` without targets, or None where the model
-            returns the loss itself.  Must give one number.
+            returns the loss itself or a structured output that has it under ``loss``.  Must give one number.
         inputs: a tensor, a tuple of tensors (``model(*inputs)``), a dict (``model(**inputs)``), or a ``DataLoader``:
             then J is the mean over all samples, each batch weighted by its size, the last one included.
         targets: a tensor or any structure the loss takes; None with a ``DataLoader``.
         weight_decay: lambda for every trainable parameter, or a dict by name.  The term is lambda/2 ||theta||^2, whose
             gradient lambda theta is what ``torch.optim.SGD(weight_decay=lambda)`` adds.  An optimiser may be passed
             instead; AdamW's decoupled decay is the gradient of no J and is left out with a note.
-        mode: "eval" (default), "train", or "as-is".
+        mode: "eval" (default) or "train", set by the modules' own ``train`` method, or "as-is".
         domain: bounds by parameter name, ``{"w": (0.0, None)}``.
         reduction: with a ``DataLoader``, "mean" or "sum"; by default what ``loss.reduction`` says, else "mean".
 
@@ -95,7 +95,11 @@ class Objective:
         weight_decay: float | Mapping[str, float] = 0.0,
         name: str | None = None,
     ) -> Objective:
-        """An objective from a function of tensors, called positionally, or with the dict where it takes one argument for several.
+        """An objective from a function of tensors.
+
+        It is called by name where its arguments have the parameters' names, with one dict where it requires one
+        argument for several parameters, else by position; always with fresh copies.  Modules that it uses keep their
+        modes; other tensors that it uses are constants.
 
         Example:
             >>> import torch
@@ -104,7 +108,11 @@ class Objective:
             3
         """
         if not callable(function):
-            raise UsageError("E021", f"the function is a {type(function).__name__} and cannot be called")
+            raise UsageError(
+                "E021",
+                f"the function is a {type(function).__name__} and cannot be called",
+                hint="lambda w: (w**2).sum()",
+            )
         if not isinstance(parameters, Mapping) or not all(isinstance(v, Tensor) for v in parameters.values()):
             raise UsageError("E024", "parameters must map names to tensors", hint='{"w": torch.zeros(3)}')
         self = cls.__new__(cls)
