@@ -44,13 +44,12 @@ def objective(name: str) -> Any:
     J = load(f"{EXAMPLES / files[base]}.py:objective", None, [])
     if trained:
         optimizer = torch.optim.SGD(J.model.parameters(), lr=0.01, momentum=0.9)
-        ((x, y, _),) = J.batches()
+        (batch,) = J.batches()
         J.model.eval()
         for _ in range(40):
             optimizer.zero_grad()
-            J.loss(J.model(x), y).backward()
+            J.loss(J.model(batch.inputs), batch.targets).backward()
             optimizer.step()
-        J._graph = None
     return J
 
 
