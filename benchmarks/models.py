@@ -43,7 +43,7 @@ def objective(name: str) -> Any:
     files = {"digits": "digits_mlp", "encoder": "transformer_encoder", "resnet18": "resnet18"}
     J = load(f"{EXAMPLES / files[base]}.py:objective", None, [])
     if trained:
-        optimizer = torch.optim.SGD(J.model.parameters(), lr=0.01, momentum=0.9)
+        optimizer = torch.optim.Adam(J.model.parameters(), lr=1e-3)
         (batch,) = J.batches()
         J.model.eval()
         for _ in range(40):

@@ -2,9 +2,9 @@
 
     python tests/rules/mutate.py [--jobs 2] [--sample 300] [--seed 0] [--only kinked] [--timeout 240]
 
-Signs, comparisons, claims, bounds and constants in ``epigraph.calculus`` are changed by machine, one at a time.  The
-files stay as they are: a child process imports the changed text in place of the module.  A mutant is killed when a
-test fails; what survives is printed with its line.  Sentences for people are not changed, and neither are constants
+Signs, comparisons, claims, bounds and constants in ``epigraph.calculus`` are changed by machine, one at a time, in a
+copy of the tree: a child process imports the changed code in place of the module and runs the tests of the rules.  A
+mutant is killed when a test fails; what survives is printed with its line.  Sentences for people are not changed, and neither are constants
 that trade time for tightness (``NEUTRAL``).
 """
 
@@ -19,16 +19,17 @@ import importlib.machinery
 import importlib.util
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
 
-HERE = Path(__file__).resolve().parent
-SOURCE = HERE.parent.parent / "src"
+PROJECT = Path(__file__).resolve().parent.parent.parent
 FILES = [
     "interval",
     "lattice",
@@ -43,7 +44,12 @@ FILES = [
     "rules/smooth",
     "rules/waves",
 ]
-TESTS = ["compose", "interval", "tensors", "operands", "elementwise", "ranges"]  # the quick ones first
+TESTS = ["compose", "interval", "tensors", "operands", "elementwise", "ranges"]
+FIRST = {  # what most likely notices
+    "interval": "interval", "lattice": "compose", "rules/arithmetic": "operands", "rules/bumps": "elementwise",
+    "rules/conditions": "tensors", "rules/contraction": "tensors", "rules/kinked": "elementwise", "rules/layout": "tensors",
+    "rules/power": "elementwise", "rules/reductions": "tensors", "rules/smooth": "ranges", "rules/waves": "elementwise",
+}  # fmt: skip
 SKIPPED = {"reason", "__repr__", "__bool__"}
 
 # Places where a change is no error: limits of effort, slack that is more than enough, rounding that is decided elsewhere.
@@ -247,8 +253,8 @@ def _places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int | None, ast.AS
                 pending.append(child)
 
 
-def mutants(module: str) -> Iterator[Mutant]:
-    path = SOURCE / "epigraph" / "calculus" / f"{module}.py"
+def mutants(root: Path, module: str) -> Iterator[Mutant]:
+    path = root / "src" / "epigraph" / "calculus" / f"{module}.py"
     text = path.read_text(encoding="utf-8")
     lines, tree = text.splitlines(), ast.parse(text)
     for parent, field, index, child in list(_places(tree)):
@@ -295,17 +301,30 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(self.code, module.__dict__)  # the code of this package with one change
 
 
-def run_tests(mutant: Mutant | None) -> int:
+def copied(target: Path) -> Path:
+    """The package, its rules' tests and their settings."""
+    shutil.copytree(PROJECT / "src", target / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        PROJECT / "tests" / "rules", target / "tests" / "rules", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(PROJECT / "tests" / "conftest.py", target / "tests")
+    shutil.copy(PROJECT / "pyproject.toml", target)
+    return target
+
+
+def run_tests(root: Path, mutant: Mutant | None) -> int:
     """In a child process: 0 where all tests pass."""
     import pytest
 
+    names = list(TESTS)
     if mutant is not None:
         sys.meta_path.insert(0, _Changed(mutant))
-    files = [str(HERE / f"test_rules_{name}.py") for name in TESTS]
-    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-W", "ignore", *files]))
+        names.sort(key=lambda name: name != FIRST[mutant.module])
+    files = [str(root / "tests" / "rules" / f"test_rules_{name}.py") for name in names]
+    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore", "--rootdir", str(root), *files]))
 
 
-def start(mutant: Mutant | None) -> int:
+def start(root: Path, mutant: Mutant | None) -> int:
     child = os.fork()
     if child:
         return child
@@ -314,13 +333,13 @@ def start(mutant: Mutant | None) -> int:
     os.dup2(quiet, 2)
     code = 3
     try:
-        code = run_tests(mutant)
+        code = run_tests(root, mutant)
     except BaseException:
         code = 3
     os._exit(code)
 
 
-def survey(chosen: list[Mutant], jobs: int, timeout: float) -> list[Mutant]:
+def survey(root: Path, chosen: list[Mutant], jobs: int, timeout: float) -> list[Mutant]:
     """The mutants that no test notices; a mutant that does not end in time is noticed."""
     running: dict[int, tuple[Mutant, float]] = {}
     survivors: list[Mutant] = []
@@ -328,7 +347,7 @@ def survey(chosen: list[Mutant], jobs: int, timeout: float) -> list[Mutant]:
     while waiting or running:
         while waiting and len(running) < jobs:
             mutant = waiting.pop(0)
-            running[start(mutant)] = (mutant, time.monotonic())
+            running[start(root, mutant)] = (mutant, time.monotonic())
         time.sleep(0.05)
         for child in list(running):
             mutant, began = running[child]
@@ -360,21 +379,25 @@ def main() -> None:
     parser.add_argument("--least", type=float, default=97.0, help="exit 1 below this percentage")
     options = parser.parse_args()
     os.environ.setdefault("HYPOTHESIS_PROFILE", "ci")
-    sys.path[:0] = [str(SOURCE), str(HERE)]
-    import hypothesis  # noqa: F401
-    import numpy  # noqa: F401
-    import pytest  # noqa: F401
-    import torch
+    with tempfile.TemporaryDirectory() as directory:
+        root = copied(Path(directory))
+        os.chdir(root)
+        sys.path[:0] = [str(root / "src"), str(root / "tests" / "rules")]
+        import hypothesis  # noqa: F401
+        import numpy  # noqa: F401
+        import pytest  # noqa: F401
+        import torch
 
-    torch.set_num_threads(1)
-    found = [m for name in FILES if options.only in name for m in mutants(name)]
-    chosen = found if not options.sample else random.Random(options.seed).sample(found, min(options.sample, len(found)))
-    print(f"{len(found)} mutants, {len(chosen)} of them run", flush=True)
-    if survey([], 1, 1) or os.waitstatus_to_exitcode(os.waitpid(start(None), 0)[1]) != 0:
-        sys.exit("the tests fail without a change")
-    survivors = survey(chosen, options.jobs, options.timeout)
-    score = 100 * (1 - len(survivors) / max(1, len(chosen)))
-    print(f"{len(chosen) - len(survivors)} of {len(chosen)} killed: {score:.1f} %")
+        torch.set_num_threads(1)
+        found = [m for name in FILES if options.only in name for m in mutants(root, name)]
+        size = min(options.sample or len(found), len(found))
+        chosen = random.Random(options.seed).sample(found, size)
+        print(f"{len(found)} mutants, {size} of them run", flush=True)
+        if os.waitstatus_to_exitcode(os.waitpid(start(root, None), 0)[1]) != 0:
+            sys.exit("the tests fail without a change")
+        survivors = survey(root, chosen, options.jobs, options.timeout)
+    score = 100 * (1 - len(survivors) / max(1, size))
+    print(f"{size - len(survivors)} of {size} killed: {score:.1f} %")
     sys.exit(score < options.least)
 
 

@@ -72,7 +72,7 @@ def test_a_formula_means_what_python_says(text: str, x: float, y: float) -> None
     text += " + 0*x*y"
     try:
         expected = eval(text, {"__builtins__": {}}, ORACLE | {"x": x, "y": y})
-    except (ZeroDivisionError, OverflowError):
+    except (ZeroDivisionError, OverflowError, TypeError):  # TypeError: Python's power became complex and is compared
         return
     try:
         got = value(text, x=x, y=y)

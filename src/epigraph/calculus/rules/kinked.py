@@ -19,13 +19,11 @@ from epigraph.objective.graph import Node
 
 
 def absolute(x: Interval) -> Interval:
-    """Bounds of |x|."""
+    """Bounds of |x|, which is at least x, -x and 0."""
     if x.uniform:
         low, high = x.hull
-        return Interval(0.0 if low <= 0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high)))
-    sizes = np.abs(x.lower), np.abs(x.upper)
-    inside = (x.lower <= 0) & (x.upper >= 0)
-    return Interval(np.where(inside, 0.0, np.minimum(*sizes)), np.maximum(*sizes))
+        return Interval(max(low, -high, 0.0), max(-low, high))
+    return Interval(np.maximum(np.maximum(x.lower, -x.upper), 0.0), np.maximum(-x.lower, x.upper))
 
 
 def of_nonnegative(x: Facts) -> Bits:
