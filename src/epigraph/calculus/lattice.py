@@ -15,7 +15,8 @@ ROOTCONVEX  f >= 0 and sqrt(f) is convex
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, final
+from fractions import Fraction
+from typing import Any, NamedTuple, NoReturn, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,16 +40,25 @@ NAMES = {
 }
 
 
+class Means(NamedTuple):
+    """Between which power means of f(a) and f(b) the value |f(m)| lies, for an f of this sign (``calculus/means.py``)."""
+
+    upper: Fraction | float | None = None
+    lower: Fraction | float | None = None
+    sign: int = 0
+
+
 @final
 class Facts:
-    """The claims about a node, its interval, and two structural facts.
+    """The claims about a node, its interval, and structural facts.
 
     ``carrier``: (node, direction): every entry is a function of the same entry of that affine node, nondecreasing
     (+1), nonincreasing (-1) or neither (0).  ``degree``: an upper bound of the polynomial degree in the active
-    parameters, -1 where the node is no polynomial in them.  ``varies``: depends on an active parameter.
+    parameters, -1 where the node is no polynomial in them.  ``varies``: depends on an active parameter.  ``means``: what
+    all entries share beyond the claims.
     """
 
-    __slots__ = ("bits", "carrier", "degree", "interval", "varies")
+    __slots__ = ("bits", "carrier", "degree", "interval", "means", "varies")
 
     def __init__(
         self,
@@ -57,8 +67,10 @@ class Facts:
         carrier: tuple[int, int] | None = None,
         degree: int = -1,
         varies: bool = True,
+        means: Means = Means(),  # noqa: B008  (immutable)
     ):
         self.bits, self.interval, self.carrier, self.degree, self.varies = bits, interval, carrier, degree, varies
+        self.means = means
 
     def __bool__(self) -> NoReturn:
         raise TypeError("facts have no truth value; ask for one claim with .has(CONVEX)")

@@ -12,6 +12,7 @@ from epigraph.calculus import interval as iv
 from epigraph.calculus import rules  # noqa: F401  (registers the rules)
 from epigraph.calculus.interval import Interval
 from epigraph.calculus.lattice import AFFINE, Facts, close, constant_bits, pack, uniform
+from epigraph.calculus.means import after, bits_of
 from epigraph.calculus.rule import RULES
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph, Node
@@ -107,11 +108,12 @@ def _parameter(node: Node, bound: Interval) -> Facts:
 
 def _apply(node: Node, operands: list[Facts], shapes: list[tuple[int, ...]], bound: Interval) -> Facts:
     rule = RULES[node.op]
-    bits = pack(close(rule.claims(node, operands, shapes), bound.nonnegative))
+    means = after(node, operands, bound)
+    bits = pack(close(rule.claims(node, operands, shapes) | bits_of(means), bound.nonnegative))
     carrier = rule.carrier(node, operands, shapes)
     if carrier is None and uniform(bits) & AFFINE == AFFINE:
         carrier = (node.id, 1)
-    return Facts(bits, bound, carrier, rule.degree(node, operands))
+    return Facts(bits, bound, carrier, rule.degree(node, operands), means=means)
 
 
 def always_equal(graph: Graph, value: float, domain: Mapping[str, object] | None = None) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, final
 
 import numpy as np
 
+from epigraph.certificate import kernel_means
 from epigraph.certificate.graph import Node, Program
 from epigraph.certificate.kernel_carriers import carried
 from epigraph.certificate.kernel_claims import Claims, closure, constant, either, where
@@ -84,6 +85,7 @@ class _Kernel:
         self._program, self._tensors, self._reading = checked, tensors, reading
         self._varies = self._dependence()
         self._needed = self._ancestors()
+        self._means: dict[int, kernel_means.Bounds] = {}
 
     def run(self) -> None:
         for position, node in enumerate(self._program.nodes):
@@ -112,14 +114,16 @@ class _Kernel:
     def _node(self, position: int, node: Node) -> None:
         record = self._record(position, node)
         operands = [self._record(i, node) for i in node.inputs]
+        means = [self._means[i] for i in node.inputs]
         place = f"{node.label.split(',')[0]}, {node.op}"
         if record.varies is not self._varies[position]:
             said = "depending" if record.varies else "not depending"
             reject("E454", f"recorded as {said} on an active parameter", where=place, why="its inputs say otherwise")
         if node.op == "same":
             chosen = equal_operands(self._program, node, self._tensors)
-            operands = [operands[k] for k in chosen]
+            operands, means = [operands[k] for k in chosen], [means[k] for k in chosen]
         self._interval(node, record, operands, place)
+        self._means[position] = kernel_means.derive(node, operands, means, record)
         self._claims(node, record, operands, place)
         self._carrier(node, record, operands, place)
 
@@ -155,6 +159,7 @@ class _Kernel:
             if any(up or down for _, up, down in carried(node, operands)):  # monotone in an affine entry: half-spaces
                 allowed = allowed._replace(quasiconvex=np.True_, quasiconcave=np.True_)
             allowed = either(allowed, where(record.lower == record.upper, constant(nonnegative)))  # one value only
+            allowed = either(allowed, kernel_means.claims(self._means[record.position]))
         spare = record.bits & ~closure(allowed, nonnegative).bits()
         if np.any(spare):
             missing = int(np.bitwise_or.reduce(spare, axis=None))

@@ -88,6 +88,7 @@ def assemble(J: Objective) -> Graph:
         graph = builder.graph(total)
         if watch.outside:
             lowering.notes.append("a trainable parameter that is none of J's is used, and held constant")
+        lowering.notes += builder.memory.get("notes", ())
         lowering.notes += check_agreement(J, graph, watch.coarsest)
         lowering.notes += gradient_notes(J, graph)
     J.notes.extend(n for n in dict.fromkeys(lowering.notes) if n not in J.notes)

@@ -3,7 +3,8 @@ r"""Objectives written on the command line: ``--expr 'x**2*y**2' --where 'x>0'``
 A formula is parsed by its own grammar; nothing is evaluated by Python.  It denotes a real function of scalars:
 
 * a number is the float64 nearest to its decimal digits, so ``0.1`` is 3602879701896397/2^55; arithmetic between numbers
-  alone is done in float64, as in Python (``x**(1/3)`` has the exponent that Python's ``1/3`` has);
+  alone is done in float64, as in Python; an exponent that is the float64 of a simple fraction, such as ``1/3``, is
+  that fraction;
 * a free name is a real variable, in the order in which names appear;
 * ``+ - * / **`` bind as in Python: ``-x**2`` is ``-(x**2)`` and ``2**3**2`` is ``2**9``;
 * ``log`` is the natural logarithm, ``norm`` the Euclidean norm of its arguments, ``huber(x, d)`` is x²/2 for |x| <= d

@@ -22,6 +22,17 @@ def rational(value: Number | str) -> Fraction:
     return value if isinstance(value, Fraction) else Fraction(value)
 
 
+def exponent(value: Number) -> Fraction:
+    """The exponent that a number stands for: the fraction with a denominator up to 64 whose nearest float64 it is.
+
+    ``1/3`` in Python is a float64 below one third.  As a factor it is that number; as an exponent it is read as 1/3, for
+    (|x|^3 + |y|^3)^(1/3) is written to be a norm.  Any other number is taken as it is.
+    """
+    exact = rational(value)
+    near = exact.limit_denominator(64)
+    return near if isinstance(value, float) and float(near) == value else exact
+
+
 def text(value: Fraction) -> str:
     """The number as attributes hold it: "p/q" or "p"."""
     return str(value.numerator) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
@@ -119,8 +130,12 @@ class Expression:
     def __neg__(self) -> Expression:
         return self.builder.neg(self)
 
-    def __pow__(self, exponent: Number) -> Expression:
-        return self.builder.power(self, rational(exponent))
+    def __pow__(self, power: Number) -> Expression:
+        read = exponent(power)
+        if read != power:
+            note = f"the exponent {power!r} is read as {text(read)}, whose nearest float64 it is"
+            self.builder.memory.setdefault("notes", {})[note] = None
+        return self.builder.power(self, read)
 
     def unary(self, op: str, **attributes: Attribute) -> Expression:
         """exp, log, relu, ...: any elementwise function of one variable."""

@@ -110,7 +110,7 @@ def rsqrt(b: Builder, x: Expression) -> Expression:
 
 @lowers("aten.pow.Tensor_Scalar", "aten.float_power.Tensor_Scalar")
 def pow_scalar(b: Builder, x: Expression, exponent: Number) -> Expression:
-    return x ** rational(exponent)
+    return x**exponent
 
 
 @lowers("aten.pow.Scalar", "aten.float_power.Scalar")
@@ -131,7 +131,7 @@ def pow_tensor(b: Builder, x: Expression, y: Expression) -> Expression:
     if y.literal is not None:
         if y.literal.unique().numel() > 64:
             raise NotImplementedError("powers with more than 64 different exponents")
-        return by_value(b, x.expand(shape), y.literal.expand(shape), lambda part, e: part ** rational(e))
+        return by_value(b, x.expand(shape), y.literal.expand(shape), lambda part, e: part**e)
     if x.literal is not None and not bool((x.literal > 0).all()):
         raise NotImplementedError("powers of numbers that are not positive")
     return (y * x.unary("log")).unary("exp")
