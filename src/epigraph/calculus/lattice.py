@@ -16,12 +16,15 @@ ROOTCONVEX  f >= 0 and sqrt(f) is convex
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, NamedTuple, NoReturn, final
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from epigraph.calculus.interval import Interval, Mask
+
+if TYPE_CHECKING:
+    from epigraph.calculus.combinations import Combination
 
 Bits = int | NDArray[np.integer[Any]]
 
@@ -55,10 +58,10 @@ class Facts:
     ``carrier``: (node, direction): every entry is a function of the same entry of that affine node, nondecreasing
     (+1), nonincreasing (-1) or neither (0).  ``degree``: an upper bound of the polynomial degree in the active
     parameters, -1 where the node is no polynomial in them.  ``varies``: depends on an active parameter.  ``means``: what
-    all entries share beyond the claims.
+    all entries share beyond the claims.  ``combination``: entries as multiples of sorted ones (``combinations.py``).
     """
 
-    __slots__ = ("bits", "carrier", "degree", "interval", "means", "varies")
+    __slots__ = ("bits", "carrier", "combination", "degree", "interval", "means", "varies")
 
     def __init__(
         self,
@@ -68,9 +71,10 @@ class Facts:
         degree: int = -1,
         varies: bool = True,
         means: Means = Means(),  # noqa: B008  (immutable)
+        combination: Combination | None = None,
     ):
         self.bits, self.interval, self.carrier, self.degree, self.varies = bits, interval, carrier, degree, varies
-        self.means = means
+        self.means, self.combination = means, combination
 
     def __bool__(self) -> NoReturn:
         raise TypeError("facts have no truth value; ask for one claim with .has(CONVEX)")

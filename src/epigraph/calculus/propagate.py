@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 import torch
 
+from epigraph.calculus import combinations
 from epigraph.calculus import interval as iv
 from epigraph.calculus import rules  # noqa: F401  (registers the rules)
 from epigraph.calculus.interval import Interval
@@ -109,11 +110,13 @@ def _parameter(node: Node, bound: Interval) -> Facts:
 def _apply(node: Node, operands: list[Facts], shapes: list[tuple[int, ...]], bound: Interval) -> Facts:
     rule = RULES[node.op]
     means = after(node, operands, bound)
-    bits = pack(close(rule.claims(node, operands, shapes) | bits_of(means), bound.nonnegative))
+    found = rule.claims(node, operands, shapes) | bits_of(means) | combinations.claims(node, operands, shapes)
+    bits = pack(close(found, bound.nonnegative))
     carrier = rule.carrier(node, operands, shapes)
     if carrier is None and uniform(bits) & AFFINE == AFFINE:
         carrier = (node.id, 1)
-    return Facts(bits, bound, carrier, rule.degree(node, operands), means=means)
+    combination = combinations.after(node, operands, shapes)
+    return Facts(bits, bound, carrier, rule.degree(node, operands), means=means, combination=combination)
 
 
 def always_equal(graph: Graph, value: float, domain: Mapping[str, object] | None = None) -> bool:

@@ -6,6 +6,7 @@ Every entry is a ball that contains the real value, or ``NAN`` where the value i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cmp_to_key
 from typing import Any, final
 
 import numpy as np
@@ -78,6 +79,16 @@ def _shifted_exponentials(row: list[arb]) -> tuple[arb, arb]:
     for x in row:
         total = total + (x - c).exp()
     return c, bf.log(total) if total.is_finite() else bf.NAN
+
+
+def _sorted(row: list[arb]) -> list[arb]:
+    if not all(x.is_finite() for x in row):
+        return [bf.NAN] * len(row)
+    order = cmp_to_key(lambda x, y: -1 if x < y else 1 if x > y else 0)
+    if all(x.rad() == 0 for x in row):
+        return sorted(row, key=order)
+    lower, upper = (sorted(ends, key=order) for ends in ([x.lower() for x in row], [x.upper() for x in row]))
+    return [low.union(high) for low, high in zip(lower, upper, strict=True)]
 
 
 def _undefined(array: np.ndarray) -> np.ndarray:
@@ -192,6 +203,16 @@ class Balls:
             shift, logarithm = _shifted_exponentials(row)
             lines[i] = [(v - shift) - logarithm for v in row]
         return np.moveaxis(out, -1, node.attributes["dim"])
+
+    def _sort(self, node: Node, x: np.ndarray) -> np.ndarray:
+        """The k-th entry lies between the k-th of all lower ends and the k-th of all upper ends."""
+        dim = node.attributes["dim"]
+        moved = np.moveaxis(lift(x), dim, -1)
+        out = np.empty(moved.shape, dtype=object)
+        lines, sources = out.reshape(-1, moved.shape[-1]), moved.reshape(-1, moved.shape[-1])
+        for i, row in enumerate(sources.tolist()):
+            lines[i] = _sorted(row)
+        return np.moveaxis(out, -1, dim)
 
     def _matmul(self, node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         left, right = _undefined(a), _undefined(b)

@@ -19,7 +19,7 @@ from typing import Any, final
 
 import numpy as np
 
-from epigraph.certificate import kernel_means
+from epigraph.certificate import kernel_linear, kernel_means
 from epigraph.certificate.graph import Node, Program
 from epigraph.certificate.kernel_carriers import carried
 from epigraph.certificate.kernel_claims import Claims, closure, constant, either, where
@@ -86,6 +86,7 @@ class _Kernel:
         self._varies = self._dependence()
         self._needed = self._ancestors()
         self._means: dict[int, kernel_means.Bounds] = {}
+        self._linear: dict[int, kernel_linear.Linear | None] = {}
 
     def run(self) -> None:
         for position, node in enumerate(self._program.nodes):
@@ -124,6 +125,8 @@ class _Kernel:
             operands, means = [operands[k] for k in chosen], [means[k] for k in chosen]
         self._interval(node, record, operands, place)
         self._means[position] = kernel_means.derive(node, operands, means, record)
+        linear = [self._linear[i] for i in node.inputs]
+        self._linear[position] = kernel_linear.follow(node, operands, linear) if record.varies else None
         self._claims(node, record, operands, place)
         self._carrier(node, record, operands, place)
 
@@ -160,6 +163,7 @@ class _Kernel:
                 allowed = allowed._replace(quasiconvex=np.True_, quasiconcave=np.True_)
             allowed = either(allowed, where(record.lower == record.upper, constant(nonnegative)))  # one value only
             allowed = either(allowed, kernel_means.claims(self._means[record.position]))
+            allowed = either(allowed, kernel_linear.claims(node, operands, [self._linear[i] for i in node.inputs]))
         spare = record.bits & ~closure(allowed, nonnegative).bits()
         if np.any(spare):
             missing = int(np.bitwise_or.reduce(spare, axis=None))

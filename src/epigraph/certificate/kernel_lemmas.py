@@ -274,6 +274,18 @@ def _log_softmax(node: Node, x: Sequence[Record]) -> Claims:
     return Claims(concave=concave & others, quasiconvex=line, quasiconcave=line)
 
 
+def _sort(node: Node, x: Sequence[Record]) -> Claims:
+    """The last entry of a line is its maximum, the first one its minimum; those between have no claim of their own."""
+    dim, f = node.attributes["dim"], x[0]
+    if f.shape[dim] == 1:
+        return f.claims
+    c = Claims(*(_full(m, f.shape).all(axis=dim, keepdims=True) for m in f.claims))
+    place = np.arange(f.shape[dim]).reshape([-1 if d == dim else 1 for d in range(len(f.shape))])
+    last, first = place == f.shape[dim] - 1, place == 0
+    return Claims(c.convex & last, c.concave & first, c.quasiconvex & last, c.quasiconcave & first, c.log_convex & last,
+                  c.log_concave & first, c.root_convex & last)  # fmt: skip
+
+
 # entries that move ---------------------------------------------------------------------------------------------------
 
 
@@ -328,6 +340,6 @@ def _compare(node: Node, x: Sequence[Record]) -> Claims:
 LEMMAS: Mapping[str, Lemma] = {
     **dict.fromkeys(CURVES, _elementwise), "add": _add, "neg": _neg, "mul": _mul, "div": _div, "maximum": _maximum,
     "matmul": _contraction, "convolution": _contraction, "sum": _reduction, "amax": _reduction, "logsumexp": _reduction,
-    "log_softmax": _log_softmax, "reshape": _layout, "permute": _layout, "expand": _layout, "slice": _layout,
+    "log_softmax": _log_softmax, "sort": _sort, "reshape": _layout, "permute": _layout, "expand": _layout, "slice": _layout,
     "concat": _concat, "take": _take, "same": _same, "where": _where, "compare": _compare,
 }  # fmt: skip

@@ -131,6 +131,15 @@ def _amax(node: Node, x: Sequence[Record], out: Record) -> Pair:
     )
 
 
+def _sort(node: Node, x: Sequence[Record], out: Record) -> Pair:
+    """The k-th entry does not fall when any entry rises."""
+    f = x[0]
+    return _within(
+        out, *(v if v.ndim == 0 else np.sort(np.broadcast_to(v, f.shape), node.attributes["dim"])
+               for v in (f.lower, f.upper))
+    )  # fmt: skip
+
+
 def _logsumexp(node: Node, x: Sequence[Record], out: Record) -> Pair:
     """Increasing in every entry."""
     f, dims = x[0], node.attributes["dims"]
@@ -337,7 +346,7 @@ CHECKS: Mapping[str, Check] = {
     "relu": _exact(lambda v: np.maximum(v, 0.0)), "sign": _exact(np.sign), "floor": _exact(np.floor), "power": _power,
     "piecewise": _piecewise, "sin": _wave, "cos": _wave,
     **dict.fromkeys(("reshape", "permute", "expand", "slice"), _moved(lambda node, v, x: layout.arrange(node, v))),
-    "take": _moved(_taken), "concat": _concat, "same": _same, "where": _where, "compare": _compare,
+    "sort": _sort, "take": _moved(_taken), "concat": _concat, "same": _same, "where": _where, "compare": _compare,
 }  # fmt: skip
 
 

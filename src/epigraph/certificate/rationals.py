@@ -19,7 +19,7 @@ from epigraph.certificate.points import Dyadic, dyadic
 
 OPERATORS = frozenset(
     "parameter constant add neg mul div maximum power matmul convolution where compare sum amax reshape permute expand "
-    "slice concat take same abs relu piecewise sign floor".split()
+    "slice concat take same sort abs relu piecewise sign floor".split()
 )
 ZERO, ONE = fmpz(0), fmpz(1)
 
@@ -179,6 +179,14 @@ class Rationals:
     def _amax(self, node: Node, x: Rational) -> Rational:
         entries = layout.rows(x.objects, node.attributes["dims"])
         return Rational(_wrap(np.frompyfunc(max, 2, 1).reduce(entries, axis=-1)), x.denominator)
+
+    def _sort(self, node: Node, x: Rational) -> Rational:
+        dim = node.attributes["dim"]
+        moved = np.moveaxis(x.objects, dim, -1)
+        lines = [sorted(line) for line in moved.reshape(-1, moved.shape[-1]).tolist()]
+        out = np.empty(moved.size, dtype=object)
+        out[:] = [v for line in lines for v in line]
+        return Rational(np.moveaxis(out.reshape(moved.shape), -1, dim), x.denominator)
 
     def _abs(self, node: Node, x: Rational) -> Rational:
         return Rational(_each(abs, x.objects), x.denominator)

@@ -173,6 +173,7 @@ SIGNATURES: dict[str, Signature] = {name: Signature(_unary) for name in _ELEMENT
     "amax": Signature(_dropped_nonempty, attributes=_DIMS),
     "logsumexp": Signature(_dropped_nonempty, attributes=_DIMS),
     "log_softmax": Signature(_along, attributes=_DIM),
+    "sort": Signature(_along, attributes=_DIM),
     "reshape": Signature(_reshape, attributes={"shape": at.shape}),
     "permute": Signature(_permute, attributes={"dims": at.permutation}),
     "expand": Signature(_expand, attributes={"shape": at.shape}),

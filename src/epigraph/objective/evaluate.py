@@ -79,6 +79,7 @@ KERNELS: dict[str, Kernel] = {
     "amax": _reduce(torch.amax),
     "logsumexp": _reduce(torch.logsumexp),
     "log_softmax": lambda a, x: torch.log_softmax(x[0], a["dim"]),
+    "sort": lambda a, x: torch.sort(x[0], a["dim"]).values,
     "reshape": lambda a, x: x[0].reshape(a["shape"]),
     "permute": lambda a, x: x[0].permute(a["dims"]),
     "expand": lambda a, x: x[0].expand(a["shape"]),

@@ -22,6 +22,7 @@ Arithmetic; the operands of ``add``, ``mul``, ``div``, ``maximum``, ``where``, `
 Reductions; ``dims`` is a sorted list of non-negative dimensions, which are dropped
     ``sum(x)``  ``amax(x)``  ``logsumexp(x)``
     ``log_softmax(x)``   attribute ``dim``: x - logsumexp(x, dim), same shape
+    ``sort(x)``          attribute ``dim``: the entries along dim in ascending order, same shape
 
 Layout
     ``reshape(x)``  attribute ``shape`` (row-major)       ``permute(x)``  attribute ``dims``

@@ -1,4 +1,4 @@
-"""sum, amax, logsumexp, log_softmax."""
+"""sum, amax, logsumexp, log_softmax, sort."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from epigraph.calculus.lattice import (
     ALL,
     CONCAVE,
     CONVEX,
+    LOGCONCAVE,
     LOGCONVEX,
+    QCONCAVE,
     QCONVEX,
     QUASILINEAR,
     ROOTCONVEX,
@@ -158,3 +160,31 @@ class LogSoftmax(Rule):
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
         return "log-softmax is its argument minus a convex function: concave only where the argument is affine"
+
+
+@register("sort")
+@final
+class Sort(Rule):
+    """The entries in ascending order: the last one as ``amax``, the first one as a minimum; for weighted sums of them
+
+    see ``combinations``.
+    """
+
+    lemma = "sums of the largest entries are convex"
+
+    def interval(self, node: Node, x: Sequence[Interval], shapes: Shapes) -> Interval:
+        return x[0].map(lambda a: np.sort(a, node.attributes["dim"]), shapes[0])
+
+    def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
+        dim = node.attributes["dim"]
+        size = node.shape[dim]
+        if size == 1:
+            return x[0].bits
+        shared = over_all(x[0].bits, shapes[0], (dim,))
+        line = shared if isinstance(shared, int) else np.expand_dims(shared, dim)
+        place = np.arange(size).reshape([-1 if d == dim else 1 for d in range(len(node.shape))])
+        least = when(place == 0, line & (CONCAVE | QCONCAVE | LOGCONCAVE))
+        return least | when(place == size - 1, line & Amax.kept)
+
+    def reason(self, node: Node, x: Sequence[Facts]) -> str:
+        return "an entry of given rank has no curvature; sums of the largest entries are convex"

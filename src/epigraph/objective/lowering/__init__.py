@@ -19,6 +19,7 @@ from epigraph.objective.lowering import (  # noqa: F401  (imported for their reg
     layout,
     losses,
     normalization,
+    order,
     padding,
     pooling,
     reductions,
