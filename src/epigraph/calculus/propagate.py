@@ -8,11 +8,11 @@ from typing import final
 import numpy as np
 import torch
 
-from epigraph.calculus import combinations
+from epigraph.calculus import combinations, perspective
 from epigraph.calculus import interval as iv
 from epigraph.calculus import rules  # noqa: F401  (registers the rules)
 from epigraph.calculus.interval import Interval
-from epigraph.calculus.lattice import AFFINE, Facts, close, constant_bits, pack, uniform
+from epigraph.calculus.lattice import AFFINE, Bits, Facts, close, constant_bits, pack, uniform
 from epigraph.calculus.means import after, bits_of
 from epigraph.calculus.rule import RULES
 from epigraph.objective.domain import Domain
@@ -95,7 +95,8 @@ class Propagation:
             if not any(f.varies for f in operands):
                 facts.append(Facts(constant_bits(bound), bound, None, 0, False))
                 continue
-            facts.append(_apply(node, operands, [nodes[i].shape for i in node.inputs], bound))
+            extra = perspective.claims(nodes, node, facts)
+            facts.append(_apply(node, operands, [nodes[i].shape for i in node.inputs], bound, extra))
         return facts
 
     @property
@@ -107,10 +108,10 @@ def _parameter(node: Node, bound: Interval) -> Facts:
     return Facts(close(AFFINE, bound.nonnegative), bound, (node.id, 1), 1)
 
 
-def _apply(node: Node, operands: list[Facts], shapes: list[tuple[int, ...]], bound: Interval) -> Facts:
+def _apply(node: Node, operands: list[Facts], shapes: list[tuple[int, ...]], bound: Interval, extra: Bits) -> Facts:
     rule = RULES[node.op]
     means = after(node, operands, bound)
-    found = rule.claims(node, operands, shapes) | bits_of(means) | combinations.claims(node, operands, shapes)
+    found = extra | rule.claims(node, operands, shapes) | bits_of(means) | combinations.claims(node, operands, shapes)
     bits = pack(close(found, bound.nonnegative))
     carrier = rule.carrier(node, operands, shapes)
     if carrier is None and uniform(bits) & AFFINE == AFFINE:

@@ -19,7 +19,7 @@ from typing import Any, final
 
 import numpy as np
 
-from epigraph.certificate import kernel_linear, kernel_means
+from epigraph.certificate import kernel_linear, kernel_means, kernel_perspective
 from epigraph.certificate.graph import Node, Program
 from epigraph.certificate.kernel_carriers import carried
 from epigraph.certificate.kernel_claims import Claims, closure, constant, either, where
@@ -163,6 +163,7 @@ class _Kernel:
                 allowed = allowed._replace(quasiconvex=np.True_, quasiconcave=np.True_)
             allowed = either(allowed, where(record.lower == record.upper, constant(nonnegative)))  # one value only
             allowed = either(allowed, kernel_means.claims(self._means[record.position]))
+            allowed = either(allowed, kernel_perspective.claims(self._program.nodes, record.position, self._reading.records))
             allowed = either(allowed, kernel_linear.claims(node, operands, [self._linear[i] for i in node.inputs]))
         spare = record.bits & ~closure(allowed, nonnegative).bits()
         if np.any(spare):

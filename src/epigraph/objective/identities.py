@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from epigraph.objective.polynomials import Pieces, Step, as_step, from_where, read
+from epigraph.objective.polynomials import Pieces, Step, as_step, constant_of, from_where, read, sign_of
 from epigraph.objective.polynomials import add as add_pieces
 
 if TYPE_CHECKING:
@@ -38,10 +38,60 @@ def _logarithm(b: Builder, x: Expression) -> Expression | None:
         return -(-x.argument()).unary("softplus")
     if (inner := _one_plus_exp(x)) is not None:
         return inner.unary("softplus")
+    if (pair := _sigmoids(x)) is not None:
+        return _log_of_difference(b, *pair)
     total = x.argument() if x.op == "reshape" else x
     if total.op == "sum" and total.argument().op == "exp":
         return _reshaped(total.argument().argument().logsumexp(total.node.attributes["dims"]), x.shape)
     return None
+
+
+def _sigmoids(x: Expression) -> tuple[Expression, Expression] | None:
+    """(u, v) where x = sigmoid(u) - sigmoid(v)."""
+    if x.op != "add" or not x.argument(0).shape == x.argument(1).shape == x.shape:
+        return None
+    for i in (0, 1):
+        plus, minus = x.argument(i), x.argument(1 - i)
+        if plus.op == "sigmoid" and minus.op == "neg" and minus.argument().op == "sigmoid":
+            return plus.argument(), minus.argument().argument()
+    return None
+
+
+def _log_of_difference(b: Builder, u: Expression, v: Expression) -> Expression:
+    """log(sigmoid(u) - sigmoid(v)) = log sigmoid(u) + log sigmoid(-v) + log(1 - e^(v - u)), defined for u > v only."""
+    gap = difference(b, v, u)
+    return -(-u).unary("softplus") - v.unary("softplus") + (1 - gap.unary("exp")).unary("log")
+
+
+def difference(b: Builder, x: Expression, y: Expression) -> Expression:
+    """x - y with the terms left out that both sums have and that are defined everywhere."""
+    left, right = _terms(x), _terms(y)
+    for term in list(left):
+        if term in right and b.total[term[0]]:
+            left.remove(term)
+            right.remove(term)
+    shape = x.shape
+    out = b.rational(0)
+    for terms, flip in ((left, False), (right, True)):
+        for identifier, negative in terms:
+            node = b.nodes[identifier]
+            term = type(x)(b, identifier, node.shape)
+            out = out - term if negative is not flip else out + term
+    return out.expand(shape)
+
+
+def _terms(x: Expression) -> list[tuple[int, bool]]:
+    """(node, subtracted?) of each term of a sum."""
+    pending, found = [(x, False)], []
+    while pending:
+        term, negative = pending.pop()
+        if term.op == "add" and len(found) + len(pending) < 32:
+            pending += [(term.argument(0), negative), (term.argument(1), negative)]
+        elif term.op == "neg":
+            pending.append((term.argument(), not negative))
+        else:
+            found.append((term.id, negative))
+    return found
 
 
 def _reshaped(x: Expression, shape: tuple[int, ...]) -> Expression:
@@ -199,9 +249,43 @@ def _without_shift(x: Expression, dims: list[int]) -> tuple[Expression, Expressi
 def where(b: Builder, condition: Expression, x: Expression, y: Expression, shape: tuple[int, ...]) -> Expression | None:
     """A continuous choice between polynomials of one variable by its own value: |x|, Huber, squared hinge, ..."""
     found = from_where(condition, x, y)
-    if found is None or found[0].shape != shape:
+    if found is not None:
+        return _kept(b, *found) if found[0].shape == shape else None
+    return _elu(condition, x, y, shape)
+
+
+def _elu(condition: Expression, x: Expression, y: Expression, shape: tuple[int, ...]) -> Expression | None:
+    """c t where t > 0 and c alpha (e^t - 1) elsewhere, c times elu."""
+    for right, left, positive in ((x, y, True), (y, x, False)):
+        base, line = read(right)
+        curve = _exponential(left)
+        if base is None or curve is None or curve[0].id != base.id or base.shape != shape or line.knots:
+            continue
+        coefficients = line.parts[0]
+        _, scale, constant = curve
+        slope = coefficients[1] if len(coefficients) == 2 and coefficients[0] == 0 else Fraction(0)
+        if slope and scale == -constant and sign_of(condition, base) == positive:
+            alpha = scale / slope
+            return base.unary("elu", alpha=str(alpha)) * slope
+    return None
+
+
+def _exponential(x: Expression) -> tuple[Expression, Fraction, Fraction] | None:
+    """(t, a, c) where x = a e^t + c."""
+    if x.op == "exp":
+        return x.argument(), Fraction(1), Fraction(0)
+    if x.op == "neg":
+        found = _exponential(x.argument())
+        return None if found is None else (found[0], -found[1], -found[2])
+    if x.op not in ("add", "mul"):
         return None
-    return _kept(b, *found)
+    for i in (0, 1):
+        c, found = constant_of(x.argument(i)), None
+        if c is not None and x.argument(1 - i).shape == x.shape:
+            found = _exponential(x.argument(1 - i))
+        if c is not None and found is not None:
+            return (found[0], found[1], found[2] + c) if x.op == "add" else (found[0], found[1] * c, found[2] * c)
+    return None
 
 
 def _kept(b: Builder, base: Expression, pieces: Pieces) -> Expression | None:

@@ -168,7 +168,7 @@ def read(x: Expression, depth: int = DEPTH) -> Reading:
 
 
 def _read(x: Expression, depth: int) -> Reading:
-    if (constant := _constant(x)) is not None:
+    if (constant := constant_of(x)) is not None:
         return None, Pieces.of(constant)
     if depth and x.op in ("neg", "abs", "relu", "power", "piecewise"):
         base, inner = read(x.argument(), depth - 1)
@@ -182,11 +182,12 @@ def _read(x: Expression, depth: int) -> Reading:
     return x, Pieces.of(0, 1)
 
 
-def _constant(x: Expression) -> Fraction | None:
+def constant_of(x: Expression) -> Fraction | None:
+    """The one rational number that all entries are."""
     if x.literal is not None:
         flat = x.literal.reshape(-1)
         return Fraction(flat[0].item()) if flat.numel() and bool((flat == flat[0]).all() & flat[0].isfinite()) else None
-    return _constant(x.argument()) if x.op == "expand" else x.value
+    return constant_of(x.argument()) if x.op == "expand" else x.value
 
 
 def _outer(x: Expression, inner: Pieces) -> Pieces | None:
@@ -214,7 +215,7 @@ def as_step(x: Expression, depth: int = 6) -> Step | None:
     if x.op == "compare" and x.literal is None:
         return x, Fraction(1), ZERO
     if x.op == "where" and x.argument(0).literal is None:
-        values = _constant(x.argument(1)), _constant(x.argument(2))
+        values = constant_of(x.argument(1)), constant_of(x.argument(2))
         return None if values[0] is None or values[1] is None else (x.argument(0), values[0], values[1])
     if x.op in ("neg", "abs"):
         inner = as_step(x.argument(), depth - 1)
@@ -222,7 +223,7 @@ def as_step(x: Expression, depth: int = 6) -> Step | None:
         return None if inner is None else (inner[0], change(inner[1]), change(inner[2]))
     if x.op in ("add", "mul"):
         for i in (0, 1):
-            constant = _constant(x.argument(i))
+            constant = constant_of(x.argument(i))
             inner = (
                 as_step(x.argument(1 - i), depth - 1)
                 if constant is not None and x.argument(1 - i).op in _STEPS
@@ -268,3 +269,19 @@ def from_where(condition: Expression, x: Expression, y: Expression) -> tuple[Exp
     if made is None or not made.continuous or any(len(p) > 3 for p in made.parts):
         return None
     return next(iter(bases.values())), made
+
+
+def sign_of(condition: Expression, base: Expression) -> bool | None:
+    """True for base > 0 or base >= 0, False for base < 0 or base <= 0, None for any other condition."""
+    negated = False
+    while condition.op == "add" and condition.argument(0).value == 1 and condition.argument(1).op == "neg":
+        condition, negated = condition.argument(1).argument(), not negated
+    if condition.literal is not None or condition.op != "compare" or condition.node.attributes["relation"] == "eq":
+        return None
+    (first, u), (second, v) = read(condition.argument(0)), read(condition.argument(1))
+    if {e.id for e in (first, second) if e is not None} != {base.id}:
+        return None
+    below = add(u, v, -1)  # the condition is below < 0, or <= 0
+    if below.knots or len(below.parts[0]) != 2 or below.parts[0][0] != 0:
+        return None
+    return (below.parts[0][1] < 0) is not negated
