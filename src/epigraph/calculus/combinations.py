@@ -124,15 +124,19 @@ def claims(node: Node, x: Sequence[Facts], shapes: Sequence[Shape]) -> Bits:
         kept = [d for d in order[:-1] if d not in node.attributes["dims"]]
         gone = tuple(i for i, d in enumerate(order[:-1]) if d not in kept)
         convex, concave = _curved(c, low.transpose(order), high.transpose(order))
-        return convex.all(axis=gone) * np.uint8(CONVEX) | concave.all(axis=gone) * np.uint8(CONCAVE)
+        return _bits(convex.all(axis=gone), concave.all(axis=gone))
     if node.op == "matmul" and not x[1].varies and len(shapes[0]) == len(shapes[1]) == 2 and c.dim == 1:
         if math.prod(node.shape) * shapes[1][0] > LIMIT:
             return 0
         left, right = c.weights.arrays(shapes[0]), x[1].interval.arrays(shapes[1])
         weights = iv.mul(Interval(*(v[:, None, :] for v in left)), Interval(*(v.T[None] for v in right)))
         convex, concave = _curved(c, *weights.arrays((*node.shape, shapes[1][0])))
-        return convex * np.uint8(CONVEX) | concave * np.uint8(CONCAVE)
+        return _bits(convex, concave)
     return 0
+
+
+def _bits(convex: NDArray, concave: NDArray) -> Bits:
+    return np.asarray(np.where(convex, CONVEX, 0) | np.where(concave, CONCAVE, 0), dtype=np.uint8)
 
 
 def _curved(c: Combination, low: NDArray, high: NDArray) -> tuple[NDArray, NDArray]:

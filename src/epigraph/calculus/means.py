@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 
@@ -47,8 +46,6 @@ INF = math.inf
 Order = Fraction | float | None  # a Fraction, or an infinite float
 NOTHING = Means()
 KEPT = frozenset(("reshape", "permute", "expand", "slice", "take"))
-
-
 
 
 def means_of(f: Facts) -> Means:

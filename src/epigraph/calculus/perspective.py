@@ -97,7 +97,7 @@ def _ratios(nodes: Sequence[Node], facts: Sequence[Facts], h: int) -> tuple[list
 def _as_ratio(nodes: Sequence[Node], i: int) -> Ratio | None:
     node = nodes[i]
     if node.op == "div":
-        return Ratio(i, *node.inputs, False)
+        return Ratio(i, node.inputs[0], node.inputs[1], False)
     if node.op == "add":
         for a, b in (node.inputs, node.inputs[::-1]):
             log, minus = nodes[a], nodes[b]
@@ -111,7 +111,12 @@ def _pointwise(node: Node, shape: tuple[int, ...]) -> bool:
 
 
 def _walk(
-    nodes: Sequence[Node], facts: Sequence[Facts], ratios: Sequence[Ratio], between: Sequence[int], h: int, inverse: bool
+    nodes: Sequence[Node],
+    facts: Sequence[Facts],
+    ratios: Sequence[Ratio],
+    between: Sequence[int],
+    h: int,
+    inverse: bool,
 ) -> Facts:
     """Facts of h as a function of t = x/s, where a ratio is t, or 1/t, or the logarithm of one of them."""
     known = {r.node: _start(r.node, facts[r.node].interval, inverse, r.logarithm) for r in ratios}

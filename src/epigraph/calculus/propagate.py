@@ -8,12 +8,16 @@ from typing import final
 import numpy as np
 import torch
 
-from epigraph.calculus import combinations, perspective
+from epigraph.calculus import (
+    combinations,
+    perspective,
+    rules,  # noqa: F401  (registers the rules)
+)
 from epigraph.calculus import interval as iv
-from epigraph.calculus import rules  # noqa: F401  (registers the rules)
 from epigraph.calculus.interval import Interval
 from epigraph.calculus.lattice import AFFINE, Bits, Facts, close, constant_bits, pack, uniform
 from epigraph.calculus.means import after, bits_of
+from epigraph.calculus.quadratic import Quadratics
 from epigraph.calculus.rule import RULES
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph, Node
@@ -81,7 +85,7 @@ class Propagation:
 
     def _walk(self, bounds: Sequence[Interval]) -> list[Facts]:
         facts: list[Facts] = []
-        nodes = self.graph.nodes
+        nodes, quadratics = self.graph.nodes, Quadratics(self.graph, self.active)
         for node in nodes:
             bound = bounds[node.id]
             if node.op == "parameter":
@@ -96,7 +100,9 @@ class Propagation:
                 facts.append(Facts(constant_bits(bound), bound, None, 0, False))
                 continue
             extra = perspective.claims(nodes, node, facts)
-            facts.append(_apply(node, operands, [nodes[i].shape for i in node.inputs], bound, extra))
+            made = _apply(node, operands, [nodes[i].shape for i in node.inputs], bound, extra)
+            made.bits = pack(close(made.bits | quadratics.claims(node, facts, made.bits), bound.nonnegative))
+            facts.append(made)
         return facts
 
     @property

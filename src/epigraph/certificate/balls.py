@@ -81,10 +81,15 @@ def _shifted_exponentials(row: list[arb]) -> tuple[arb, arb]:
     return c, bf.log(total) if total.is_finite() else bf.NAN
 
 
+def _compared(x: Any, y: Any) -> int:
+    """The order of two exact numbers."""
+    return -1 if x < y else 1 if x > y else 0
+
+
 def _sorted(row: list[arb]) -> list[arb]:
     if not all(x.is_finite() for x in row):
         return [bf.NAN] * len(row)
-    order = cmp_to_key(lambda x, y: -1 if x < y else 1 if x > y else 0)
+    order = cmp_to_key(_compared)
     if all(x.rad() == 0 for x in row):
         return sorted(row, key=order)
     lower, upper = (sorted(ends, key=order) for ends in ([x.lower() for x in row], [x.upper() for x in row]))

@@ -19,7 +19,7 @@ from typing import Any, final
 
 import numpy as np
 
-from epigraph.certificate import kernel_linear, kernel_means, kernel_perspective
+from epigraph.certificate import kernel_linear, kernel_means, kernel_perspective, kernel_quadratics
 from epigraph.certificate.graph import Node, Program
 from epigraph.certificate.kernel_carriers import carried
 from epigraph.certificate.kernel_claims import Claims, closure, constant, either, where
@@ -87,6 +87,7 @@ class _Kernel:
         self._needed = self._ancestors()
         self._means: dict[int, kernel_means.Bounds] = {}
         self._linear: dict[int, kernel_linear.Linear | None] = {}
+        self._quadratics = kernel_quadratics.Quadratics(checked, tensors, reading.active)
 
     def run(self) -> None:
         for position, node in enumerate(self._program.nodes):
@@ -163,9 +164,14 @@ class _Kernel:
                 allowed = allowed._replace(quasiconvex=np.True_, quasiconcave=np.True_)
             allowed = either(allowed, where(record.lower == record.upper, constant(nonnegative)))  # one value only
             allowed = either(allowed, kernel_means.claims(self._means[record.position]))
-            allowed = either(allowed, kernel_perspective.claims(self._program.nodes, record.position, self._reading.records))
+            allowed = either(
+                allowed, kernel_perspective.claims(self._program.nodes, record.position, self._reading.records)
+            )
             allowed = either(allowed, kernel_linear.claims(node, operands, [self._linear[i] for i in node.inputs]))
         spare = record.bits & ~closure(allowed, nonnegative).bits()
+        if np.any(spare) and record.varies:
+            allowed = either(allowed, self._quadratics.claims(record.position, self._reading.records))
+            spare = record.bits & ~closure(allowed, nonnegative).bits()
         if np.any(spare):
             missing = int(np.bitwise_or.reduce(spare, axis=None))
             names = [name for k, name in enumerate(Claims._fields) if missing >> k & 1]

@@ -113,7 +113,8 @@ def claims(node: Node, x: Sequence[Record], known: Sequence[Linear | None]) -> C
         return Claims()
     if node.op == "sum":
         dims = tuple(node.attributes["dims"])
-        return _summed(f.base, *(layout.rows(array, dims) for array in f[1:]), node.shape)
+        index, low, high = (layout.rows(array, dims) for array in f[1:])
+        return _summed(f.base, index, low, high, node.shape)
     two = node.op == "matmul" and len(x[0].shape) == len(x[1].shape) == 2 and not x[1].varies
     if not two or node.numel * x[1].shape[0] > ENTRIES:
         return Claims()
@@ -149,8 +150,16 @@ def _ordered(base: Base, index: Any, low: Any, high: Any) -> tuple[bool, bool]:
         return False, False
     rises, falls = bool(np.all(low[..., 1:] >= high[..., :-1])), bool(np.all(high[..., 1:] <= low[..., :-1]))
     linear = base.convex and base.concave
-    up = linear or (base.convex and bool(np.all(low[..., 0] >= 0))) or (base.concave and bool(np.all(high[..., -1] <= 0)))
-    down = linear or (base.concave and bool(np.all(low[..., -1] >= 0))) or (base.convex and bool(np.all(high[..., 0] <= 0)))
+    up = (
+        linear
+        or (base.convex and bool(np.all(low[..., 0] >= 0)))
+        or (base.concave and bool(np.all(high[..., -1] <= 0)))
+    )
+    down = (
+        linear
+        or (base.concave and bool(np.all(low[..., -1] >= 0)))
+        or (base.convex and bool(np.all(high[..., 0] <= 0)))
+    )
     return rises and up, falls and down
 
 

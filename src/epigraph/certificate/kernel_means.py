@@ -64,7 +64,12 @@ def read(x: Record, derived: Bounds) -> Bounds:
         return derived
     if sign < 0:
         c = negative(c)
-    steps = ((c.log_convex, Fraction(0)), (c.root_convex, Fraction(1, 2)), (c.convex, Fraction(1)), (c.quasiconvex, INF))
+    steps = (
+        (c.log_convex, Fraction(0)),
+        (c.root_convex, Fraction(1, 2)),
+        (c.convex, Fraction(1)),
+        (c.quasiconvex, INF),
+    )
     falls = ((c.concave, Fraction(1)), (c.log_concave, Fraction(0)), (c.quasiconcave, -INF))
     over, under = next((r for said, r in steps if said), None), next((r for said, r in falls if said), None)
     return _together(Bounds(over, under, sign), derived)

@@ -70,7 +70,7 @@ def _perspective(nodes: Sequence[Node], node: Node, records: Records, s: int, h:
     if not _affine_nonnegative(records, s):
         return False, False
     turned = len(quotients) == 1 and q.y != s
-    if turned and q.x != s or not turned and any(p.y != s for p in quotients):
+    if (turned and q.x != s) or (not turned and any(p.y != s for p in quotients)):
         return False, False
     others = [records[p.y if turned else p.x] for p in quotients]
     if (turned or any(p.logs for p in quotients)) and not all(bool(np.all(r.lower >= 0)) for r in others):

@@ -184,7 +184,7 @@ class Sort(Rule):
         line = shared if isinstance(shared, int) else np.expand_dims(shared, dim)
         place = np.arange(size).reshape([-1 if d == dim else 1 for d in range(len(node.shape))])
         least = when(place == 0, line & (CONCAVE | QCONCAVE | LOGCONCAVE))
-        return least | when(place == size - 1, line & Amax.kept)
+        return least | when(place == size - 1, line & (CONVEX | QCONVEX | LOGCONVEX | ROOTCONVEX))
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
         return "an entry of given rank has no curvature; sums of the largest entries are convex"
