@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from soak_generate import Case
 from soak_lines import STEPS, TRIPLES, Box, across_turns, grid, segments
 
+from epigraph.calculus.lattice import Facts
 from epigraph.certificate.kernel import recheck
 from epigraph.convexity.evidence import manifest_graph
 from epigraph.convexity.prove import CLAIMS, Prover
@@ -79,17 +80,17 @@ def ball_gap(a: arb, m: arb, b: arb, claim: int) -> arb:
 
 
 class Trial:
-    """The prover's facts about one objective and the points at which they are tried."""
+    """The facts about one objective and the points at which they are tried; the prover's facts, or those given."""
 
-    def __init__(self, case: Case, seed: str):
+    def __init__(self, case: Case, seed: str, facts: Sequence[Facts] | None = None):
         self.case, self.graph = case, case.graph
         self.random = random.Random(seed)
         self.rng = np.random.default_rng(self.random.getrandbits(60))
         self.prover = Prover(case.graph, case.domain)
-        self.walk = self.prover.walk(case.active)
+        self.facts = self.prover.walk(case.active).facts if facts is None else facts
         self.box = Box(case)
         self.outcome = Outcome(case.style)
-        self.open = {name: bit for name, bit in CLAIMS.items() if not self.walk.output.has(bit)}
+        self.open = {name: bit for name, bit in CLAIMS.items() if not self.facts[self.graph.output].has(bit)}
         self.best: dict[int, tuple[float, Any]] = {}  # the most promising violation of each open claim
 
     def run(self) -> Outcome:
@@ -113,7 +114,7 @@ class Trial:
         return values
 
     def look_at(self, i: int, value: Array, points: Array) -> None:
-        facts, node = self.walk.facts[i], self.graph[i]
+        facts, node = self.facts[i], self.graph[i]
         if not node.inputs and node.op != "parameter":
             return
         flat = value.reshape(len(value), -1)
@@ -158,7 +159,7 @@ class Trial:
 
     def carrier(self, i: int, values: list[Array], points: Array) -> None:
         """A monotone function of one affine node rises and falls with it."""
-        carrier = self.walk.facts[i].carrier
+        carrier = self.facts[i].carrier
         if carrier is None or carrier[1] == 0 or carrier[0] == i or len(values[i]) == 1 or len(values[carrier[0]]) == 1:
             return
         f, z = (values[k].reshape(-1, STEPS, self.graph[i].numel) for k in (i, carrier[0]))
@@ -247,7 +248,7 @@ class Trial:
         for i in nodes:
             if self.graph[i].op == "constant":
                 continue
-            bound, shape = self.walk.facts[i].interval, self.graph[i].shape
+            bound, shape = self.facts[i].interval, self.graph[i].shape
             sides = [np.broadcast_to(v, shape).reshape(-1) for v in (bound.lower, bound.upper)]
             for v, low, high in zip(values[i].reshape(-1), *sides, strict=True):
                 if v.is_finite() and (v < arb(float(low)) or v > arb(float(high))):
