@@ -201,7 +201,7 @@ def one(index: int, seed: int, path: Path, files: Files, sources: int) -> None:
     payload = source(rng.randrange(sources))
     try:
         mutate(rng, payload, path)
-    except (TypeError, AttributeError, KeyError, ValueError):
+    except (TypeError, AttributeError, KeyError, ValueError, OverflowError):
         files.counts["not written"] += 1
         return
     files.counts["files"] += 1

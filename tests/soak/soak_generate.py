@@ -167,11 +167,19 @@ class Maker:
             return self.concave(shape, depth)
         return self.convex(shape, depth)
 
+    def narrower(self, shape: Shape) -> Shape:
+        """Now and then a shape that broadcasts to this one."""
+        r = self.random
+        if not shape or r.random() < 0.8:
+            return shape
+        kept = shape[r.randint(0, len(shape)) :]
+        return tuple(1 if r.random() < 0.3 else n for n in kept)
+
     def combination(self, target: str, shape: Shape, depth: int) -> Expression:
         r = self.random
         x = self.make(target, shape, depth - 1)
         if r.random() < 0.6:
-            return x + self.make(r.choice([target, target, "affine"]), shape, depth - 1)
+            return x + self.make(r.choice([target, target, "affine"]), self.narrower(shape), depth - 1)
         if r.random() < 0.5:
             return x * self.constant(shape, "positive")
         return self.make(OPPOSITE[target], shape, depth - 1) * -self.constant(shape, "positive")
@@ -201,7 +209,7 @@ class Maker:
             lambda: flat().unary("abs"),
             lambda: b.power(flat(), Fraction(r.choice([2, 4]))),
             lambda: b.power(one().unary(r.choice(["relu", "softplus"])), Fraction(r.choice(["2", "3", "3/2", "5/2"]))),
-            lambda: b.maximum(one(), one()),
+            lambda: b.maximum(one(), self.make("convex", self.narrower(shape), depth - 1)),
             lambda: b.make("elu", (one(),), {"alpha": r.choice(["1", "1/2", "0"])}, shape),
             lambda: self.piecewise(flat()),
             lambda: -(self.positive(shape, depth).unary(r.choice(["log", "sqrt"]))),
@@ -281,7 +289,7 @@ class Maker:
             return self.affine(shape)
         target = r.choice(["free", "free", "free", "convex", "concave", "affine"])
         x = self.make(target, shape, depth - 1)
-        other = lambda: self.make(r.choice(["free", "affine", target]), shape, depth - 1)  # noqa: E731
+        other = lambda: self.make(r.choice(["free", "affine", target]), self.narrower(shape), depth - 1)  # noqa: E731
         choices: list[tuple[int, Callable[[], Expression]]] = [
             (20, lambda: x.unary(r.choice(TOTAL))),
             (5, lambda: x.unary(r.choice(PARTIAL))),

@@ -27,6 +27,7 @@ TOLERANCE = 1e-10  # relative; below it, floats say nothing
 NOTABLE = 1e-9  # a violation of an open claim that is worth confirming
 ROWS = 24
 PRECISIONS = (192, 768)
+WEAKER = {0: (2,), 1: (3,), 2: (), 3: (), 4: (0, 2), 5: (3,)}  # properties that each property implies
 
 
 @dataclass
@@ -118,7 +119,7 @@ class Trial:
         if not node.inputs and node.op != "parameter":
             return
         flat = value.reshape(len(value), -1)
-        low, high = (np.broadcast_to(v, node.shape).reshape(-1) for v in (facts.interval.lower, facts.interval.upper))
+        low, high = self.bounds(i)
         room = TOLERANCE * np.abs(flat)
         outside = (flat < low - room) | (flat > high + room)
         if outside.any():
@@ -148,6 +149,14 @@ class Trial:
                     row, t, entry = np.unravel_index(where, bad.shape)
                     triple = [points[row * STEPS + k] for k in TRIPLES[t]]
                     self.suspect(self.claim_broken(i, int(entry), claim), [triple[0], triple[2]])
+
+    def bounds(self, i: int) -> tuple[Any, Any]:
+        """Bounds of a node's entries, as numbers or flat arrays."""
+        interval, shape = self.facts[i].interval, self.graph[i].shape
+        if interval.uniform:
+            return interval.lower, interval.upper
+        low, high = (np.broadcast_to(v, shape).reshape(-1) for v in (interval.lower, interval.upper))
+        return low, high
 
     def constant_along(self, i: int, flat: Array, points: Array) -> None:
         moved = np.isfinite(flat) & np.isfinite(flat[:1])
@@ -268,9 +277,12 @@ class Trial:
     def settle(self) -> None:
         status = {name: "proved" for name in CLAIMS if name not in self.open}
         self.outcome.affine = "convex" in status and "concave" in status
-        for claim, name in enumerate(NAMES[:6]):
+        for claim in (2, 3, 0, 1, 4, 5):  # the weakest first: what is not quasiconvex is not convex, nor log-convex
+            name = NAMES[claim]
             if name in self.open:
-                status[name] = "refuted" if claim in self.best and self.refuted(claim) else "undecided"
+                follows = any(status.get(NAMES[k]) == "refuted" for k in WEAKER[claim])
+                found = follows or (claim in self.best and self.refuted(claim))
+                status[name] = "refuted" if found else "undecided"
         self.outcome.status = status
         for name in CLAIMS:
             if status[name] == "proved":
