@@ -3,7 +3,8 @@
 #   make demo    check an objective, verify its certificate, write the page
 #   make test    all tests but the long ones and those of browsers and models that are not installed
 #   make check   lint and types
-#   make soak    the long tests
+#   make soak    the long tests: 100,000 random objectives and as many changed certificates, CVXPY, wrong rules; hours
+#   make mutate  wrong rules alone: do the tests of the rules notice each?
 #   make docs    the documentation, into site/
 #   make clean   remove what was built; `make distclean` removes the environment too
 #
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak docs clean distclean
+.PHONY: help demo test check soak mutate docs clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -60,8 +61,18 @@ demo: $(VENV)/.data
 test: $(VENV)/.test
 	@$(THREADS) $(BIN)/python -m pytest -n $(JOBS) --timeout 300 $(ARGS)
 
+# Each part prints its counts: random objectives, changed certificates, CVXPY, wrong rules, then pytest's long tests.
+SOAK := PYTHONPATH=src:tests/soak:tests/certificate:tests/cvxpy $(THREADS) $(BIN)/python -W ignore
+
 soak: $(VENV)/.test
+	@$(SOAK) tests/soak/soak_run.py --jobs $(JOBS)
+	@$(SOAK) tests/soak/soak_files.py --jobs $(JOBS)
+	@$(SOAK) tests/cvxpy/dcp_compare.py
 	@$(THREADS) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n $(JOBS) --timeout 3600 -m soak $(ARGS)
+	@$(MAKE) --no-print-directory mutate
+
+mutate: $(VENV)/.test
+	@PYTHONPATH=src $(THREADS) $(BIN)/python tests/rules/mutate.py --jobs $(JOBS) $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

@@ -1,4 +1,7 @@
-"""Thousands of random changes of valid files: each is refused with a code, or what it says is true."""
+"""Thousands of random changes of valid files: each is refused with a code, or what it says is true.
+
+``tests/soak/soak_files.py`` does the same with proofs and counterexamples of random objectives, at length.
+"""
 
 from __future__ import annotations
 
@@ -139,12 +142,12 @@ def change_bytes(rng: random.Random, data: bytes) -> bytes:
 
 def mutate(rng: random.Random, payload: format.Payload, path: Path) -> Path:
     draft = Draft(payload)
-    layer = rng.randrange(4)
+    layer = rng.choice([0, 1, 2, 3] if draft.base or draft.delta else [0, 2, 3])
     if layer == 0:
         return Path(path).write_bytes(change_bytes(rng, draft.save(path).read_bytes())) and path
     contents = None
     if layer == 1:
-        change_tensor(rng, rng.choice([draft.base, draft.delta]))
+        change_tensor(rng, rng.choice([tensors for tensors in (draft.base, draft.delta) if tensors]))
     elif layer == 2:
         contents = draft.contents()
         name = rng.choice(sorted(contents))
@@ -202,13 +205,6 @@ def test_a_changed_file_is_refused_or_true(sample: str, seed: int, tmp_path: Pat
     check(sample, seed, COUNT, tmp_path / "mutant.epi")
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("sample", SAMPLES)
-@pytest.mark.parametrize("seed", range(2, 22))
-def test_many_changed_files(sample: str, seed: int, tmp_path: Path) -> None:
-    check(sample, seed, 20 * COUNT, tmp_path / "mutant.epi")
-
-
 def check(sample: str, seed: int, count: int, path: Path) -> None:
     rng = random.Random(f"{sample} {seed}")
     payload = SAMPLES[sample]()
@@ -216,7 +212,7 @@ def check(sample: str, seed: int, count: int, path: Path) -> None:
     for _ in range(count):
         try:
             mutate(rng, payload, path)
-        except (TypeError, AttributeError, KeyError, ValueError):
+        except (TypeError, AttributeError, KeyError, ValueError, OverflowError):
             continue  # the change made something that even the unchecked writer cannot write
         try:
             assert verify_here(path, budget_seconds=2.0, budget_bytes=2**28).ok

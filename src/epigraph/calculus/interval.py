@@ -90,7 +90,6 @@ class Interval:
 
 
 WHOLE = Interval(-INF, INF)
-NONNEGATIVE = Interval(0.0, INF)
 
 
 def down(value: Bound) -> Bound:

@@ -83,10 +83,6 @@ class Facts:
         """Do all entries have all these claims?"""
         return uniform(self.bits) & claim == claim
 
-    def each(self, claim: int) -> Mask:
-        """Per entry: all these claims?"""
-        return (self.bits & claim) == claim
-
     def __repr__(self) -> str:
         names = [NAMES[1 << k] for k in range(7) if uniform(self.bits) >> k & 1]
         return f"Facts({', '.join(names) or 'nothing known'}; {self.interval})"
