@@ -533,13 +533,35 @@ def _squarings(count: int, numel: int = 1) -> Callable[[Draft], None]:
     return change
 
 
+def _append(d: Draft, op: str, inputs: list[int], size: list[int], **attributes: Any) -> int:
+    """A new node after the last one."""
+    identifier = d.nodes[-1]["id"] + 1
+    d.nodes.append({"id": identifier, "op": op, "inputs": inputs, "attributes": attributes, "shape": size})
+    return identifier
+
+
+def _different(d: Draft, doublings: int) -> int:
+    """The output in a vector of 2^doublings entries that differ, by a multiple of itself each."""
+    x = step = _append(d, "reshape", [d.manifest["graph"]["output"]], [1], shape=[1])
+    for k in range(doublings):
+        step = _append(d, "add", [step, step], [1])
+        other = _append(d, "add", [x, step], [2**k])
+        x = _append(d, "concat", [x, other], [2 ** (k + 1)], dim=0)
+    return x
+
+
+def _grid(d: Draft, doublings: int) -> tuple[int, int]:
+    """A square matrix whose entries are sums of two entries of such a vector, and its size."""
+    n = 2**doublings
+    x = _different(d, doublings)
+    row, column = (_append(d, "reshape", [x], shape, shape=shape) for shape in ([1, n], [n, 1]))
+    return _append(d, "add", [row, column], [n, n]), n
+
+
 def _expanded(d: Draft) -> None:
-    """A sum over the outer product of x with itself, repeated to 10^11 entries."""
-    i = d.manifest["graph"]["output"]
-    shape = [10**5, 10**6]
-    d.nodes.append({"id": i + 1, "op": "expand", "inputs": [i], "attributes": {"shape": shape}, "shape": shape})
-    d.nodes.append({"id": i + 2, "op": "sum", "inputs": [i + 1], "attributes": {"dims": [0, 1]}, "shape": []})
-    d.manifest["graph"]["output"] = i + 2
+    """A sum over a table of 2^34 entries, made of a vector and its transpose."""
+    table, _ = _grid(d, 17)
+    d.manifest["graph"]["output"] = _append(d, "sum", [table], [], dims=[0, 1])
 
 
 def _padded(d: Draft) -> None:
@@ -559,14 +581,9 @@ def _padded(d: Draft) -> None:
 
 
 def _large_matmul(d: Draft) -> None:
-    i, n = d.manifest["graph"]["output"], 30_000
-    new = [
-        {"op": "expand", "inputs": [i], "attributes": {"shape": [n, n]}, "shape": [n, n]},
-        {"op": "matmul", "inputs": [i + 1, i + 1], "attributes": {}, "shape": [n, n]},
-        {"op": "sum", "inputs": [i + 2], "attributes": {"dims": [0, 1]}, "shape": []},
-    ]
-    d.nodes.extend({"id": i + 1 + k, **node} for k, node in enumerate(new))
-    d.manifest["graph"]["output"] = i + 3
+    table, n = _grid(d, 15)
+    product = _append(d, "matmul", [table, table], [n, n])
+    d.manifest["graph"]["output"] = _append(d, "sum", [product], [], dims=[0, 1])
 
 
 def _power(exponent: str) -> Callable[[Draft], None]:
@@ -579,14 +596,11 @@ def _power(exponent: str) -> Callable[[Draft], None]:
 
 
 def _many_bits(d: Draft) -> None:
-    """4096 bits for a chain of 20,000 error functions."""
-    i = d.manifest["graph"]["output"]
-    shape = [200, 100]
-    d.nodes.append({"id": i + 1, "op": "expand", "inputs": [i], "attributes": {"shape": shape}, "shape": shape})
-    for k in range(300):
-        d.nodes.append({"id": i + 2 + k, "op": "erf", "inputs": [i + 1 + k], "attributes": {}, "shape": shape})
-    d.nodes.append({"id": i + 302, "op": "sum", "inputs": [i + 301], "attributes": {"dims": [0, 1]}, "shape": []})
-    d.manifest["graph"]["output"] = i + 302
+    """4096 bits for a chain of 300 error functions of 2^14 entries."""
+    x = _different(d, 14)
+    for _ in range(300):
+        x = _append(d, "erf", [x], [2**14])
+    d.manifest["graph"]["output"] = _append(d, "sum", [x], [], dims=[0])
     d.claim["precision_bits"] = 4096
 
 
@@ -607,11 +621,11 @@ draft("E430", "40 squarings in exact arithmetic", _squarings(40))
 draft("E430", "2000 squarings in exact arithmetic", _squarings(2000))
 draft("E430", "the power 10^15 in exact arithmetic", _power("1000000000000000"))
 draft("E410", "the power 10^300", _power("1" + "0" * 300))
-draft("E430", "an expansion to 10^11 entries", _expanded)
-draft("E430", "an expansion to 10^11 entries in balls", _expanded, "arb")
+draft("E430", "a table of 2^34 entries", _expanded)
+draft("E430", "a table of 2^34 entries in balls", _expanded, "arb")
 draft("E430", "a padding of 10^9", _padded, "arb")
-draft("E430", "a product of 30,000 x 30,000 matrices", _large_matmul, "arb")
-draft("E430", "300 error functions on 20,000 entries at 4096 bits", _many_bits, "arb")
+draft("E430", "a product of 32,768 x 32,768 matrices", _large_matmul, "arb")
+draft("E430", "300 error functions on 16,384 entries at 4096 bits", _many_bits, "arb")
 
 
 SHAPES: list[tuple[str, list[list[int]], dict[str, Any]]] = [

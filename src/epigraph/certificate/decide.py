@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from epigraph.certificate import bitlengths, budget, exact, shapes
+from epigraph.certificate.compact import compact
 from epigraph.certificate.exact import Certified, Point
 from epigraph.certificate.graph import Program
 from epigraph.certificate.points import Delta
@@ -34,6 +35,7 @@ def certify_all(
     program = shapes.program(graph, shapes.metas(tensors))
     shapes.check_indices(program, tensors)
     points, place = _points(moves)
+    program, tensors, points = compact(program, tensors, points)
     if (found := _rational(graph, program, tensors, moves, points, place, budget_seconds, budget_bytes)) is not None:
         return found
     moving = {key for point in points for key in point}

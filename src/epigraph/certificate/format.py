@@ -106,18 +106,18 @@ def assemble(
     """A payload from a claim of any form: dtypes, shapes, checksums and constant tensors are worked out here."""
     entries, base = {}, {}
     for key, stored in tensors.items():
-        array = tensorfile.plain(np.asarray(stored.array))
+        array = _plain(np.asarray(stored.array))
         entries[key] = entry = {
             "role": stored.role,
             "name": stored.name,
             "dtype": tensorfile.dtype_name(array),
             "shape": list(array.shape),
-            "sha256": sha256(array.tobytes()).hexdigest(),
+            "sha256": _digest(array),
         }
         if _constant(array):
             entry["fill"] = float(array.flat[0]).hex()
         else:
-            base[key] = array
+            base[key] = tensorfile.plain(array)
     content = {
         "schema": SCHEMA,
         "claim": dict(claim),
@@ -129,10 +129,19 @@ def assemble(
     return Payload(content, base, {key: _narrow(np.asarray(steps)) for key, (steps, _) in delta.items()})
 
 
+def _plain(array: np.ndarray) -> np.ndarray:
+    """The array as a file holds it; one number that is repeated stays one."""
+    if array.size < FILL_FROM or any(array.strides):
+        return tensorfile.plain(array)
+    return np.broadcast_to(tensorfile.plain(array[(0,) * array.ndim]), array.shape)
+
+
 def _constant(array: np.ndarray) -> bool:
     """Are all entries the same finite float, bit for bit (so that the sign of zero counts)?"""
     if array.dtype.kind != "f" or array.size < FILL_FROM or not np.isfinite(array.flat[0]):
         return False
+    if not any(array.strides):
+        return True
     raw = array.reshape(-1).view(np.uint8).reshape(array.size, -1)
     return bool((raw == raw[0]).all())
 

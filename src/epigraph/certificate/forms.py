@@ -20,14 +20,21 @@ from epigraph.certificate.manifest import Manifest
 MODULES = {"midpoint": "epigraph.certificate.midpoint", "derivation": "epigraph.certificate.derivation"}
 
 
+NOTHING = Cost(0.0, 0.0)
+
+
 @final
 @dataclass(frozen=True)
 class Proved:
-    """What a form has proved: one sentence, the bound on the gap if there is one, and values worth showing."""
+    """What a form has proved: one sentence, the bound on the gap if there is one, and values worth showing.
+
+    ``cost`` is what the evaluation was expected to take beyond the form's estimate.
+    """
 
     statement: str
     gap: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
+    cost: Cost = NOTHING
 
 
 class Form(Protocol):
@@ -38,7 +45,7 @@ class Form(Protocol):
         ...
 
     def estimate(self, claim: Any, manifest: Manifest) -> Cost:
-        """Seconds and bytes from shapes alone."""
+        """Seconds and bytes from shapes alone, before tensors are read; ``prove`` adds what it sees in them."""
         ...
 
     def prove(

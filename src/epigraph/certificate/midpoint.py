@@ -24,6 +24,7 @@ from flint import arb, fmpq
 from epigraph.certificate import bitlengths, budget, exact
 from epigraph.certificate.budget import Cost
 from epigraph.certificate.codes import refuse
+from epigraph.certificate.compact import compact
 from epigraph.certificate.forms import Proved
 from epigraph.certificate.graph import Program
 from epigraph.certificate.manifest import Manifest, fields, hex_float, string
@@ -148,11 +149,10 @@ class Midpoint:
         return _claim(manifest.claim, manifest)
 
     def estimate(self, claim: Claim, manifest: Manifest) -> Cost:
+        """The cost of reading the tensors; that of the evaluation depends on what is constant in them."""
         data = sum(t.bytes for t in manifest.tensors.values())
         moved_bytes = 3 * 8.0 * sum(math.prod(manifest.tensors[key].shape) for key in manifest.delta)
-        bits = claim.precision_bits if claim.arithmetic == "arb" else 64
-        cost = budget.balls(manifest.program, set(manifest.delta), 3, bits)
-        return Cost(cost.seconds + 4e-9 * data, cost.bytes + 2 * data + moved_bytes)
+        return Cost(4e-9 * data, 2 * data + moved_bytes)
 
     def prove(
         self,
@@ -166,16 +166,19 @@ class Midpoint:
         back = {key: d.opposite for key, d in forth.items()}
         points: list[exact.Point] = [forth, back, {}]
         _inside(claim, manifest, tensors, points)
+        program, cores, steps = compact(manifest.program, tensors, points)
         if claim.arithmetic == "exact":
-            cost = bitlengths.exact(manifest.program, tensors, points, most=limit.seconds)
-            budget.require(cost, limit)
+            cost = bitlengths.exact(program, cores, steps, most=limit.seconds)
+        else:
+            cost = budget.balls(program, set(manifest.delta), len(steps), claim.precision_bits)
+        budget.require(cost, limit)
         try:
-            values = exact.run(manifest.program, tensors, points, claim.arithmetic, claim.precision_bits)
+            values = exact.run(program, cores, steps, claim.arithmetic, claim.precision_bits)
         except Undefined as error:
             refuse("E442", "J has no value at one of the points", why=str(error))
         _decide(claim, values)
         shown = {name: _shown(v) for name, v in zip(("J(a)", "J(b)", "J(m)"), values, strict=True)}
-        return Proved(_statement(claim, manifest), decimal_below(claim.gap), shown)
+        return Proved(_statement(claim, manifest), decimal_below(claim.gap), shown, cost)
 
 
 FORM = Midpoint()

@@ -42,6 +42,9 @@ class Steps:
 def array(tensor: Tensor) -> NDArray[Any]:
     """A tensor's exact values as a NumPy array of a type that certificates store."""
     value = tensor.detach().cpu()
+    if value.numel() > 1 and not any(value.stride()):  # one number, repeated
+        one = array(value[(0,) * value.ndim])
+        return np.broadcast_to(one, tuple(value.shape))
     if value.dtype in (torch.bfloat16, torch.float16):
         value = value.to(torch.float32)
     return value.contiguous().numpy()

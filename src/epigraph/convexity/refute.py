@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from epigraph.convexity import search
+from epigraph.convexity import quiet, search
 from epigraph.convexity.evidence import Court, Steps
 from epigraph.convexity.search import Candidate, View
 from epigraph.convexity.verdict import Certificate
@@ -54,8 +55,12 @@ class Refuter:
         self.visible = 1e-3 if single else 1e-10
         self.rounding = 3e-7 if single else ROUNDING  # float32 data are rounded more coarsely
         self.graph, self.domain, self.court, self.seed = graph, domain, court, seed
-        self.point = {k: self._interior(k, v.detach().double()) for k, v in graph.parameters.items()}
         self.work = sum(n.numel for n in graph)
+
+    @cached_property
+    def point(self) -> dict[str, Tensor]:
+        """The user's parameters in float64, inside the domain."""
+        return {k: self._interior(k, v.detach().double()) for k, v in self.graph.parameters.items()}
 
     def _interior(self, name: str, value: Tensor) -> Tensor:
         """The nearest point inside the box, off its boundary."""
@@ -120,10 +125,15 @@ class Refuter:
         small = self.work < SMALL
         if small:
             yield from self._lines(active, open_kinds, generator, 2, deadline)
-        for head, tail in products(self.graph, active):
+        pairs = products(self.graph, active)
+        if not small:
+            yield from quiet.offers(quiet.views(self.graph, self.domain, pairs), open_kinds, generator, deadline)
+        for head, tail in pairs:
             if time.monotonic() > deadline or not open_kinds():
                 return
             yield from self._at_product(head, tail, open_kinds, generator)
+        if not open_kinds() or time.monotonic() > deadline:
+            return
         view = self._view(active)
         if not small:
             yield from self._lines(active, open_kinds, generator, 1, deadline, view)
@@ -254,9 +264,7 @@ class Refuter:
     ) -> Certificate:
         shifts = {n: torch.from_numpy(s.floats()).reshape(m[n].shape) for n, s in steps.items()}
         everywhere = {n: m[n].double() if n in m else v.detach().double() for n, v in self.graph.parameters.items()}
-        ends = [
-            {n: v + sign * shifts[n] if n in shifts else v.clone() for n, v in everywhere.items()} for sign in (1, -1)
-        ]
+        ends = [{n: v + sign * shifts[n] if n in shifts else v for n, v in everywhere.items()} for sign in (1, -1)]
         return Certificate(
             kind=candidate.kind,
             a=ends[0],
@@ -329,11 +337,12 @@ def decimal(gap: Fraction) -> str:
 
 def _profile(view: View, m: Mapping[str, Tensor], shifts: Mapping[str, Tensor]) -> tuple[tuple[float, float], ...]:
     """J along the segment, in floats, for the picture."""
-    count = 65 if view.work < 3e6 else 17
+    count = 65 if view.work < 3e6 else 17 if view.size < 3e6 else 5
     centre = _flat(view, m)
     step = torch.cat([shifts[n].reshape(-1) for n in view.names])
     s = torch.linspace(-1, 1, count, dtype=torch.float64)
-    values = view.values(centre - s[:, None] * step)  # a = m + d is at s = -1
+    rows = max(1, int(1e7 / view.size))
+    values = torch.cat([view.values(centre - part[:, None] * step) for part in s.split(rows)])  # a = m + d is at s = -1
     return tuple((float(x), float(y)) for x, y in zip(s, values, strict=True) if math.isfinite(float(y)))
 
 

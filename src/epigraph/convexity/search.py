@@ -144,6 +144,7 @@ def scan(
     return best
 
 
+LARGE = 1e6  # variables; above, a few steps only are tried along a direction
 LADDER = (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0)
 
 
@@ -248,6 +249,8 @@ def _ladder_pairs(view: View, m: Tensor, first: Tensor, second: Tensor, kinds: S
     """Displacements a * first + b * second over a grid of magnitudes and both signs, b = 0 included."""
     sizes = [0.05, 0.2, 0.7, 2.0, 6.0, 20.0]
     steps = [(a, 0.0) for a in sizes] + [(a, s * b) for a in sizes for b in sizes for s in (1, -1)]
+    if view.size > LARGE:
+        steps = [(a, s * a) for a in sizes[3:] for s in (1, -1)]
     middle = view.values(m[None])
     best: dict[str, Candidate] = {}
     rows = max(1, min(len(steps), int(4e6 / view.size)))

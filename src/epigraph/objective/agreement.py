@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SCALES = (0.0, 0.03, 0.3, 1.0, -1.0, 3.0)  # how far to move, in units of the parameters' size; -1 turns the signs
 SAME = 1e-7  # relative; two float64 evaluations of one function, and what kernels approximate in their last digits
 ALIKE = 1e-6  # the same for the change of J from one point to another
+NOISE_BLOCK = 1_000_003  # different numbers in the direction in which a large tensor is moved
 CLOSE = 1e-14  # of the largest value on the way to J: what cancels leaves the rounding of its terms
 
 
@@ -233,12 +234,22 @@ def _value_and_largest(evaluator: Evaluator, point: dict[str, Tensor]) -> tuple[
                     else evaluator._apply(node, [values[i] for i in node.inputs])
                 )
                 values[node.id] = value
-                finite = value[torch.isfinite(value)]
-                largest = max(largest, float(finite.abs().max()) if finite.numel() else 0.0)
+                largest = max(largest, _largest_finite(value))
                 for i in node.inputs:
                     if evaluator._last[i] == node.id and evaluator._moves[i]:
                         values.pop(i, None)
     return float(values[evaluator.graph.output]), largest
+
+
+def _largest_finite(value: Tensor) -> float:
+    """The largest finite absolute value among the entries, 0 where there is none."""
+    if not value.numel():
+        return 0.0
+    low, high = (float(v) for v in torch.aminmax(value))
+    if math.isfinite(low) and math.isfinite(high):
+        return max(abs(low), abs(high))
+    finite = value[torch.isfinite(value)]
+    return float(finite.abs().max()) if finite.numel() else 0.0
 
 
 def _coarsest_in_double(J: Objective) -> torch.dtype:
@@ -281,10 +292,19 @@ def _points(J: Objective, graph: Graph) -> Iterator[tuple[float, dict[str, Tenso
         point = {}
         for name, value in J.parameters.items():
             base = value.detach().double().cpu()
-            noise = torch.randn(base.shape, generator=generator, dtype=torch.float64)
-            moved = (-base if scale < 0 else base) + abs(scale) * noise * (base.abs() + 0.1)
-            point[name] = J.domain.inside(name, moved, generator).to(value)
+            if scale:
+                base = (-base if scale < 0 else base).addcmul(
+                    _noise(base.shape, generator), base.abs() + 0.1, value=abs(scale)
+                )
+            point[name] = J.domain.inside(name, base, generator).to(value)
         yield scale, point
+
+
+def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Normal numbers, those of a large tensor repeated."""
+    count = shape.numel()
+    block = torch.randn(min(count, NOISE_BLOCK), generator=generator, dtype=torch.float64)
+    return block.repeat(-(-count // max(1, len(block))))[:count].reshape(shape)
 
 
 def still_agrees(J: Objective, graph: Graph) -> bool:

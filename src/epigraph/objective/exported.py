@@ -73,9 +73,7 @@ def _quiet() -> Iterator[None]:
 
 def _recurrent() -> dict[Any, Any]:
     aten = torch.ops.aten
-    return dict(
-        get_decompositions([aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input])
-    )
+    return dict(get_decompositions([aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input]))
 
 
 def _nodes(module: torch.fx.GraphModule) -> Iterator[torch.fx.Node]:

@@ -7,6 +7,7 @@ import logging
 import random
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, final
@@ -24,6 +25,7 @@ from epigraph.objective.reach import Reached, reach
 from epigraph.objective.watch import written
 
 HEAVY = 1 << 20  # entries; a tensor outside every module that is larger is guarded against writes, not copied
+SHARED = 1 << 16  # entries; copies of tensors from here on are shared by nested calls
 
 
 @contextmanager
@@ -120,11 +122,24 @@ def _tensor(tensor: Tensor, copied: bool) -> Callable[[], None]:
     return back
 
 
+#: What an enclosing ``untouched`` has copied, by the identity of the tensor: the same copy serves inside while it is current.
+_COPIES: dict[int, tuple[Callable[[], Tensor | None], Tensor]] = {}
+
+
 def _content(tensor: Tensor) -> Callable[[Tensor], None]:
     """Puts the values and the version that the tensor has now back into it."""
-    content, version = tensor.detach().clone(), None if tensor.is_inference() else tensor._version
+    outer = _COPIES.get(id(tensor))
+    shared = outer is not None and outer[0]() is tensor and _equal(tensor, outer[1])
+    content = outer[1] if outer is not None and shared else tensor.detach().clone()
+    version = None if tensor.is_inference() else tensor._version
+    if not shared and tensor.numel() >= SHARED:
+        _COPIES[id(tensor)] = (weakref.ref(tensor), content)
 
     def back(target: Tensor) -> None:
+        if not shared and outer is not None:
+            _COPIES[id(tensor)] = outer
+        elif not shared:
+            _COPIES.pop(id(tensor), None)
         if not _equal(target, content):
             with torch.no_grad():
                 target.data.copy_(content)
@@ -134,15 +149,18 @@ def _content(tensor: Tensor) -> Callable[[Tensor], None]:
     return back
 
 
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
 def _equal(left: Tensor, right: Tensor) -> bool:
-    """Equality of every entry, NaN equal to NaN, and 0 apart from -0."""
+    """Equality of every entry, bit for bit: NaN equals itself, and 0 is not -0."""
     left, right = left.detach(), right.detach()
-    if left.shape != right.shape or not torch.equal(left != left, right != right):
+    if left.shape != right.shape or left.dtype != right.dtype:
         return False
-    same = (left == right) | (left != left)
-    if left.is_floating_point():
-        same = same & (torch.signbit(left) == torch.signbit(right))
-    return bool(same.all())
+    bits = _BITS.get(left.element_size())
+    if bits is None:  # complex128
+        return _equal(torch.view_as_real(left), torch.view_as_real(right))
+    return torch.equal(left.view(bits), right.view(bits))
 
 
 def _containers(found: Reached) -> Callable[[], None]:
