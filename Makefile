@@ -5,6 +5,7 @@
 #   make check   lint and types
 #   make soak    the long tests
 #   make docs    the documentation, into site/
+#   make tables  the tables of losses and activations in it, by running the tool
 #   make clean   remove what was built; `make distclean` removes the environment too
 #
 # TORCH is what pip installs first.  PyPI's wheel for Linux carries CUDA, several gigabytes; for the CPU build alone say
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak docs clean distclean
+.PHONY: help demo test check soak docs tables clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -69,6 +70,9 @@ check: $(VENV)/.check
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+tables: $(VENV)/.data
+	@$(THREADS) $(BIN)/python docs/tables/generate.py $(ARGS)
 
 clean:
 	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis

@@ -86,6 +86,11 @@ class Case:
         names["loss"] = made(self.loss, names)
         return lambda **x: made(self.call, {**names, **x})
 
+    def function_of_one(self) -> Callable[[Tensor], Tensor]:
+        """The loss as a function of its single variable."""
+        call, (name,) = self.function(), self.variables
+        return lambda x: call(**{name: x})
+
     def points(self) -> dict[str, Tensor]:
         """Where the variables are at first: inside the bounds, no two entries alike."""
         out = {}

@@ -10,8 +10,10 @@ import epigraph
 PROPERTIES = ("convex", "concave", "quasiconvex", "quasiconcave", "log_convex", "log_concave")
 
 
-def record(build: Callable[[], epigraph.Objective], target: str) -> dict[str, Any]:
-    """The verdict on an objective, or the error that its construction or capture ends in."""
+def record(
+    build: Callable[[], epigraph.Objective], target: str, kinds: tuple[str, ...] = PROPERTIES[:2]
+) -> dict[str, Any]:
+    """The verdict on an objective with the counterexamples of some kinds, or the error that ends in its place."""
     try:
         v = epigraph.check(build())
     except (ValueError, RuntimeError) as error:  # PyTorch refuses the options
@@ -20,7 +22,7 @@ def record(build: Callable[[], epigraph.Objective], target: str) -> dict[str, An
         return {"target": target, "error": {"code": error.code, "what": error.what, "why": error.why}}
     out: dict[str, Any] = {"target": target, "verdict": v.verdict}
     out |= {name: getattr(v, name) for name in PROPERTIES}
-    out["refuted"] = {kind: _points(c) for kind, c in v.certificates.items() if kind in PROPERTIES[:2]}
+    out["refuted"] = {kind: _points(c) for kind, c in v.certificates.items() if kind in kinds}
     if v.verdict == "undecided":
         out["blockers"] = [{"op": b.op, "reason": b.reason} for b in v.blockers]
     return out
