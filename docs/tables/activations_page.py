@@ -26,22 +26,26 @@ INTRODUCTION = """\
 
 Where is this activation of `torch.nn` convex, where concave, where does it rise, is it log-concave? Every entry is the output of
 `epigraph check` on the real module, as a function of one real number in a box: a proof, or a counterexample confirmed in
-exact or ball arithmetic.
+exact or ball arithmetic. Six digits here, all of them under [turning points](#turning-points).
+"""
 
-- An interval is the largest of its kind: the property is **proved** on it, and refuted on an interval at each end, just past it. An
-  inflection point is enclosed between two neighbouring floats; it is printed to 13 digits here, and in full [below](#turning-points).
+READING = """\
+## How to read this
+
+- An interval is the largest of its kind: the property is proved on it, and refuted on an interval at each end, just past it. An
+  inflection point is enclosed between two neighbouring floats.
+- "–" stands for "only where it is affine"; under log-concave, for what is not asked.
 - "?" marks what the tool leaves undecided.
-- The number behind "not beyond" is the relative gap of the refutation: by how much J(m) violates the inequality at a midpoint m, in units of the
-  largest |J| of the three points.
-- "–" stands for "only where it is affine".
 - "Rises" and "falls" are quasi-convex and quasi-concave in one: weakly monotone.
 - Log-concave is meant where the activation is positive.
 - Ranges are closed and those of the interval calculus. Lipschitz constants are not verdicts: they follow from the pieces, on each of which the slope is
   monotone, and a test compares them with autograd.
+- In the sections, the number behind "refuted" is the relative gap: by how much J(m) violates the inequality at a midpoint m, in units of the
+  largest |J| of the three points.
 - Targets: `epigraph check {file}:silu`, and `:silu_1` for its second interval. The data of all rows, with the points
   of the counterexamples, are in [activations.json](activations.json).
 
-Entrywise on a tensor nothing changes: a sum of convex functions of separate entries is convex exactly if each is.
+Entrywise on a tensor nothing changes: a sum of functions of separate entries is convex exactly if each of them is.
 """
 
 TRAPS = """\
@@ -115,7 +119,7 @@ def several(case: Case) -> dict[str, Any]:
 # the page ---------------------------------------------------------------------------------------------------------
 def page(data: Data) -> str:
     """Markdown: the summary, a section for each family, the traps."""
-    lines = [INTRODUCTION.replace("{file}", FILE), "## In short\n"]
+    lines = [INTRODUCTION, "## In short\n"]
     lines += [
         "| activation | convex | concave | monotone | log-concave | range | Lipschitz |",
         "|--|--|--|--|--|--|--|",
@@ -123,11 +127,13 @@ def page(data: Data) -> str:
     families = list(zip(activations.FAMILIES.values(), data["groups"], strict=False))
     for curves, group in families:
         lines += [_summary(c, found) for c, found in zip(curves, group["rows"], strict=True)]
+    lines += ["", READING.replace("{file}", FILE)]
     for curves, group in families:
-        lines += ["", f"## {group['family']}\n", "| row | claim | verdict | not beyond |", "|--|--|--|--|"]
+        lines += [f"## {group['family']}\n", "| row | claim | verdict | not beyond |", "|--|--|--|--|"]
         for c, found in zip(curves, group["rows"], strict=True):
             lines += _evidence(c, found)
-    lines += ["", *_several(data["groups"][-1]["rows"]), "", *_turning(), "", TRAPS]
+        lines.append("")
+    lines += [*_several(data["groups"][-1]["rows"]), "", *_turning(), "", TRAPS]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -135,7 +141,9 @@ def _summary(c: Curve, found: Data) -> str:
     if "error" in found["line"]:
         return f"| {c.when} | refused: it draws random slopes | | | | | |"
     cells = [c.when, _where(c, found, "convex"), _where(c, found, "concave"), _monotone(c, found), _log(found)]
-    return "| " + " | ".join([*cells, _range(c, found), "none" if c.lipschitz is None else number(c.lipschitz)]) + " |"
+    return (
+        "| " + " | ".join([*cells, _range(c, found), "none" if c.lipschitz is None else number(c.lipschitz, 6)]) + " |"
+    )
 
 
 def _where(c: Curve, found: Data, word: str) -> str:
@@ -145,7 +153,7 @@ def _where(c: Curve, found: Data, word: str) -> str:
     shown = []
     for piece, entry in zip(c.pieces, found["pieces"], strict=False):
         if piece.word in (word, "affine") and (piece.low or piece.high):
-            shown.append(interval(piece) + ("" if settled(piece, entry) else " ?"))
+            shown.append(interval(piece, 6) + ("" if settled(piece, entry) else "\u00a0?"))
         elif piece.word == word:
             shown.append("everywhere ?")
     return "<br>".join(shown) or ("–" if found["line"][word] == "refuted" else "?")
@@ -174,7 +182,7 @@ def _monotone(c: Curve, found: Data) -> str:
     sure = all(settled(piece, entry) for piece, entry in turns)
     end = turns[0][0].high
     assert end is not None
-    return f"falls to {number(end.low)}, then rises" + ("" if sure else " ?")
+    return f"falls to {number(end.low, 6)}, then rises" + ("" if sure else " ?")
 
 
 def _log(found: Data) -> str:
@@ -188,11 +196,11 @@ def _log(found: Data) -> str:
 
 
 def _range(c: Curve, found: Data) -> str:
-    left = "(−∞" if c.least is None else f"[{number(c.least)}"
-    right = "∞)" if c.most is None else f"{number(c.most)}]"
+    left = "(−∞" if c.least is None else f"[{number(c.least, 6)}"
+    right = "∞)" if c.most is None else f"{number(c.most, 6)}]"
     pairs = zip((c.least, c.most), found["hull"], strict=True)
     tight = all(a is None or (b is not None and abs(a - b) < 1e-12) for a, b in pairs)
-    return f"{left}, {right}" + ("" if tight else " ?")
+    return f"{left},\u00a0{right}" + ("" if tight else "\u00a0?")
 
 
 def _evidence(c: Curve, found: Data) -> Iterator[str]:
@@ -258,19 +266,19 @@ def _turning() -> Iterator[str]:
 
 
 # numbers ----------------------------------------------------------------------------------------------------------
-def number(x: float) -> str:
-    """Thirteen digits, with a typographic minus."""
-    return f"{x:.13g}".replace("-", "−")
+def number(x: float, digits: int = 13) -> str:
+    """So many digits, with a typographic minus."""
+    return f"{x:.{digits}g}".replace("-", "−")
 
 
-def interval(piece: Piece) -> str:
+def interval(piece: Piece, digits: int = 13) -> str:
     """``[−2.399357280515, 2.399357280515]``, with round brackets at open ends."""
     if piece.low is None and piece.high is None:
         return "ℝ"
     brackets = "()" if piece.open else "[]"
-    low = "(−∞" if piece.low is None else brackets[0] + number(piece.low.low)
-    high = "∞)" if piece.high is None else number(piece.high.low) + brackets[1]
-    return f"{low}, {high}"
+    low = "(−∞" if piece.low is None else brackets[0] + number(piece.low.low, digits)
+    high = "∞)" if piece.high is None else number(piece.high.low, digits) + brackets[1]
+    return f"{low},\u00a0{high}"
 
 
 def shown_box(box: Box | list[float | None]) -> str:

@@ -143,7 +143,7 @@ def records() -> Iterator[tuple[str, dict[str, Any], Callable[[], Function], dic
                 yield (
                     name + suffix,
                     entry,
-                    lambda f=module: lambda p: float(f(p["x"]).detach()),
+                    lambda curve=curve: entrywise(curve),
                     {"x": ()},
                     {"x": (low, high)},
                 )
