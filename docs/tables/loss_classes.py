@@ -179,7 +179,7 @@ MULTILABEL_MARGIN = Group(
 )
 
 CTC = Group(
-    "CTCLoss", "−log Σ over alignments of Π probabilities", "not analysed",
+    "CTCLoss", "−log Σ over alignments of Π probabilities", "no verdict: the sum over alignments has no lowering",
     "In log-probabilities it is minus a log-sum-exp of affine functions, hence concave; the sum over alignments has no lowering yet, so that "
     "no verdict is given. Composed with a log-softmax it is a difference of log-sum-exps.",
     (
