@@ -26,7 +26,7 @@ INTRODUCTION = """\
 
 Where is this activation of `torch.nn` convex, where concave, where does it rise, is it log-concave? Every entry is the output of
 `epigraph check` on the real module, as a function of one real number in a box: a proof, or a counterexample confirmed in
-exact or ball arithmetic. Six digits here, all of them under [turning points](#turning-points).
+exact or ball arithmetic. Four to six digits here, all of them under [turning points](#turning-points).
 """
 
 READING = """\
@@ -142,7 +142,7 @@ def _summary(c: Curve, found: Data) -> str:
         return f"| {c.when} | refused: it draws random slopes | | | | | |"
     cells = [c.when, _where(c, found, "convex"), _where(c, found, "concave"), _monotone(c, found), _log(found)]
     return (
-        "| " + " | ".join([*cells, _range(c, found), "none" if c.lipschitz is None else number(c.lipschitz, 6)]) + " |"
+        "| " + " | ".join([*cells, _range(c, found), "none" if c.lipschitz is None else number(c.lipschitz, 5)]) + " |"
     )
 
 
@@ -182,7 +182,7 @@ def _monotone(c: Curve, found: Data) -> str:
     sure = all(settled(piece, entry) for piece, entry in turns)
     end = turns[0][0].high
     assert end is not None
-    return f"falls to {number(end.low, 6)}, then rises" + ("" if sure else " ?")
+    return f"falls to {number(end.low, 4)}, then rises" + ("" if sure else " ?")
 
 
 def _log(found: Data) -> str:
@@ -196,8 +196,8 @@ def _log(found: Data) -> str:
 
 
 def _range(c: Curve, found: Data) -> str:
-    left = "(−∞" if c.least is None else f"[{number(c.least, 6)}"
-    right = "∞)" if c.most is None else f"{number(c.most, 6)}]"
+    left = "(−∞" if c.least is None else f"[{number(c.least, 4)}"
+    right = "∞)" if c.most is None else f"{number(c.most, 4)}]"
     pairs = zip((c.least, c.most), found["hull"], strict=True)
     tight = all(a is None or (b is not None and abs(a - b) < 1e-12) for a, b in pairs)
     return f"{left},\u00a0{right}" + ("" if tight else "\u00a0?")
