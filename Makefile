@@ -6,6 +6,7 @@
 #   make soak    the long tests: 100,000 random objectives and as many changed certificates, CVXPY, wrong rules; hours
 #   make mutate  wrong rules alone: do the tests of the rules notice each?
 #   make docs    the documentation, into site/
+#   make tables  the tables of losses and activations in it, by running the tool
 #   make clean   remove what was built; `make distclean` removes the environment too
 #
 # TORCH is what pip installs first.  PyPI's wheel for Linux carries CUDA, several gigabytes; for the CPU build alone say
@@ -22,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak mutate docs clean distclean
+.PHONY: help demo test check soak mutate docs tables clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -80,6 +81,9 @@ check: $(VENV)/.check
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+tables: $(VENV)/.data
+	@$(THREADS) $(BIN)/python docs/tables/generate.py $(ARGS)
 
 clean:
 	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis
