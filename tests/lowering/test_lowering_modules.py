@@ -285,12 +285,8 @@ def test_binary_cross_entropy(reduction):
 
 
 OPAQUE: dict[str, Callable[[Tensor], Tensor]] = {
-    "sort": lambda w: w.sort().values.cumsum(0).sum(),
-    "topk": lambda w: w.topk(2).values.sum(),
-    "median": lambda w: w.median() * 2,
     "quantile": lambda w: w.quantile(0.3),
     "argmax as a factor": lambda w: w.argmax() * w.sum(),
-    "kthvalue": lambda w: w.kthvalue(2).values,
     "lgamma": lambda w: torch.lgamma(w * w + 1).sum(),
     "erfinv": lambda w: torch.erfinv(torch.tanh(w)).sum(),
     "bessel": lambda w: torch.special.i0(w).sum(),

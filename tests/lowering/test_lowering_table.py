@@ -18,7 +18,18 @@ from epigraph.objective.lowering import LOWERINGS
 from epigraph.objective.objective import Objective
 
 #: Second outputs that are positions: nodes of which nothing is known.
-POSITIONS = ("max.dim", "min.dim", "cummax", "cummin", "max_pool", "adaptive_max_pool")
+POSITIONS = (
+    "max.dim",
+    "min.dim",
+    "cummax",
+    "cummin",
+    "sort",
+    "topk",
+    "kthvalue",
+    "median.dim",
+    "max_pool",
+    "adaptive_max_pool",
+)
 
 
 def _identify(r: Row) -> str:

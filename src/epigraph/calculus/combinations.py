@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epigraph.calculus import interval as iv
-from epigraph.calculus.interval import Interval
+from epigraph.calculus.interval import Interval, Mask
 from epigraph.calculus.lattice import AFFINE, CONCAVE, CONVEX, Bits, Facts, uniform
 from epigraph.objective.graph import Node
 
@@ -124,7 +124,7 @@ def claims(node: Node, x: Sequence[Facts], shapes: Sequence[Shape]) -> Bits:
         kept = [d for d in order[:-1] if d not in node.attributes["dims"]]
         gone = tuple(i for i, d in enumerate(order[:-1]) if d not in kept)
         convex, concave = _curved(c, low.transpose(order), high.transpose(order))
-        return _bits(convex.all(axis=gone), concave.all(axis=gone))
+        return _bits(np.asarray(convex.all(axis=gone)), np.asarray(concave.all(axis=gone)))
     if node.op == "matmul" and not x[1].varies and len(shapes[0]) == len(shapes[1]) == 2 and c.dim == 1:
         if math.prod(node.shape) * shapes[1][0] > LIMIT:
             return 0
@@ -135,7 +135,7 @@ def claims(node: Node, x: Sequence[Facts], shapes: Sequence[Shape]) -> Bits:
     return 0
 
 
-def _bits(convex: NDArray, concave: NDArray) -> Bits:
+def _bits(convex: Mask, concave: Mask) -> Bits:
     return np.asarray(np.where(convex, CONVEX, 0) | np.where(concave, CONCAVE, 0), dtype=np.uint8)
 
 
