@@ -130,22 +130,27 @@ def test_the_product_is_quasiconcave_on_the_orthant_only() -> None:
     assert all(float(p[n]) >= 0 for p in (c.a, c.b, c.m) for n in p)
 
 
-@pytest.mark.parametrize("decay", [0.5, 1e-3, 0.1])
-def test_modulus_of_ridge_is_the_decay(decay: float) -> None:
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1e-3, 0.1])
+def test_modulus_of_ridge_counts_the_data(decay: float) -> None:
     X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     J = Objective(
         nn.Linear(3, 1).double(), nn.MSELoss(), X, torch.zeros(12, 1, dtype=torch.float64), weight_decay=decay
     )
     v = check(J)
-    assert v.verdict == "convex" and v.modulus == pytest.approx(decay, rel=1e-12) and v.modulus <= decay
+    Z = torch.cat([X, torch.ones(12, 1, dtype=torch.float64)], 1)
+    exact = decay + float(torch.linalg.eigvalsh(2 * Z.T @ Z / 12)[0])
+    assert v.verdict == "convex" and v.modulus == pytest.approx(exact, rel=1e-9) and v.modulus <= exact * (1 + 1e-13)
 
 
-def test_modulus_needs_every_parameter() -> None:
+def test_modulus_needs_every_direction() -> None:
     X = torch.ones(5, 2, dtype=torch.float64)
-    J = Objective(
-        nn.Linear(2, 1).double(), nn.MSELoss(), X, torch.zeros(5, 1, dtype=torch.float64), weight_decay={"weight": 1.0}
+    y = torch.zeros(5, 1, dtype=torch.float64)
+    flat, curved = (
+        Objective(nn.Linear(2, 1).double(), nn.MSELoss(), X, y, weight_decay={name: 1.0}) for name in ("bias", "weight")
     )
-    assert check(J).modulus is None
+    assert check(flat).modulus is None
+    H = torch.full((3, 3), 2.0, dtype=torch.float64) + torch.diag(torch.tensor([1.0, 1.0, 0.0]))
+    assert check(curved).modulus == pytest.approx(float(torch.linalg.eigvalsh(H)[0]), rel=1e-9)
 
 
 def test_quadratics_are_decided_exactly() -> None:

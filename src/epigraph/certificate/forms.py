@@ -17,7 +17,11 @@ from epigraph.certificate.budget import Cost
 from epigraph.certificate.codes import refuse
 from epigraph.certificate.manifest import Manifest
 
-MODULES = {"midpoint": "epigraph.certificate.midpoint", "derivation": "epigraph.certificate.derivation"}
+MODULES = {
+    "midpoint": "epigraph.certificate.midpoint",
+    "derivation": "epigraph.certificate.derivation",
+    "curvature": "epigraph.certificate.secondorder",
+}
 
 
 NOTHING = Cost(0.0, 0.0)

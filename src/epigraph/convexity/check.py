@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
+from epigraph.convexity.curvature import curvature_claims, quick_modulus
 from epigraph.convexity.evidence import Court, recheck_proof
 from epigraph.convexity.freeze import freeze_sets
 from epigraph.convexity.modulus import modulus
@@ -100,7 +101,7 @@ class _Check:
     def __init__(self, J: Objective, active: tuple[str, ...], effort: Effort, word: str, seed: int, say: Progress):
         self.J, self.active, self.effort, self.word, self.say, self.seed = J, active, effort, word, say, seed
         self.start, self.remarks = time.monotonic(), list[str]()
-        self.kernel = "accepted every derivation"
+        self.kernel, self.modulus = "accepted every derivation", None
         say("capturing the graph")
         self.graph = J.graph()
         self.captured = time.monotonic() - self.start
@@ -128,7 +129,7 @@ class _Check:
             "blocks": parts or {n: verdict for n in self.active},
             "freeze": freeze,
             "blockers": blockers,
-            "modulus": modulus(self.prover, self.active) if convex else None,
+            "modulus": self._modulus() if convex else None,
             "effort": self._spent(found),
         }
         return replace(verdict, **extra)
@@ -139,6 +140,9 @@ class _Check:
             proofs |= quadratic_claims(self.prover, active, self.court, self.remarks)
         if "convex" not in proofs and "concave" not in proofs:
             proofs |= univariate_claims(self.prover, active, self.court)
+        if "convex" not in proofs and "concave" not in proofs:
+            found, self.modulus = curvature_claims(self.prover, active, self.court)
+            proofs |= found
         return proofs
 
     def _trusted(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:
@@ -169,6 +173,13 @@ class _Check:
                     f"the rules prove J {name}, but the kernel does not accept the derivation, so nothing is claimed: {refusal}"
                 )
         return kept, notes
+
+    def _modulus(self) -> float | None:
+        """The best modulus that is known: from the penalty, or from the whole of J where that is cheap."""
+        if self.modulus is not None:
+            return self.modulus
+        own, whole = modulus(self.prover, self.active), quick_modulus(self.prover, self.active)
+        return max((m for m in (own, whole) if m is not None), default=None)
 
     def _refute(self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float, text: str) -> Found:
         kinds = [k for k in ("convex", "concave", "quasiconvex", "quasiconcave") if k not in proofs]

@@ -1,0 +1,231 @@
+"""Convexity by bounds of second derivatives: the search for the numbers that ``certificate.secondorder`` checks.
+
+The composition rules add up functions that are convex each; here J may be a sum of functions of affine variables of which
+some are not, as long as the others make up for it: a sigmoid with squared error and enough weight decay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+from flint import ctx
+
+from epigraph.calculus.lattice import CONCAVE, CONVEX
+from epigraph.certificate import shapes
+from epigraph.certificate.affine import Unsuited
+from epigraph.certificate.curvature import Curvature, Function
+from epigraph.certificate.kernel_numbers import fraction_down
+from epigraph.certificate.linear import PRECISION, Linear
+from epigraph.certificate.secondorder import Claim, box, open_
+from epigraph.certificate.semidefinite import blocks
+from epigraph.convexity.evidence import Court, _needed, manifest_graph, provenance
+from epigraph.convexity.prove import Derivation, Prover
+from epigraph.convexity.secondderivative import bound
+from epigraph.convexity.verdict import Proof, Step
+from epigraph.objective.graph import Graph, Node
+
+ENTRIES = 2_000_000
+FUNCTIONS = 2000
+SECONDS = 10.0
+QUICK_SIZE, QUICK_ENTRIES = 300, 100_000
+
+
+@final
+@dataclass(frozen=True)
+class Found:
+    """What the search has established: proved bounds of all functions, and a proved modulus."""
+
+    curvature: Curvature
+    bounds: tuple[Fraction, ...]
+    modulus: Fraction
+
+
+@final
+class Attempt:
+    """One try at sign J in some blocks."""
+
+    def __init__(self, prover: Prover, active: Sequence[str], sign: int, seconds: float = SECONDS):
+        self.prover, self.sign, self.deadline = prover, sign, time.monotonic() + seconds
+        self.order = _needed(prover.graph, forms=True)
+        used = {prover.graph[i].attributes["name"] for i in self.order if prover.graph[i].op == "parameter"}
+        self.active = [n for n in active if n in used]
+        self.unused = [n for n in active if n not in used]
+
+    @cached_property
+    def derivation(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return Derivation(self.prover, tuple(self.active), "convex").parts
+
+    def curvature(self, squares: bool = False) -> Curvature:
+        """The parts of sign J; raises ``Unsuited``.  ``squares``: take only quadratic parts apart, believe the rules else."""
+        walk = self.prover.walk(self.active)
+        for position in self.order:
+            if self.prover.graph[position].op == "opaque":
+                raise Unsuited
+        plain, stored, _ = manifest_graph(self.prover.graph, forms=True)
+        raw, extra = self.derivation
+        tensors = {**{key: s.array for key, s in stored.items()}, **extra}
+        program = shapes.program(plain, shapes.metas(tensors))
+        claim = Claim("convex" if self.sign > 0 else "concave", tuple(self.active), raw["domain"], Fraction(0), (), {})
+        bits = {k: walk.facts[old] for k, old in enumerate(self.order)}
+
+        def likely(position: int, sign: int) -> bool:
+            return bits[position].has(CONVEX if sign > 0 else CONCAVE)
+
+        if squares:
+            linear = Linear(program, tensors, claim.active, box(claim, tensors))
+            return Curvature(linear, self.sign, likely, squares=True)
+        return open_(program, tensors, claim, raw, likely)
+
+    def run(self) -> Found | None:
+        """Bounds of all functions and a modulus, or None where the lemma gives nothing."""
+        try:
+            curvature = self.curvature()
+            if len(curvature.functions) > FUNCTIONS:
+                return None
+            bounds = self._bounds(curvature)
+            if bounds is None:
+                return None
+            modulus = self._modulus(curvature, bounds)
+        except (Unsuited, RecursionError, MemoryError):
+            return None
+        return None if modulus is None else Found(curvature, bounds, modulus)
+
+    def quick(self) -> Fraction | None:
+        """A modulus where J is convex by the rules."""
+        try:
+            curvature = self.curvature(squares=True)
+            bounds = self._bounds(curvature)
+            return None if bounds is None else self._modulus(curvature, bounds)
+        except (Unsuited, RecursionError, MemoryError):
+            return None
+
+    def _bounds(self, curvature: Curvature) -> tuple[Fraction, ...] | None:
+        found = []
+        with ctx.workprec(PRECISION):
+            for f in curvature.functions:
+                least = bound(curvature.reader, f)
+                if least is None or time.monotonic() > self.deadline:
+                    return None
+                found.append(least)
+        return tuple(found)
+
+    def _modulus(self, curvature: Curvature, bounds: tuple[Fraction, ...]) -> Fraction | None:
+        """The largest of a few numbers near the least eigenvalue that is proved."""
+        rows, kinds, weights = curvature.assembled(bounds)
+        size, covered, least, scale = curvature.linear.size, 0, np.inf, 0.0
+        s = np.array([float(w) for w in weights])
+        for block in blocks(rows, kinds, size):
+            covered += len(block.columns)
+            G = block.matrix.T @ (s[block.kinds][:, None] * block.matrix)
+            least = min(least, float(np.linalg.eigvalsh(G)[0]))
+            scale = max(scale, float(np.abs(G).max()))
+        if covered < size or self.unused:
+            least = min(least, 0.0)
+        slack = (1 + size) * 2.0**-44 * scale
+        guesses = [least - slack, least - 64 * slack, least * (1 - 2.0**-10)] if least > slack else []
+        if least >= -slack:
+            guesses.append(0.0)
+        for guess in guesses:
+            if guess >= 0 and curvature.proves(bounds, Fraction(guess)):
+                return Fraction(guess)
+        return None
+
+
+def curvature_claims(prover: Prover, active: Sequence[str], court: Court) -> tuple[dict[str, Proof], float | None]:
+    """Proofs of convexity or concavity by the curvature lemma, and the modulus that comes with convexity."""
+    if sum(n.numel for n in prover.graph) > ENTRIES or not court.possible:
+        return {}, None
+    for word, sign in (("convex", 1), ("concave", -1)):
+        attempt = Attempt(prover, active, sign)
+        if attempt.active and (found := attempt.run()) is not None:
+            proofs = {p + word: proof(attempt, found, p + word) for p in ("", "quasi")}
+            return proofs, fraction_down(found.modulus) or None if sign > 0 else None
+    return {}, None
+
+
+def quick_modulus(prover: Prover, active: Sequence[str]) -> float | None:
+    """A modulus of a J that the rules prove convex: its squares count, any other convex term is left out."""
+    size = sum(prover.graph.parameters[n].numel() for n in active)
+    if size > QUICK_SIZE or sum(n.numel for n in prover.graph) > QUICK_ENTRIES or not prover.convex(active):
+        return None
+    found = Attempt(prover, active, 1).quick()
+    return fraction_down(found) or None if found is not None else None
+
+
+def proof(attempt: Attempt, found: Found, name: str) -> Proof:
+    """The proof object: one step for each function, one for the matrix."""
+    graph = attempt.prover.graph
+    steps = [
+        _function_step(attempt, f, least) for f, least in zip(found.curvature.functions, found.bounds, strict=True)
+    ]
+    for position, sign in found.curvature.rests:
+        node = graph[attempt.order[position]]
+        steps.append(_step(node, "convex" if sign > 0 else "concave", "by the rules of composition", ()))
+    top = graph[graph.output]
+    side = f"sum of s_k a_k a_k' - {float(found.modulus):.6g} I is positive semidefinite, in integers"
+    last = _step(top, name, "functions of affine variables whose second derivatives make up for each other", (side,))
+    steps.append(_with_premises(last, len(steps)))
+    raw, extra = attempt.derivation
+    derivation = {
+        "form": "curvature",
+        "property": name,
+        "active": list(raw["active"]),
+        "domain": raw["domain"],
+        "modulus": float(found.modulus).hex(),
+        "bounds": [float(b).hex() for b in found.bounds],
+        "nodes": dict(raw["nodes"]) if found.curvature.rests else {},
+    }
+    return Proof(name, tuple(steps), derivation, lambda: payload(attempt, derivation, extra))
+
+
+def payload(attempt: Attempt, claim: Mapping[str, Any], extra: Mapping[str, np.ndarray]) -> Any:
+    """What a certificate file of this proof holds."""
+    from epigraph.certificate.format import Stored, assemble
+
+    plain, stored, _ = manifest_graph(attempt.prover.graph, forms=True)
+    wanted = _references(claim)
+    tensors = {**stored, **{key: Stored(v, "bound", key) for key, v in extra.items() if key in wanted}}
+    return assemble(claim, plain, tensors, {}, provenance(attempt.prover.describe))
+
+
+def _references(value: Any) -> set[str]:
+    """Keys of the tensors that a claim refers to."""
+    if isinstance(value, dict):
+        if set(value) == {"tensor"}:
+            return {value["tensor"]}
+        return set().union(*(_references(v) for v in value.values()))
+    return set().union(*(_references(v) for v in value)) if isinstance(value, list) else set()
+
+
+def _function_step(attempt: Attempt, f: Function, least: Fraction) -> Step:
+    position = f.terms[0][0]
+    node = attempt.prover.graph[attempt.order[position]]
+    where = f"for an argument in [{f.low:.4g}, {f.high:.4g}]"
+    return _step(
+        node,
+        f"second derivative at least {float(least):.6g}",
+        "a function of one affine variable, by Taylor balls",
+        (where,),
+    )
+
+
+def _step(node: Node, claim: str, lemma: str, sides: tuple[str, ...]) -> Step:
+    origin = node.origin
+    return Step(
+        node.id, claim, lemma, (), sides, origin.operator or node.op, node.shape, origin.location, origin.module
+    )
+
+
+def _with_premises(step: Step, count: int) -> Step:
+    from dataclasses import replace
+
+    return replace(step, premises=tuple(range(count)))
+
+
+__all__ = ["Attempt", "Graph", "curvature_claims", "proof"]

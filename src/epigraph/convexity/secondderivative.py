@@ -1,0 +1,89 @@
+"""Search for bounds of second derivatives, in floats; ``certificate.onevariable`` concludes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+from flint import arb, arb_series, ctx
+
+from epigraph.certificate.curvature import Function
+from epigraph.certificate.germs import Unknown
+from epigraph.certificate.onevariable import Functions
+from epigraph.certificate.secondderivative import PIECES, SecondDerivative
+from epigraph.certificate.series import SeriesArithmetic
+
+GRID = np.sort(np.concatenate([np.sinh(np.linspace(-6.5, 6.5, 131)), np.linspace(-0.5, 0.5, 5)]))
+
+
+def second(functions: Functions, f: Function, z: float) -> float:
+    """phi''(z) in floats, nan where it is not defined."""
+    cap, ctx.cap = ctx.cap, 3
+    try:
+        value = functions.evaluate(f.terms, SeriesArithmetic(), arb_series([arb(z), 1]))[2]
+        return 2 * float(value.mid()) if value.is_finite() else math.nan
+    except (Unknown, ZeroDivisionError, ValueError):
+        return math.nan
+    finally:
+        ctx.cap = cap
+
+
+def grid(low: float, high: float) -> np.ndarray:
+    """Points of the interval, dense near zero and near its finite ends."""
+    points = [GRID]
+    if math.isfinite(low) and math.isfinite(high):
+        points = [low + (high - low) * (1 - np.cos(np.linspace(0, np.pi, 129))) / 2]
+    elif math.isfinite(low):
+        points = [low + np.abs(GRID), GRID]
+    elif math.isfinite(high):
+        points = [high - np.abs(GRID), GRID]
+    z = np.unique(np.concatenate(points))
+    return z[(z >= low) & (z <= high)]
+
+
+def lowest(functions: Functions, f: Function) -> tuple[float, float, float]:
+    """(least value, where, largest size) of phi'' on a grid, the least one refined by golden section."""
+    z = grid(f.low, f.high)
+    values = np.array([second(functions, f, float(x)) for x in z])
+    if not np.isfinite(values).any():
+        return math.nan, math.nan, math.nan
+    size = float(np.nanmax(np.abs(values)))
+    k = int(np.nanargmin(values))
+    a, b = float(z[max(k - 1, 0)]), float(z[min(k + 1, len(z) - 1)])
+    at, least = _golden(lambda x: second(functions, f, x), a, b)
+    if not least < values[k]:
+        at, least = float(z[k]), float(values[k])
+    return least, at, size
+
+
+def _golden(f: Callable[[float], float], a: float, b: float) -> tuple[float, float]:
+    ratio = (math.sqrt(5) - 1) / 2
+    c, d = b - ratio * (b - a), a + ratio * (b - a)
+    fc, fd = f(c), f(d)
+    for _ in range(60):
+        if fc < fd:
+            b, d, fd = d, c, fc
+            c = b - ratio * (b - a)
+            fc = f(c)
+        else:
+            a, c, fc = c, d, fd
+            d = a + ratio * (b - a)
+            fd = f(d)
+    return (c, fc) if fc < fd else (d, fd)
+
+
+def bound(functions: Functions, f: Function) -> Fraction | None:
+    """A proved lower bound of phi'', as near to its least value as a few attempts give."""
+    least, _, size = lowest(functions, f)
+    if not math.isfinite(least):
+        return None
+    unit = max(abs(least), 2.0**-10 * min(size, 1e6))
+    attempts = [
+        (Fraction(least - s * unit), n) for s, n in ((0.0, 150), (2.0**-44, 400), (2.0**-30, 1000), (2.0**-12, PIECES))
+    ]
+    if least >= -1e-12 * size:
+        attempts.insert(3 if least > 1e-3 * size else 0, (Fraction(0), PIECES))
+    prover = SecondDerivative(functions, f.terms, f.low, f.high)
+    return next((guess for guess, pieces in attempts if prover.at_least(guess, pieces)), None)
