@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from epigraph import zoo
     from epigraph.certificate.verify import verify
     from epigraph.convexity.check import check
+    from epigraph.convexity.region import RegionVerdict, region
     from epigraph.convexity.verdict import Blocker, Certificate, Proof, Step, Verdict
     from epigraph.errors import (
         CaptureError,
@@ -43,12 +44,14 @@ __all__ = [
     "Objective",
     "ObjectiveError",
     "Proof",
+    "RegionVerdict",
     "Step",
     "TargetError",
     "UsageError",
     "Verdict",
     "__version__",
     "check",
+    "region",
     "verify",
     "zoo",
 ]
@@ -56,6 +59,7 @@ __all__ = [
 _HOMES = {
     "epigraph.certificate.verify": ("verify",),
     "epigraph.convexity.check": ("check",),
+    "epigraph.convexity.region": ("RegionVerdict", "region"),
     "epigraph.convexity.verdict": ("Blocker", "Certificate", "Proof", "Step", "Verdict"),
     "epigraph.errors": (
         "CaptureError",

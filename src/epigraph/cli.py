@@ -24,6 +24,7 @@ from epigraph import __version__
 from epigraph.errors import EpigraphError, UsageError
 
 if TYPE_CHECKING:
+    from epigraph.convexity.region import RegionVerdict
     from epigraph.convexity.verdict import Verdict
     from epigraph.report.words import Record
 
@@ -55,6 +56,13 @@ class Expected(enum.StrEnum):
     concave = "concave"
     nonconvex = "nonconvex"
     undecided = "undecided"
+
+
+class Shape(enum.StrEnum):
+    """The shapes of a region around a point."""
+
+    ball = "ball"
+    box = "box"
 
 
 Target = Annotated[str | None, typer.Argument(metavar="TARGET", help="file.py:name or zoo:NAME.", show_default=False)]
@@ -156,6 +164,9 @@ class Question:
     blocks: list[str]
     effort: Effort
     seed: int
+    region: Shape | None = None
+    at: Path | None = None
+    radius: float | None = None
 
     def __str__(self) -> str:
         """The arguments of ``epigraph check`` that ask the same, quoted for a shell."""
@@ -164,6 +175,9 @@ class Question:
         parts += [part for name in self.blocks for part in ("--block", name)]
         parts += ["--effort", self.effort.value] if self.effort is not Effort.normal else []
         parts += ["--seed", str(self.seed)] if self.seed else []
+        parts += ["--region", self.region.value] if self.region else []
+        parts += ["--at", str(self.at)] if self.at else []
+        parts += ["--radius", repr(self.radius)] if self.radius is not None else []
         return shlex.join(parts)
 
     def record(self) -> Record:
@@ -172,8 +186,8 @@ class Question:
 
         return Record(target=self.target, arguments=str(self))
 
-    def answer(self) -> Verdict:
-        """Load the target and check it, with a line of progress."""
+    def answer(self) -> tuple[Verdict, RegionVerdict | None]:
+        """Load the target, look at the region that is asked for, and check the whole; with a line of progress."""
         from epigraph.report.terminal import progress_line
 
         with _stdout_to_stderr(), progress_line() as progress:
@@ -182,9 +196,13 @@ class Question:
             from epigraph.objective.target import load
 
             objective = load(self.target, self.expr, self.where)
-            return epigraph.check(
-                objective, blocks=self.blocks or None, effort=self.effort.value, seed=self.seed, progress=progress
-            )
+            options: dict[str, Any] = {"blocks": self.blocks or None, "effort": self.effort.value, "seed": self.seed}
+            region = None
+            if self.region is not None:
+                region = epigraph.region(
+                    objective, self.at, self.radius, self.region.value, progress=progress, **options
+                )
+            return epigraph.check(objective, progress=progress, **options), region
 
 
 def _write_certificate(path: Path, verdict: Verdict) -> bool:
@@ -241,20 +259,27 @@ def check(
     effort: EffortOption = Effort.normal,
     seed: Seed = 0,
     expect: Annotated[Expected | None, typer.Option("--expect", help="Exit 1 if the verdict is another.")] = None,
+    region: Annotated[Shape | None, typer.Option("--region", help="Also: is it convex around a point?")] = None,
+    at: Annotated[Path | None, typer.Option("--at", help="State dict of that point; else the present one.")] = None,
+    radius: Annotated[float | None, typer.Option("--radius", help="Of the region; else the largest certified.")] = None,
 ) -> None:
-    """Is the objective convex, jointly and in each block of parameters?"""
+    """Is the objective convex, jointly and in each block of parameters, and where around a point?"""
     with _outcome():
         _require_target(target, expr)
         _require_outputs(target, {"--certificate": certificate, "--report": report})
-        question = Question(target, expr, where or [], block or [], effort, seed)
-        verdict = question.answer()
+        if region is None and (at is not None or radius is not None):
+            raise UsageError("E085", "--at and --radius describe a region", hint="--region ball, or --region box")
+        question = Question(target, expr, where or [], block or [], effort, seed, region, at, radius)
+        verdict, around = question.answer()
         record, failure = _write_outputs(verdict, question, certificate, report)
         if as_json:
-            _print_json(verdict.to_dict())
+            _print_json(verdict.to_dict() | ({"region": around.to_dict()} if around else {}))
         else:
-            from epigraph.report.terminal import console, show_verdict
+            from epigraph.report.terminal import console, show_region, show_verdict
 
             show_verdict(console(), verdict, record)
+            if around:
+                show_region(console(), around)
         if failure:
             raise failure
         if expect and verdict.verdict != expect.value:
@@ -371,7 +396,7 @@ def report(
             raise UsageError("E081", "no file to write the report to", hint="epigraph report TARGET --out report.html")
         _require_outputs(target, {"--out": out})
         question = Question(target, expr, where or [], block or [], effort, seed)
-        verdict = question.answer()
+        verdict, _ = question.answer()
         _write_report(out, verdict, question.record())
         print(f"{verdict.verdict}   {out}")
 

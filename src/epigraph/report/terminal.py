@@ -16,9 +16,11 @@ from rich.text import Text
 
 from epigraph.plot.numbers import counted, round_down, shape_text
 from epigraph.report import words
+from epigraph.report.neighbourhood import region_lines, region_title
 from epigraph.report.source import split_location
 
 if TYPE_CHECKING:
+    from epigraph.convexity.region import RegionVerdict
     from epigraph.convexity.verdict import Blocker, Verdict
 
 STYLES = {
@@ -173,6 +175,15 @@ def _evidence(out: Console, verdict: Verdict, record: words.Record) -> None:
         _write(out, f"Report: {words.clean(record.report)}")
     for line in words.packed(words.effort_words(verdict.effort), out.width):
         _write(out, (line, "dim"))
+
+
+def show_region(out: Console, found: RegionVerdict) -> None:
+    """Print what is known around a point."""
+    out.print()
+    word = {"convex": "convex", "nonconvex": "nonconvex"}.get(found.verdict, "undecided")
+    _write(out, "Around the point: ", (region_title(found), STYLES[word]))
+    for line in region_lines(found):
+        _write(out, line, indent=4)
 
 
 def show_verification(out: Console, path: str, result: Mapping[str, Any], ok: bool, statement: str) -> None:

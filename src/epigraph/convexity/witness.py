@@ -1,0 +1,130 @@
+"""A counterexample inside a region: the Hessian's least eigenvector where it is negative, confirmed exactly."""
+
+from __future__ import annotations
+
+import math
+import time
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from epigraph.convexity.evidence import Court
+from epigraph.convexity.neighbourhood import Neighbourhood
+from epigraph.convexity.refute import Found, Refuter
+from epigraph.convexity.search import Candidate
+from epigraph.convexity.verdict import Certificate
+from epigraph.hessian.dense import Dense
+from epigraph.objective.graph import Graph
+from epigraph.objective.objective import Objective
+
+LARGEST_SIZE = 400  # parameters up to which a Hessian is searched
+DESCENT_SIZE = 64  # and up to which the least eigenvalue is followed downhill
+SECONDS = 10.0
+
+
+def witness(J: Objective, graph: Graph, near: Neighbourhood, radius: float, seed: int) -> Certificate | None:
+    """A certified violation of convexity with all three points in the region, or None."""
+    names, size = near.source.names, near.source.size
+    box = near.source.box(near.region(radius))
+    court = Court(graph, box, J.describe())
+    if not court.possible or not 0 < size <= LARGEST_SIZE or not _searchable(near):
+        return None
+    at = graph.__class__(graph.nodes, graph.output, graph.tensors, {**near.point}, graph.opaque)
+    dense = Dense(at, names)
+    refuter = Refuter(at, box, court, seed)
+    refuter.grace = SECONDS
+    for m, v in _directions(dense, near, radius, seed):
+        for share in (0.25, 2.0**-6, 2.0**-12):
+            found = Found()
+            view = refuter._view(names)
+            middle = near.centre + (m - near.centre) * (1 - 2 * share)
+            candidate = Candidate("convex", middle, v * (share * radius), 1.0, "curvature")
+            refuter._confirm_all({"convex": (view, candidate)}, time.monotonic() + SECONDS, found)
+            made = found.certificates.get("convex")
+            if made is not None and _inside(made, near, radius):
+                return made
+    return _on_lines(at, court, near, radius, seed)
+
+
+def _on_lines(graph: Graph, court: Court, near: Neighbourhood, radius: float, seed: int) -> Certificate | None:
+    """The refuter's own search in a box inside the region: kinks that bend downwards have no negative eigenvalue."""
+    inner = radius / math.sqrt(near.source.size) * (1 - 2.0**-30) if near.ball else radius
+    refuter = Refuter(graph, near.source.box(near.region(inner)), court, seed)
+    made = refuter.search(near.source.names, ["convex"], SECONDS / 5).certificates.get("convex")
+    return made if made is not None and _inside(made, near, radius) else None
+
+
+def _searchable(near: Neighbourhood) -> bool:
+    return all(n.op != "opaque" for n in near.source.program)
+
+
+def _directions(dense: Dense, near: Neighbourhood, radius: float, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Points of the region where the least eigenvalue is negative, the lowest first, with its eigenvector."""
+    n = near.source.size
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(64, n, generator=generator, dtype=torch.float64)
+    points = _project(near, radius, torch.cat([torch.zeros(1, n, dtype=torch.float64), drawn * radius]))
+    values, vectors = _least(dense, points)
+    if float(values.min()) >= 0 and n <= DESCENT_SIZE:
+        points, values, vectors = _descent(dense, near, radius, points, values, vectors)
+    order = [int(i) for i in values.argsort() if values[i] < 0]
+    return [(points[i], vectors[i] / vectors[i].norm()) for i in order[:3]]
+
+
+def _project(near: Neighbourhood, radius: float, steps: Tensor) -> Tensor:
+    """Points at steps from the centre, each on the boundary of the region or at its centre, within the domain."""
+    length = steps.norm(dim=1, keepdim=True) if near.ball else steps.abs().amax(1, keepdim=True)
+    steps = torch.where(length > 0, steps * (radius / length.clamp(min=1e-300)), steps)
+    box = near.source.box(near.region(radius))
+    sides = [
+        torch.cat([b[k].expand(s).reshape(-1) for k, s in zip(near.source.names, near.source.shapes, strict=True)])
+        for b in (box.lower, box.upper)
+    ]
+    return torch.minimum(torch.maximum(near.centre + steps, sides[0]), sides[1])
+
+
+def _least(dense: Dense, points: Tensor) -> tuple[Tensor, Tensor]:
+    """The least eigenvalue at each point and its eigenvector; +inf where the Hessian is not finite."""
+    H = dense.of(points).hessian
+    good = torch.isfinite(H).all(-1).all(-1)
+    values, vectors = torch.linalg.eigh(torch.where(good[:, None, None], H, torch.eye(H.shape[-1], dtype=H.dtype)))
+    return torch.where(good, values[:, 0], math.inf), vectors[:, :, 0]
+
+
+def _descent(
+    dense: Dense, near: Neighbourhood, radius: float, points: Tensor, values: Tensor, vectors: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """From the lowest points, steps against the gradient of v^T H v to the boundary of the region."""
+    n, step = near.source.size, radius * 1e-3
+    moves = torch.cat([torch.eye(n, dtype=torch.float64), -torch.eye(n, dtype=torch.float64)]) * step
+    found = [(points[i], values[i], vectors[i]) for i in values.argsort()[:3].tolist()]
+    for start in list(found):
+        point, _, v = start
+        for _ in range(8):
+            H = dense.of(point + moves).hessian
+            bend = torch.einsum("i,kij,j->k", v, H, v)
+            slope = (bend[:n] - bend[n:]) / (2 * step)
+            if not bool(torch.isfinite(slope).all()) or float(slope.abs().max()) == 0:
+                break
+            point = _project(near, radius, (-slope if near.ball else -slope.sign())[None])[0]
+            value, vector = _least(dense, point[None])
+            v = vector[0]
+            found.append((point, value[0], v))
+            if float(value) < 0:
+                break
+    return tuple(torch.stack(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+def _inside(made: Certificate, near: Neighbourhood, radius: float) -> bool:
+    """Are both ends of the certificate in the region, in exact arithmetic?  Then so is their midpoint."""
+    for end in (made.a, made.b):
+        gaps = [
+            Fraction(a) - Fraction(b)
+            for k in near.source.names
+            for a, b in zip(end[k].double().reshape(-1).tolist(), near.point[k].reshape(-1).tolist(), strict=True)
+        ]
+        far = sum(g * g for g in gaps) > Fraction(radius) ** 2 if near.ball else max(map(abs, gaps)) > Fraction(radius)
+        if far:
+            return False
+    return True

@@ -1,0 +1,177 @@
+"""Value, gradient and Hessian in float64 at many points at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from epigraph.calculus.derivatives import SMOOTH, pieces_of
+from epigraph.calculus.derivatives.arithmetic import REALS
+from epigraph.hessian.assemble import Walk
+from epigraph.hessian.engine import Move
+from epigraph.hessian.program import program
+from epigraph.objective.evaluate import KERNELS, number
+from epigraph.objective.graph import Graph, Node
+
+MEMORY = 2**27  # numbers that the tangents of one batch may hold
+
+
+@final
+@dataclass(frozen=True)
+class Jet:
+    """J [lanes], its gradient [lanes, n] and its Hessian [lanes, n, n]; coordinates in the order of ``names``."""
+
+    value: Tensor
+    gradient: Tensor
+    hessian: Tensor
+
+
+@final
+class Reals:
+    """The engine in float64 tensors with a leading axis of points."""
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+    def neg(self, x: Tensor) -> Tensor:
+        return -x
+
+    def mul(self, x: Tensor, y: Tensor) -> Tensor:
+        return x * y
+
+    def matmul(self, x: Tensor, y: Tensor) -> Tensor:
+        return x @ y
+
+    def total(self, x: Tensor, dims: Sequence[int]) -> Tensor:
+        return x.sum(list(dims)) if dims else x
+
+    def move(self, x: Tensor, move: Move) -> Tensor:
+        return move(x)
+
+    def concat(self, x: Sequence[Tensor], dim: int) -> Tensor:
+        lead = torch.broadcast_shapes(*(_without(t.shape, dim) for t in x))
+        whole = [t.expand(*lead[:dim], t.shape[dim], *lead[len(lead) + dim + 1 :]) for t in x]
+        return torch.cat(whole, dim)
+
+    def scatter(self, x: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
+        shape = list(x.shape)
+        shape[dim] = size
+        return x.new_zeros(shape).index_add(x.ndim + dim, index, x)
+
+    def zeros(self, shape: Sequence[int]) -> Tensor:
+        return torch.zeros(list(shape), dtype=torch.float64)
+
+    def unary(self, node: Node, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        pieces = pieces_of(node)
+        first, second = pieces.at(x, 2) if pieces else SMOOTH[node.op].formula(node, x, 2, REALS)
+        return KERNELS[node.op](node.attributes, [x]), first, second
+
+    def logsumexp(self, node: Node, x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
+        parts = torch.exp(x - x.amax(list(dims), keepdim=True))
+        return torch.logsumexp(x, list(dims)), parts / parts.sum(list(dims), keepdim=True)
+
+    def log_softmax(self, node: Node, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        value = torch.log_softmax(x, dim)
+        return value, torch.exp(value)
+
+    def amax(self, node: Node, x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
+        top = x.amax(list(dims), keepdim=True)
+        greatest = (x == top).to(x)
+        return top.squeeze(list(dims)), greatest / greatest.sum(list(dims), keepdim=True)
+
+    def mask(self, x: Tensor) -> Tensor:
+        return x != 0
+
+    def step(self, node: Node, x: Sequence[Tensor]) -> Tensor:
+        return KERNELS[node.op](node.attributes, x)
+
+    def require(self, node: Node, adjoint: Tensor) -> None:
+        """At a point there is no kink to be inside of."""
+
+    def index(self, x: Tensor) -> Tensor:
+        return x.long()
+
+
+def _without(shape: Sequence[int], dim: int) -> list[int]:
+    out = list(shape)
+    out[dim] = 1
+    return out
+
+
+@final
+class Dense:
+    """J, its gradient and its Hessian at points of some parameters, the others as at capture.
+
+    >>> from epigraph.objective.objective import Objective
+    >>> J = Objective.from_function(lambda x, y: x * x * y, {"x": torch.tensor(1.0), "y": torch.tensor(2.0)})
+    >>> Dense(J.graph()).at({"x": torch.tensor([1.0, 3.0]), "y": torch.tensor([2.0, 5.0])}).hessian.tolist()
+    [[[4.0, 2.0], [2.0, 0.0]], [[10.0, 6.0], [6.0, 0.0]]]
+    """
+
+    def __init__(self, graph: Graph, active: Sequence[str] | None = None):
+        self.program = program(graph)
+        nodes = self.program.parameter_nodes
+        self.names = tuple(graph.parameters) if active is None else tuple(active)
+        self.shapes = [tuple(graph.parameters[k].shape) for k in self.names]
+        self.size = sum(torch.Size(s).numel() for s in self.shapes)
+        self._nodes = [nodes.get(k) for k in self.names]
+        fixed = {k: v.detach().double().cpu() for k, v in graph.parameters.items()}
+        self._leaves = {n.id: _leaf(self.program, n, fixed) for n in self.program if not n.inputs}
+        self._tangents = self._units()
+        self._widest = max((n.numel for n, v in zip(self.program, self.program.depends(), strict=True) if v), default=1)
+
+    def _units(self) -> dict[int, Tensor]:
+        """The tangent of each active parameter: rows of the identity, [n, *shape]."""
+        out, start = {}, 0
+        for node, shape in zip(self._nodes, self.shapes, strict=True):
+            count = torch.Size(shape).numel()
+            if node is not None:
+                unit = torch.zeros(self.size, count, dtype=torch.float64)
+                unit[start : start + count] = torch.eye(count, dtype=torch.float64)
+                out[node] = unit.reshape(self.size, *shape)
+            start += count
+        return out
+
+    def at(self, points: Mapping[str, Tensor]) -> Jet:
+        """At points [lanes, *shape] by name; cost n^2 times an evaluation for each lane."""
+        whole = [points[k].detach().double().cpu() for k in self.names]
+        lanes = whole[0].shape[0]
+        step = max(1, MEMORY // max(1, self.size * (self._widest + self.size)))
+        parts = [self._some([t[i : i + step] for t in whole]) for i in range(0, lanes, step)]
+        return Jet(*(torch.cat([getattr(p, f) for p in parts]) for f in ("value", "gradient", "hessian")))
+
+    def of(self, flat: Tensor) -> Jet:
+        """At points given as rows [lanes, n], the parameters one after the other."""
+        pieces = flat.split([torch.Size(s).numel() for s in self.shapes], dim=1)
+        return self.at({k: p.reshape(-1, *s) for k, s, p in zip(self.names, self.shapes, pieces, strict=True)})
+
+    def _some(self, points: Sequence[Tensor]) -> Jet:
+        lanes, n = points[0].shape[0], self.size
+        moving = {i: t for i, t in zip(self._nodes, points, strict=True) if i is not None}
+        walk = Walk(Reals(), self.program, {**self._leaves, **moving}, self._tangents)
+        output = walk.values[self.program.output].reshape(-1).expand(lanes)
+        walk.backward(torch.ones(lanes, dtype=torch.float64))
+        gradient = [
+            torch.zeros(lanes, torch.Size(s).numel(), dtype=torch.float64)
+            if i is None or i not in walk.adjoints
+            else walk.adjoints[i].expand(lanes, *s).reshape(lanes, -1)
+            for i, s in zip(self._nodes, self.shapes, strict=True)
+        ]
+        hessian = torch.zeros(lanes, n, n, dtype=torch.float64)
+        for left, right, kind in walk.terms():
+            part = left @ right.transpose(-1, -2)
+            hessian = hessian + (part + part.transpose(-1, -2)) * (kind / 2 if kind != 2 else 1)
+        return Jet(output, torch.cat(gradient, 1), hessian)
+
+
+def _leaf(graph: Graph, node: Node, fixed: Mapping[str, Tensor]) -> Tensor:
+    if node.op == "parameter":
+        return fixed[node.attributes["name"]]
+    if "value" in node.attributes:
+        return torch.tensor(number(node.attributes["value"]), dtype=torch.float64)
+    leaf = graph.tensors[node.attributes["tensor"]]
+    return leaf.tensor.cpu() if leaf.role == "index" else leaf.tensor.detach().cpu().double()
