@@ -71,6 +71,8 @@ def _call(node: Node, x: list[Tensor]) -> Tensor:
         return _piecewise(x[0], a)
     if op in ("sum", "amax", "logsumexp"):
         return {"sum": torch.sum, "amax": torch.amax, "logsumexp": torch.logsumexp}[op](x[0], a["dims"])
+    if op == "sort":
+        return torch.sort(x[0], a["dim"]).values
     if op == "log_softmax":
         return F.log_softmax(x[0], a["dim"])
     if op == "slice":
