@@ -13,6 +13,7 @@ that trade time for tightness (``mutants.NEUTRAL``).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pickle
 import random
@@ -56,7 +57,7 @@ class Laboratory:
     survivors: list[Mutant] = field(default_factory=list)
     excused: Counter[str] = field(default_factory=Counter)
     total: int = 0
-    size: int = 0
+    done: int = 0
 
     # pytest's side ----------------------------------------------------------------------------------------------
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -65,11 +66,12 @@ class Laboratory:
     def pytest_runtestloop(self, session: Any) -> bool:
         self.items = session.items
         found = [m for name in FILES if self.options.only in name for m in mutants(name)]
-        self.total, self.size = len(found), min(self.options.sample or len(found), len(found))
-        chosen = random.Random(self.options.seed).sample(found, self.size)
-        print(f"{self.total} mutants, {self.size} of them run with {len(self.items)} tests", flush=True)
+        self.total, size = len(found), min(self.options.sample or len(found), len(found))
+        chosen = random.Random(self.options.seed).sample(found, size)
+        print(f"{self.total} mutants, {size} of them run with {len(self.items)} tests", flush=True)
         self.calls, self.seconds = self.observe()
-        self.survey(chosen)
+        with contextlib.suppress(KeyboardInterrupt):  # a run that is stopped says what it has seen
+            self.survey(chosen)
         return True
 
     def protocol(self, tests: Sequence[int]) -> Iterator[int]:
@@ -146,7 +148,6 @@ class Laboratory:
     def survey(self, chosen: list[Mutant]) -> None:
         running: dict[int, Run] = {}
         waiting = [(m, False) for m in reversed(chosen)]
-        done = 0
         while waiting or running:
             while waiting and len(running) < self.options.jobs:
                 child, run = self.start(*waiting.pop())
@@ -163,9 +164,9 @@ class Laboratory:
                 if self.learn(run, status):
                     waiting.insert(0, (run.mutant, True))
                     continue
-                done += 1
-                if done % 100 == 0:
-                    print(f"{done} of {len(chosen)}, {len(self.survivors)} survive", flush=True)
+                self.done += 1
+                if self.done % 100 == 0:
+                    print(f"{self.done} of {len(chosen)}, {len(self.survivors)} survive", flush=True)
 
     def learn(self, run: Run, status: int) -> bool:
         """Take note of what a child found; True where the mutant has to face all tests."""
@@ -209,7 +210,7 @@ def main() -> None:
     began, laboratory = time.monotonic(), Laboratory(options)
     arguments = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:timeout", "-p", "no:xdist", "-W", "ignore", str(HERE)]
     pytest.main(arguments, plugins=[laboratory])
-    size, survive, excused = laboratory.size, len(laboratory.survivors), sum(laboratory.excused.values())
+    size, survive, excused = laboratory.done, len(laboratory.survivors), sum(laboratory.excused.values())
     counted = max(1, size - excused)
     score = 100 * (counted - survive) / counted
     print(f"\n{size} of {laboratory.total} mutants run in {time.monotonic() - began:.0f} s, {options.jobs} at a time")

@@ -210,6 +210,20 @@ def _convolution(x: np.ndarray, w: np.ndarray, node: Node) -> np.ndarray:
     return out
 
 
+def _sort(x: np.ndarray, dim: int) -> np.ndarray:
+    """By exchanges of neighbours, so that balls that overlap stay enclosures of the ranked entries."""
+    rows = [list(row) for row in np.moveaxis(x, dim, -1).reshape(-1, x.shape[dim])]
+    for row in rows:
+        for last in range(len(row) - 1, 0, -1):
+            for k in range(last):
+                p, q = row[k], row[k + 1]
+                both = p.is_finite() and q.is_finite()
+                row[k], row[k + 1] = (-_maximum(-p, -q), _maximum(p, q)) if both else (NAN, NAN)
+    out = np.empty(x.size, dtype=object)
+    out[:] = [v for row in rows for v in row]
+    return np.moveaxis(out.reshape(np.moveaxis(x, dim, -1).shape), -1, dim)
+
+
 def _apply(node: Node, x: list[Any]) -> np.ndarray:
     op, a = node.op, node.attributes
     if op in UNARY:
@@ -234,6 +248,8 @@ def _apply(node: Node, x: list[Any]) -> np.ndarray:
         return each(_relation(a["relation"]), *x)
     if op == "same":
         return x[0]
+    if op == "sort":
+        return _sort(x[0], a["dim"])
     return _layout(node, x)
 
 

@@ -9,6 +9,7 @@ again: the gap of a counterexample, and every record of a proof, by floats and A
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import random
 import resource
@@ -268,11 +269,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     began, shown, files = time.monotonic(), 0, Files()
-    for files in survey(options.count, options.seed, options.jobs):
-        for text in files.failures[shown:]:
-            print(f"\nFAILURE {text}\n", flush=True)
-        shown = len(files.failures)
-        print(f"{files.counts['files']} files, {shown} failures", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # a run that is stopped says what it has seen
+        for files in survey(options.count, options.seed, options.jobs):
+            for text in files.failures[shown:]:
+                print(f"\nFAILURE {text}\n", flush=True)
+            shown = len(files.failures)
+            print(f"{files.counts['files']} files, {shown} failures", flush=True)
     print(f"\nseed {options.seed}, {options.jobs} at a time, {time.monotonic() - began:.0f} s on the clock\n{files}")
     sys.exit(bool(files.failures))
 

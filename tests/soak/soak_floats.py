@@ -152,6 +152,8 @@ def apply(node: Node, x: list[Array]) -> Array:
         return RELATIONS[a["relation"]](*_aligned(x, rank)).astype(np.float64)
     if op == "same":
         return x[0]
+    if op == "sort":
+        return np.sort(x[0], axis=a["dim"] + 1)
     if op in ("sum", "amax", "logsumexp", "log_softmax"):
         return _reduction(node, x[0])
     return _layout(node, x)

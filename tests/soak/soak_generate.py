@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import soak_lemmas
 import torch
 from soak_places import EXTREME, KNEES, NUMBERS, PIECES
 from torch import Tensor
@@ -46,7 +47,7 @@ class Maker:
     def __init__(self, seed: str):
         self.random = random.Random(seed)
         r = self.random
-        self.style = r.choices(["convex", "concave", "quasi", "log", "free"], [30, 10, 12, 8, 40])[0]
+        self.style = r.choices(["convex", "concave", "quasi", "log", "free", "lemma"], [25, 8, 10, 7, 25, 25])[0]
         self.spoil = r.choice([0.0, 0.0, 0.03, 0.1])
         self.wild = r.choice([0.0, 0.0, 0.05, 0.3])
         self.b = Builder()
@@ -159,6 +160,8 @@ class Maker:
             return self.free(shape, depth)
         if target == "affine" or depth <= 0:
             return self.affine(shape)
+        if self.random.random() < 0.08:
+            return soak_lemmas.drawn(self, shape, min(depth, 3))
         if self.random.random() < 0.12:
             return self.from_other_shape(target, shape, depth)
         if self.random.random() < 0.25:
@@ -335,6 +338,8 @@ class Maker:
             out = self.quasi(shape, depth)
         elif self.style == "log":
             out = self.log(shape, depth - 1)
+        elif self.style == "lemma":
+            out = soak_lemmas.drawn(self, shape, depth)
         else:
             out = self.make(self.style, shape, depth)
         out = self.to_scalar(out)

@@ -9,6 +9,7 @@ own refuter as well, one in ``--torch`` through PyTorch, capture and the whole o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import random
 import sys
@@ -190,12 +191,14 @@ def main() -> None:
     parser.add_argument("--refute", type=int, default=20, help="one in so many through the refuter; 0 for none")
     options = parser.parse_args()
     began, shown, summary = time.monotonic(), 0, Summary()
-    for summary in survey(options.count, options.seed, options.jobs, options.torch, options.refute):
-        for text in summary.failures[shown:]:
-            print(f"\nCONTRADICTION {text}\n", flush=True)
-        if len(summary.failures) > shown or sum(summary.counts[k] for k in ("objectives", "not made")) % 5000 == 0:
-            print(f"{summary.counts['objectives']} objectives, {len(summary.failures)} contradictions", flush=True)
-        shown = len(summary.failures)
+    with contextlib.suppress(KeyboardInterrupt):  # a run that is stopped says what it has seen
+        for summary in survey(options.count, options.seed, options.jobs, options.torch, options.refute):
+            for text in summary.failures[shown:]:
+                print(f"\nCONTRADICTION {text}\n", flush=True)
+            shown = len(summary.failures)
+            drawn = summary.counts["objectives"] + summary.counts["not made"]
+            if drawn % 5000 == 0:
+                print(f"{drawn} of {options.count} drawn, {shown} contradictions", flush=True)
     print(f"\nseed {options.seed}, {options.jobs} at a time, {time.monotonic() - began:.0f} s on the clock\n{summary}")
     sys.exit(bool(summary.failures))
 

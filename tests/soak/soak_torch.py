@@ -71,6 +71,8 @@ def _call(node: Node, x: list[Tensor]) -> Tensor:
         return _piecewise(x[0], a)
     if op in ("sum", "amax", "logsumexp"):
         return {"sum": torch.sum, "amax": torch.amax, "logsumexp": torch.logsumexp}[op](x[0], a["dims"])
+    if op == "sort":
+        return torch.sort(x[0], a["dim"]).values
     if op == "log_softmax":
         return F.log_softmax(x[0], a["dim"])
     if op == "slice":
@@ -147,7 +149,7 @@ def another_function(case: Case, graph: Graph, points: list[dict[str, np.ndarray
                     return f"capture changes the value {one.str(20)} to {two.str(20)} at {point}"
                 break
         else:
-            if one.is_finite():
+            if one.is_finite() and abs(one) < 1e100:  # beyond, the two forms may need other precisions
                 return f"capture loses the value {one.str(20)} at {point}"
     return None
 

@@ -14,6 +14,7 @@ from flint import arb, ctx
 from numpy.typing import NDArray
 from soak_generate import Case
 from soak_lines import STEPS, TRIPLES, Box, across_turns, grid, segments
+from soak_means import ball_mean, mean
 
 from epigraph.calculus.lattice import Facts
 from epigraph.certificate.kernel import recheck
@@ -137,6 +138,7 @@ class Trial:
         any_bits = bits if isinstance(bits, int) else int(np.bitwise_or.reduce(bits))
         if isinstance(bits, int):  # what a violation of a stronger claim would show as well is not looked at twice
             any_bits &= ~((bits & 3) << 2)
+        self.means(i, a, m, b, usable, points)
         if i == self.graph.output:
             self.attack(a, m, b, usable, scale, points)
         for claim, gap in gaps(a, m, b, any_bits):
@@ -165,6 +167,42 @@ class Trial:
         if spread.any():
             row = int(np.argwhere(spread)[0][0])
             self.suspect(self.not_constant(i), [points[row * STEPS], points[row * STEPS + STEPS - 1]])
+
+    def means(self, i: int, a: Array, m: Array, b: Array, usable: Array, points: Array) -> None:
+        """f(m) lies between the power means of f(a) and f(b) that the facts name."""
+        means = self.facts[i].means
+        if means.sign == 0:
+            return
+        u, w, v = (np.maximum(means.sign * x, 0) for x in (a, m, b))
+        scale = np.maximum(np.maximum(u, v), w)
+        for order, side in ((means.upper, 1), (means.lower, -1)):
+            if order is None:
+                continue
+            self.outcome.checked += 1
+            gap = side * (w - mean(order, u, v))
+            bad = usable & (gap > NOTABLE * scale)
+            if bad.any():
+                row, t, entry = np.unravel_index(int(np.where(bad, gap / scale, 0).argmax()), bad.shape)
+                triple = [points[row * STEPS + k] for k in TRIPLES[t]]
+                self.suspect(self.mean_broken(i, int(entry), order, side * means.sign), [triple[0], triple[2]])
+
+    def mean_broken(self, node: int, entry: int, order: Any, side: int) -> Callable[[list[Any], int], str | None]:
+        sign = self.facts[node].means.sign
+
+        def test(ends: list[Any], bits: int) -> str | None:
+            a, m, b = (sign * v for v in self.triple(ends, bits, node, entry))
+            if not (a.is_finite() and m.is_finite() and b.is_finite()):
+                return None
+            with ctx.workprec(bits):
+                if a < 0 or b < 0 or m < 0:
+                    return f"node {node}, entry {entry}, has another sign than its means say at {ends}"
+                gap = side * sign * (m - ball_mean(order, a, b))
+            wrong = (
+                f"the mean of order {order} at node {node}, entry {entry}: {[v.str(15) for v in (a, m, b)]} at {ends}"
+            )
+            return wrong if gap > 0 else "" if gap <= 0 else None
+
+        return test
 
     def carrier(self, i: int, values: list[Array], points: Array) -> None:
         """A monotone function of one affine node rises and falls with it."""

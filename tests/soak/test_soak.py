@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from operator import attrgetter
+
 import numpy as np
 import pytest
 import soak_files
@@ -10,7 +13,9 @@ from soak_generate import Case, objective
 from soak_run import survey
 from soak_trial import Trial
 
+from epigraph.calculus import propagate
 from epigraph.calculus.interval import Interval
+from epigraph.calculus.lattice import CONCAVE, CONVEX
 from epigraph.calculus.rule import RULES
 from epigraph.convexity.evidence import Court
 from epigraph.convexity.refute import Refuter
@@ -58,6 +63,7 @@ WRONG = [
     ("sum", "kept", 127),
     ("maximum", "claims", lambda self, node, x, shapes: x[0].bits & x[1].bits),
     ("add", "claims", lambda self, node, x, shapes: x[0].bits & x[1].bits),
+    ("sort", "claims", lambda self, node, x, shapes: x[0].bits),
 ]
 
 
@@ -65,6 +71,26 @@ WRONG = [
 def test_a_wrong_rule_is_noticed(op, method, wrong, monkeypatch):
     monkeypatch.setattr(type(RULES[op]), method, wrong)
     assert any(contradictions(60, f"wrong {k}") for k in range(10))
+
+
+LEMMAS = [
+    ("bits_of", lambda known: lambda f: known(f) | (CONVEX if f.upper is not None and f.upper <= 2 else 0)),
+    (
+        "perspective.claims",
+        lambda known: lambda nodes, node, facts: CONVEX if node.op == "mul" else known(nodes, node, facts),
+    ),
+    ("combinations.claims", lambda known: lambda node, x, shapes: CONVEX if known(node, x, shapes) & CONCAVE else 0),
+    ("after", lambda known: lambda node, x, bound: known(node, x, bound)._replace(upper=Fraction(1, 3))),
+    ("Quadratics.claims", lambda known: lambda self, node, facts, bits: CONVEX if node.op == "add" else 0),
+]
+
+
+@pytest.mark.parametrize(("place", "wrong"), LEMMAS, ids=lambda v: v if isinstance(v, str) else "")
+def test_a_wrong_lemma_is_noticed(place, wrong, monkeypatch):
+    place = f"epigraph.calculus.propagate.{place}"
+    known = attrgetter(place.removeprefix("epigraph.calculus.propagate."))(propagate)
+    monkeypatch.setattr(place, wrong(known))
+    assert any(contradictions(60, f"wrong {k}") for k in range(20))
 
 
 def test_a_knee_in_the_wrong_place_is_noticed(monkeypatch):
