@@ -11,10 +11,11 @@ Rows without a linear model or a modulus have fewer.
 from __future__ import annotations
 
 import loss_classes
+import loss_others
 import loss_pairs
 import loss_regression
 
-GROUPS = (*loss_regression.GROUPS, *loss_classes.GROUPS, *loss_pairs.GROUPS)
+GROUPS = (*loss_regression.GROUPS, *loss_classes.GROUPS, *loss_pairs.GROUPS, *loss_others.GROUPS)
 
 # What the table leaves out, with the reason.
 LEFT_OUT = {"NLLLoss2d": "the former name of NLLLoss for images"}

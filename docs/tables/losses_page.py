@@ -22,7 +22,8 @@ INTRODUCTION = """\
 Is this loss of `torch.nn` convex in its input, and in the weight and bias of a linear model before it? Under which
 conditions on targets, weights and options? Every verdict is the output of `epigraph check` on the real module: a
 proof, or a counterexample confirmed in exact or ball arithmetic, or an honest "undecided". The summary has the plain case of each loss; the sections
-have the conditions, the options and what PyTorch does differently from the textbook.
+have the conditions, the options and what PyTorch does differently from the textbook. Losses that people write themselves, from
+log-cosh and focal to DPO and PPO, are [at the end](#others).
 """
 
 READING = """\
@@ -43,7 +44,8 @@ after a linear model
 :   `nn.Linear(3, ·)` on three or four samples whose rows [1, x] are independent, as a function of weight and bias. It reaches every output, so that the
     verdict is that of the loss in its input. With more samples than parameters a proof stays a proof; a counterexample may not.
 
-A verdict is about the data of its row. Where a section says "always" it means the formula, of which the row is an instance.
+A verdict is about the data of its row. Where a section says "always" it means the formula, of which the row is an instance; where a row is
+undecided, the text above it is mathematics without the tool's evidence.
 Names in the first column are targets: `epigraph check {file}:mse` for the input, `:mse_linear` for the linear model. The
 data of all rows and the points of the counterexamples are in [losses.json](losses.json).
 """
@@ -96,6 +98,8 @@ def _summary(data: Data) -> Iterator[str]:
     yield "| loss | in its input | after a linear model | when |"
     yield "|--|--|--|--|"
     for group, found in zip(losses.GROUPS, data["groups"], strict=True):
+        if not group.official:
+            continue
         first = found["rows"][0]
         anchor = group.loss.lower()
         yield f"| [{group.loss}](#{anchor}) | {word(first['input'])} | {word(first['linear'])} | {group.short} |"
@@ -103,7 +107,8 @@ def _summary(data: Data) -> Iterator[str]:
 
 def _section(group: Group, rows: list[Data]) -> Iterator[str]:
     yield f"## {group.loss}\n"
-    yield f"`{group.formula}` · [torch.nn.{group.loss}]({DOCS.format(group.loss)})\n"
+    if group.official:
+        yield f"`{group.formula}` · [torch.nn.{group.loss}]({DOCS.format(group.loss)})\n"
     yield f"{group.text}\n"
     moduli = any(r["modulus"] for r in rows)
     yield "| row | case | in its input | after a linear model |" + (" μ |" if moduli else "")
@@ -120,6 +125,8 @@ def _case(case: Case) -> str:
     options = _plain(case.loss.partition("(")[2].removesuffix(")"))
     if "=" in options and "distance_function" not in options and options not in case.when:
         shown.append(f"`{options}`")
+    if case.loss == "None":
+        shown.append(f"`{case.call}`")
     if y := case.data.get("y"):
         shown.append(f"`y = {_plain(y)}`")
     return "<br>".join(shown)

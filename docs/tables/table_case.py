@@ -86,11 +86,6 @@ class Case:
         names["loss"] = made(self.loss, names)
         return lambda **x: made(self.call, {**names, **x})
 
-    def function_of_one(self) -> Callable[[Tensor], Tensor]:
-        """The loss as a function of its single variable."""
-        call, (name,) = self.function(), self.variables
-        return lambda x: call(**{name: x})
-
     def points(self) -> dict[str, Tensor]:
         """Where the variables are at first: inside the bounds, no two entries alike."""
         out = {}
@@ -160,4 +155,4 @@ class Group:
     short: str
     text: str
     cases: tuple[Case, ...]
-    url: str = ""
+    official: bool = True  # a class of torch.nn
