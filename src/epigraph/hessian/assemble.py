@@ -15,7 +15,7 @@ from typing import Any, final
 
 from epigraph.errors import CaptureError
 from epigraph.hessian.engine import Engine, Value
-from epigraph.hessian.operator import Shapes, plus
+from epigraph.hessian.sweep import Shapes, plus
 from epigraph.hessian.operators import OPERATORS
 from epigraph.objective.graph import Graph, Node
 

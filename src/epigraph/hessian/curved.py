@@ -10,7 +10,7 @@ from torch import Tensor
 
 from epigraph.hessian.engine import Engine, Value
 from epigraph.hessian.linear import from_end, repeated
-from epigraph.hessian.operator import Operator, Shapes, Tangents, flat, lift, plus
+from epigraph.hessian.sweep import Operator, Shapes, Tangents, flat, lift, plus
 from epigraph.objective.graph import Node
 
 

@@ -13,7 +13,7 @@ from epigraph.calculus.derivatives import SMOOTH, pieces_of
 from epigraph.calculus.derivatives.arithmetic import REALS
 from epigraph.hessian.assemble import Walk
 from epigraph.hessian.engine import Move
-from epigraph.hessian.program import program
+from epigraph.hessian.normal import program
 from epigraph.objective.evaluate import KERNELS, number
 from epigraph.objective.graph import Graph, Node
 

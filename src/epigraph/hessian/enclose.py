@@ -19,7 +19,7 @@ from epigraph.hessian.assemble import Walk
 from epigraph.hessian.engine import Move
 from epigraph.hessian.forms import Arithmetic, Form, of_interval, tensor
 from epigraph.hessian.functions import Undecided, mapped
-from epigraph.hessian.program import program
+from epigraph.hessian.normal import program
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph, Node
 

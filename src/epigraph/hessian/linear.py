@@ -9,7 +9,7 @@ from typing import Any, final
 from torch import Tensor
 
 from epigraph.hessian.engine import Engine, Value
-from epigraph.hessian.operator import Operator, Shapes, Tangents
+from epigraph.hessian.sweep import Operator, Shapes, Tangents
 from epigraph.objective.graph import Node
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from epigraph.calculus.derivatives import SMOOTH
 from epigraph.hessian import curved, linear
-from epigraph.hessian.operator import Operator
+from epigraph.hessian.sweep import Operator
 
 OPERATORS: dict[str, Operator] = {
     "add": curved.Add(),
