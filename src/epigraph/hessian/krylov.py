@@ -1,0 +1,217 @@
+r"""An orthonormal basis that a symmetric operator is projected on: block Lanczos with full reorthogonalisation.
+
+Some vectors of the basis have been multiplied, the others are pending.  A product H q is orthogonalised twice against the
+whole basis, and what is left becomes a new pending vector.  So H maps the span of the multiplied vectors into the span of the basis,
+and the residual of a Ritz pair is exactly the part of H y that lies in the pending vectors: no further product is needed.  A new
+random vector may join at any time; several chains make a block method whose block size follows the need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Multiply = Callable[[Tensor], Tensor]
+Array = NDArray[np.float64]
+
+CHUNK = 16  # rows of the basis that are allocated together
+KEPT = 4_000_000  # entries up to which products are kept per chunk, so that true residuals cost nothing
+
+
+@final
+@dataclass(frozen=True)
+class Ritz:
+    """Ritz values in ascending order, their residual norms, and their coefficients in the multiplied vectors."""
+
+    values: Array
+    residuals: Array
+    vectors: Array
+    done: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@final
+class Krylov:
+    """The basis, what has been multiplied, and the projected operator."""
+
+    def __init__(self, multiply: Multiply, n: int, dtype: torch.dtype, device: torch.device, seed: int):
+        self.multiply, self.n, self.dtype, self.device = multiply, n, dtype, device
+        self.generator = torch.Generator().manual_seed(seed)
+        self._rows: list[Tensor] = []
+        self._images: dict[int, Tensor] = {}
+        self.keeps = n * CHUNK <= KEPT * CHUNK and n <= KEPT
+        self.count, self.products = 0, 0
+        self.coupling: Array = np.zeros((0, 0))
+        self.done: list[int] = []
+        self.pending: list[int] = []
+        self.locked = 0
+        self.scale = 0.0  # the largest norm of a product with a unit vector
+        self.asymmetry = 0.0  # the largest |q H p - p H q|: the noise of the products
+        self.epsilon = torch.finfo(dtype).eps
+
+    # the basis ----------------------------------------------------------------------------------------------------
+    def _chunks(self) -> list[tuple[int, Tensor]]:
+        return [(k * CHUNK, rows[: self.count - k * CHUNK]) for k, rows in enumerate(self._rows) if self.count > k * CHUNK]
+
+    def row(self, i: int) -> Tensor:
+        """One basis vector."""
+        return self._rows[i // CHUNK][i % CHUNK]
+
+    def _append(self, vector: Tensor) -> int:
+        if self.count == len(self._rows) * CHUNK:
+            self._rows.append(torch.empty((CHUNK, self.n), dtype=self.dtype, device=self.device))
+            grown = np.zeros((len(self._rows) * CHUNK,) * 2)
+            grown[: self.count, : self.count] = self.coupling[: self.count, : self.count]
+            self.coupling = grown
+        i = self.count
+        self._rows[i // CHUNK][i % CHUNK] = vector
+        self.count += 1
+        self.pending.append(i)
+        return i
+
+    def _without_basis(self, w: Tensor) -> tuple[Tensor, Array]:
+        """w less its part in the basis, by two passes, and the coefficients of that part."""
+        total = np.zeros(self.count)
+        for _ in range(2):
+            for start, rows in self._chunks():
+                h = rows @ w
+                w = w - rows.T @ h
+                total[start : start + len(rows)] += h.double().cpu().numpy()
+        return w, total
+
+    def split(self, w: Tensor) -> tuple[Tensor, Array]:
+        """w less its part in the multiplied vectors, and the coefficients of that part in them."""
+        total = np.zeros(len(self.done))
+        for _ in range(2):
+            inner = np.zeros(self.count)
+            for start, rows in self._chunks():
+                inner[start : start + len(rows)] = (rows @ w).double().cpu().numpy()
+            total += inner[self.done]
+            full = np.zeros(self.count)
+            full[self.done] = inner[self.done]
+            w = w - self.combine(full)
+        return w, total
+
+    def combine(self, weights: Array) -> Tensor:
+        """The combination of the basis vectors with these weights."""
+        out = torch.zeros(self.n, dtype=self.dtype, device=self.device)
+        for start, rows in self._chunks():
+            out += rows.T @ torch.from_numpy(np.ascontiguousarray(weights[start : start + len(rows)])).to(rows)
+        return out
+
+    def start(self) -> int | None:
+        """A random vector orthogonal to the basis joins it; None where the basis spans everything."""
+        while self.count < self.n:
+            drawn = torch.randn(self.n, generator=self.generator, dtype=torch.float64)
+            w = (drawn / drawn.norm()).to(self.device, self.dtype)
+            w, _ = self._without_basis(w)
+            size = float(w.norm())
+            if size > 1e-3 / self.n**0.5 or self.count == 0:
+                w, _ = self._without_basis(w / size)
+                return self._append(w / w.norm())
+        return None
+
+    def lock(self, vector: Tensor) -> None:
+        """A unit vector that the operator's image avoids: the process stays orthogonal to it."""
+        w, _ = self._without_basis(vector)
+        self.pending.remove(self._append(w / w.norm()))
+        self.locked += 1
+
+    def step(self, i: int) -> int | None:
+        """Multiply one pending vector; the new pending vector, or None where the product lies in the basis."""
+        q = self.row(i)
+        w = self.multiply(q)
+        self.products += 1
+        if self.keeps:
+            self._images[i] = w
+        size = float(w.norm())
+        if not np.isfinite(size):
+            from epigraph.hessian.program import require_finite
+
+            require_finite(w, "a product with the Hessian")
+        self.scale = max(self.scale, size)
+        w, h = self._without_basis(w)
+        self.pending.remove(i)
+        if self.done:
+            self.asymmetry = max(self.asymmetry, float(np.abs(h[self.done] - self.coupling[i, self.done]).max()))
+        self.coupling[: self.count, i] = h
+        self.done.append(i)
+        left = float(w.norm())
+        if left <= 50 * self.epsilon * self.scale or self.count >= self.n:
+            return None
+        w, _ = self._without_basis(w / left)
+        w = w / w.norm()
+        new = self._append(w)
+        self.coupling[new, i] = left
+        return new
+
+    # what is known ------------------------------------------------------------------------------------------------
+    @property
+    def noise(self) -> float:
+        """An estimate of the error of a product with a unit vector: rounding, or the asymmetry seen where that is more."""
+        return max(2 * self.epsilon * self.scale * max(1.0, len(self.done)) ** 0.5, 2 * self.asymmetry)
+
+    @property
+    def complete(self) -> bool:
+        """Has every vector of a basis of the whole space been multiplied?"""
+        return len(self.done) == self.n - self.locked
+
+    def projected(self, chosen: list[int] | None = None) -> Array:
+        """The operator on the chosen multiplied vectors (all of them by default), made symmetric."""
+        at = np.array(self.done if chosen is None else chosen)
+        small = self.coupling[np.ix_(at, at)]
+        return (small + small.T) / 2
+
+    def ritz(self, chosen: list[int] | None = None) -> Ritz:
+        """Ritz pairs over the chosen multiplied vectors and their residual norms in the rest of the basis."""
+        at = np.array(self.done if chosen is None else chosen, dtype=np.intp)
+        values, vectors = np.linalg.eigh(self.projected(chosen))
+        rest = np.setdiff1d(np.arange(self.count), at)
+        residuals = np.linalg.norm(self.coupling[np.ix_(rest, at)] @ vectors, axis=0) if len(rest) else np.zeros(len(at))
+        return Ritz(values, residuals, vectors, at)
+
+    def vector(self, ritz: Ritz, k: int) -> Tensor:
+        """The k-th Ritz vector, of unit length."""
+        weights = np.zeros(self.count)
+        weights[ritz.done] = ritz.vectors[:, k]
+        out = self.combine(weights)
+        return out / out.norm()
+
+    def true_residual(self, ritz: Ritz, k: int) -> float:
+        """The norm of H u - theta u for the k-th Ritz vector u: from kept products, or by one more product."""
+        u = self.vector(ritz, k)
+        if self.keeps:
+            image = torch.zeros_like(u)
+            for column, i in enumerate(ritz.done):
+                image += float(ritz.vectors[column, k]) * self._images[int(i)]
+        else:
+            image = self.multiply(u)
+            self.products += 1
+        return float((image - float(ritz.values[k]) * u).norm())
+
+    def restart(self, ritz: Ritz, kept: list[int]) -> None:
+        """Keep some Ritz vectors and the pending vectors; the rest of the basis is let go.  Residuals stay exact."""
+        pend = list(self.pending)
+        fixed = [self.row(i).clone() for i in range(self.locked)]
+        rows = [*fixed, *(self.vector(ritz, k) for k in kept), *(self.row(i).clone() for i in pend)]
+        coupling = np.zeros((len(rows),) * 2)
+        at = np.arange(self.locked, self.locked + len(kept))
+        rest = np.arange(self.locked + len(kept), len(rows))
+        coupling[at, at] = ritz.values[kept]
+        coupling[np.ix_(rest, at)] = self.coupling[np.ix_(pend, ritz.done)] @ ritz.vectors[:, kept]
+        images = [sum((float(ritz.vectors[c, k]) * self._images[int(i)] for c, i in enumerate(ritz.done)), torch.zeros_like(rows[0])) for k in kept] if self.keeps else []
+        self._rows, self._images, self.count, self.coupling = [], {}, 0, np.zeros((0, 0))
+        self.done, self.pending = [], []
+        for row in rows:
+            self._append(row)
+        self.coupling[: self.count, : self.count] = coupling
+        self.done, self.pending = at.tolist(), rest.tolist()
+        self._images = dict(zip(self.done, images, strict=False))
