@@ -2,7 +2,7 @@ r"""Both ends of a spectrum from one Krylov process, with multiplicities.
 
 A single Krylov space holds one vector of each eigenspace, whatever the eigenvalue's multiplicity: a process that has converged
 may have missed copies, and says nothing of it.  So after convergence a second, random start looks at the orthogonal complement of
-everything seen.  Its products are the moments of a measure: the squared components of the random start along the eigenvectors there.
+everything multiplied.  Its products are the moments of a measure: the squared components of the random start along the eigenvectors there.
 An eigenvalue at or beyond tau, outside the chain's Ritz values, can carry at most the share
 
     x  <=  1 / (p_0(tau)^2 + ... + p_s(tau)^2),      p_k the orthonormal polynomials of that measure (Chebyshev, Markov, Stieltjes),
@@ -87,14 +87,14 @@ def _advance(process: Krylov, request: Request) -> Progress:
 
 
 def _next(process: Krylov, state: Progress | None) -> int | None:
-    """The pending vector in which the unconverged wanted pairs have most of their residual; else a fresh start."""
+    """The direction of the largest residual among the wanted pairs that have not converged; else a fresh start."""
     if not process.pending:
         return process.start()
     if state is None or len(process.pending) == 1:
         return process.pending[0]
     open_ = [k for k, ok in zip(state.wanted, state.converged, strict=True) if not ok] or state.wanted
-    part = np.abs(process.coupling[np.ix_(process.pending, state.ritz.done)] @ state.ritz.vectors[:, open_])
-    return process.pending[int(part.max(1).argmax())]
+    part = process.coupling[np.ix_(process.pending, state.ritz.done)] @ state.ritz.vectors[:, open_]
+    return process.turn(part[:, int(np.linalg.norm(part, axis=0).argmax())])
 
 
 def _shrink(process: Krylov, request: Request) -> None:
@@ -155,37 +155,29 @@ def _gaps(ritz: Ritz, errors: Array) -> tuple[Array, Array]:
 
 def _look_for_copies(process: Krylov, state: Progress, request: Request) -> float | None:
     """The risk that an eigenvalue beyond the limits is missing, or None where one was found and joined."""
-    first = process.start()
-    if first is None:  # the basis spans the whole space: what is pending makes it exact
-        while process.pending:
-            process.step(process.pending[0])
+    dimension = process.n - len(process.done)
+    front = process.start()
+    if front is None:
         return 0.0
-    chain, front = [], first
+    chain: list[int] = []
     limits = _limits(process, state, request)
+    diagonal, below = [], []
     while process.products < request.most:
-        new = process.step(front)
+        process.step(front)
         chain.append(front)
+        diagonal.append(process.coupling[front, front])
         small = process.ritz(chain).values
         if small[-1] > limits[0] or small[0] < limits[1]:
             return None
-        if new is None:
-            if process.count < process.n:
-                return 0.0  # the start lies in an invariant space: what it does not meet has no share in it
-            return _look_for_copies(process, state, request)
-        recurrence = _recurrence(process, chain, new)
-        dimension = process.n - process.count + len(chain) + 1
-        risk = max(missed(*recurrence, dimension, t) for t in limits)
+        ahead = process.coupling[process.pending, front] if process.pending else np.zeros(0)
+        below.append(float(np.linalg.norm(ahead)))
+        if below[-1] <= 50 * process.epsilon * process.scale:
+            return 0.0  # the start lies in an invariant space: what it does not meet has no share in it
+        risk = max(missed(np.array(diagonal), np.array(below), dimension, t) for t in limits)
         if risk <= request.risk or process.count >= request.capacity:
             return risk
-        front = new
+        front = process.turn(ahead)
     return 1.0
-
-
-def _recurrence(process: Krylov, chain: list[int], front: int) -> tuple[Array, Array]:
-    """The diagonal and the off-diagonal of the chain's tridiagonal matrix, the coupling to its front last."""
-    diagonal = process.coupling[chain, chain]
-    below = np.array([process.coupling[b, a] for a, b in zip(chain, [*chain[1:], front], strict=True)])
-    return diagonal, below
 
 
 def _limits(process: Krylov, state: Progress, request: Request) -> tuple[float, float]:

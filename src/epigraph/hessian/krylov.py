@@ -108,16 +108,35 @@ class Krylov:
         return out
 
     def start(self) -> int | None:
-        """A random vector orthogonal to the basis joins it; None where the basis spans everything."""
-        while self.count < self.n:
-            drawn = torch.randn(self.n, generator=self.generator, dtype=torch.float64)
-            w = (drawn / drawn.norm()).to(self.device, self.dtype)
-            w, _ = self._without_basis(w)
+        """A random direction orthogonal to the multiplied vectors becomes the first pending one; None where none is left.
+
+        It may have a part in the vectors that are pending already: these are turned, so that their span stays.
+        """
+        if self.count == self.n:
+            return self.turn(torch.randn(len(self.pending), generator=self.generator).double().numpy()) if self.pending else None
+        for _ in range(20):
+            drawn = torch.randn(self.n, generator=self.generator, dtype=torch.float64).to(self.device, self.dtype)
+            w, h = self._without_basis(drawn)
             size = float(w.norm())
-            if size > 1e-3 / self.n**0.5 or self.count == 0:
+            if size > 1e-3:
                 w, _ = self._without_basis(w / size)
-                return self._append(w / w.norm())
+                self._append(w / w.norm())
+                return self.turn(np.array([*h[self.pending[:-1]], size]))
         return None
+
+    def turn(self, direction: Array) -> int:
+        """Another orthonormal basis of the pending span, whose first vector has this direction; that vector."""
+        at = list(self.pending)
+        size = float(np.linalg.norm(direction))
+        if len(at) > 1 and size > 0:
+            full, _ = np.linalg.qr(np.column_stack([direction / size, np.eye(len(at))]))
+            turned = full[:, : len(at)].T * np.sign(full[:, 0] @ direction)
+            rows = torch.stack([self.row(i) for i in at])
+            rows = torch.from_numpy(turned).to(rows) @ rows
+            for i, row in zip(at, rows, strict=True):
+                self._rows[i // CHUNK][i % CHUNK] = row
+            self.coupling[np.ix_(at, self.done)] = turned @ self.coupling[np.ix_(at, self.done)]
+        return at[0]
 
     def lock(self, vector: Tensor) -> None:
         """A unit vector that the operator's image avoids: the process stays orthogonal to it."""
