@@ -11,16 +11,19 @@ from torch import Tensor
 
 from epigraph.errors import UsageError
 from epigraph.hessian.density import Density, density_of
+from epigraph.hessian.differences import require_agreement
 from epigraph.hessian.engines import choose
 from epigraph.hessian.operator import Operator
-from epigraph.hessian.program import Program
+from epigraph.hessian.program import Program, calmly
 from epigraph.hessian.spectrum import Spectrum, spectrum_of
 from epigraph.hessian.trace import Trace, trace_of
+from epigraph.objective.agreement import try_out
 from epigraph.objective.objective import Objective
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
+@calmly
 def hessian(
     J: Objective,
     at: Mapping[str, Tensor] | None = None,
@@ -28,6 +31,7 @@ def hessian(
     *,
     dtype: str | None = None,
     engine: str | None = None,
+    verify: bool = True,
 ) -> Operator:
     r"""The Hessian of J at a point, as an operator that multiplies vectors.
 
@@ -39,11 +43,13 @@ def hessian(
         at: values of some parameters by name; the others are as in the model.
         blocks: names of parameters, or one name; all by default.
         dtype: "float64" or "float32" to compute in that precision whatever the model's own is.
-        engine: "retained", "linearize", "forward" or "backward"; by default a probe of about a second chooses.
+        engine: "retained", "forward" or "backward"; by default kept graphs where they fit into memory.
+        verify: compare one product with differences of gradients in float64 (up to twenty million parameters): autograd
+            gives a wrong second derivative without a word where part of J is hidden from it.
 
     Raises:
         UsageError: an unknown block, precision or engine; a point of the wrong shape.
-        ObjectiveError: J has no second derivative by autograd.
+        ObjectiveError: J has no second derivative by autograd, or one that differs from differences of gradients.
 
     Example:
         >>> import torch
@@ -55,8 +61,11 @@ def hessian(
     if dtype is not None and dtype not in DTYPES:
         raise UsageError("E025", f"unknown precision {dtype!r}", hint="float32 or float64, or None for the model's own")
     names = J.blocks.resolve([blocks] if isinstance(blocks, str) else None if blocks is None else list(blocks))
+    try_out(J)
     program = Program(J, names, at, DTYPES[dtype] if dtype else None)
     chosen, probe = choose(program, engine)
+    if verify:
+        require_agreement(J, program, chosen)
     return Operator(program, chosen, probe, "Hessian")
 
 
@@ -83,8 +92,17 @@ def spectrum(
 
     Args:
         J: the objective, or an operator that ``hessian`` made.
-        at, blocks, dtype: as for ``hessian``.
-        top, bottom, tol, copies, most, seed, vectors, without: as for ``spectrum_of``.
+        at: values of some parameters by name; the others are as in the model.
+        top: how many of the largest eigenvalues.
+        bottom: how many of the smallest.
+        blocks: names of parameters; all by default.
+        tol: the relative error that is asked for.
+        copies: look for copies of multiple eigenvalues, at a risk of 1e-6 to miss one.
+        dtype: "float64" or "float32" whatever the model's own precision is.
+        most: products at most; 20 (top + bottom) + 300 by default.
+        seed: of the random starts.
+        vectors: keep the eigenvectors as ``vectors["top"]`` [top, n] and ``vectors["bottom"]`` [bottom, n].
+        without: flat vectors that are projected away, such as the directions of a known symmetry.
 
     Example:
         >>> import torch
@@ -110,8 +128,13 @@ def density(
     """The spectral density with error bars; ``outliers`` largest eigenvalues (or the ends in a ``Spectrum``) stand apart.
 
     Args:
-        J, at, blocks, dtype: as for ``hessian``.
-        probes, steps, seed: as for ``density_of``.
+        J: the objective, or an operator that ``hessian`` made.
+        at: values of some parameters by name.
+        blocks: names of parameters; all by default.
+        probes: independent random vectors; the error bars need at least two.
+        steps: products per probe.
+        dtype: "float64" or "float32" whatever the model's own precision is.
+        seed: of the probes.
         outliers: how many of the largest eigenvalues are found first, or a spectrum made with ``vectors=True``.
     """
     H = J if isinstance(J, Operator) else hessian(J, at, blocks, dtype=dtype)
@@ -138,17 +161,22 @@ def trace(
 
 
 def _atoms(found: Spectrum) -> tuple[Any, Tensor]:
+    """The converged eigenvalues and their vectors."""
     if found.vectors is None:
         raise UsageError("E025", "the spectrum has no vectors", hint="spectrum(J, ..., vectors=True)")
-    keep = [(p.value, v) for pairs, rows in ((found.top, found.vectors["top"]), (found.bottom, found.vectors["bottom"])) for p, v in zip(pairs, rows, strict=True) if p.converged]
-    values = np.array([value for value, _ in keep])
+    listed = [(found.top, found.vectors["top"]), (found.bottom, found.vectors["bottom"])]
+    keep = [(p.value, v) for pairs, rows in listed for p, v in zip(pairs, rows, strict=True) if p.converged]
     rows = torch.stack([v for _, v in keep]) if keep else found.vectors["top"][:0]
-    return values, rows
+    return np.array([value for value, _ in keep]), rows
 
 
 def _require(J: Any) -> None:
     if not isinstance(J, Objective):
-        raise UsageError("E020", f"hessian takes an Objective, not a {type(J).__name__}", hint="Objective(model, loss, inputs, targets)")
+        raise UsageError(
+            "E020",
+            f"hessian takes an Objective, not a {type(J).__name__}",
+            hint="Objective(model, loss, inputs, targets)",
+        )
 
 
 __all__ = ["density", "hessian", "spectrum", "trace"]

@@ -25,6 +25,7 @@ from torch import Tensor
 from epigraph.errors import UsageError
 from epigraph.hessian.krylov import Array, Krylov
 from epigraph.hessian.operator import Operator
+from epigraph.hessian.program import calmly
 from epigraph.hessian.trace import Estimate
 
 Rule = tuple[Array, Array]
@@ -88,6 +89,7 @@ class Density:
         }  # fmt: skip
 
 
+@calmly
 def density_of(
     H: Operator,
     *,
@@ -117,12 +119,21 @@ def density_of(
         nodes.append(x)
         weights.append(w)
         halves.append(half)
-    return Density(tuple(nodes), tuple(weights), tuple(halves), np.asarray(values, float), H.n, H.products - before, time.perf_counter() - start, seed)
+    return Density(
+        tuple(nodes),
+        tuple(weights),
+        tuple(halves),
+        np.asarray(values, float),
+        H.n,
+        H.products - before,
+        time.perf_counter() - start,
+        seed,
+    )
 
 
 def _quadrature(H: Operator, steps: int, vectors: Tensor | None, seed: int) -> tuple[Rule, Rule]:
     """The Gauss rule of one random direction in the complement of the outliers, and that of half its steps."""
-    process = Krylov(H.multiply, H.n, H.dtype, H.device, seed)
+    process = Krylov(H.multiply, H.n, H.dtype, H.device, seed, H.epsilon)
     for vector in vectors if vectors is not None else ():
         process.lock(vector)
     if process.start() is None:

@@ -93,7 +93,7 @@ def _next(process: Krylov, state: Progress | None) -> int | None:
     if state is None or len(process.pending) == 1:
         return process.pending[0]
     open_ = [k for k, ok in zip(state.wanted, state.converged, strict=True) if not ok] or state.wanted
-    part = process.coupling[np.ix_(process.pending, state.ritz.done)] @ state.ritz.vectors[:, open_]
+    part = process.coupling[np.ix_(process.pending, state.ritz.done.tolist())] @ state.ritz.vectors[:, open_]
     return process.turn(part[:, int(np.linalg.norm(part, axis=0).argmax())])
 
 
@@ -114,7 +114,11 @@ def assess(process: Krylov, request: Request) -> Progress:
     errors, gaps = estimated_errors(ritz)
     m = len(ritz)
     low = list(range(min(request.bottom, m)))
-    high = [k for k in range(m - 1, max(m - 1 - request.top, -1), -1) if k not in low or process.n < request.top + request.bottom]
+    high = [
+        k
+        for k in range(m - 1, max(m - 1 - request.top, -1), -1)
+        if k not in low or process.n < request.top + request.bottom
+    ]
     wanted = list(dict.fromkeys(high + low))
     enough = len(low) + len(high) >= min(request.top + request.bottom, process.n) or process.complete
     noise = process.noise

@@ -21,7 +21,7 @@ Multiply = Callable[[Tensor], Tensor]
 Array = NDArray[np.float64]
 
 CHUNK = 16  # rows of the basis that are allocated together
-KEPT = 4_000_000  # entries up to which products are kept per chunk, so that true residuals cost nothing
+KEPT = 1_000_000  # rows up to which products are kept, so that true residuals cost nothing
 
 
 @final
@@ -42,12 +42,14 @@ class Ritz:
 class Krylov:
     """The basis, what has been multiplied, and the projected operator."""
 
-    def __init__(self, multiply: Multiply, n: int, dtype: torch.dtype, device: torch.device, seed: int):
+    def __init__(
+        self, multiply: Multiply, n: int, dtype: torch.dtype, device: torch.device, seed: int, epsilon: float = 0.0
+    ):
         self.multiply, self.n, self.dtype, self.device = multiply, n, dtype, device
         self.generator = torch.Generator().manual_seed(seed)
         self._rows: list[Tensor] = []
         self._images: dict[int, Tensor] = {}
-        self.keeps = n * CHUNK <= KEPT * CHUNK and n <= KEPT
+        self.keeps = n <= KEPT
         self.count, self.products = 0, 0
         self.coupling: Array = np.zeros((0, 0))
         self.done: list[int] = []
@@ -55,11 +57,13 @@ class Krylov:
         self.locked = 0
         self.scale = 0.0  # the largest norm of a product with a unit vector
         self.asymmetry = 0.0  # the largest |q H p - p H q|: the noise of the products
-        self.epsilon = torch.finfo(dtype).eps
+        self.epsilon = max(torch.finfo(dtype).eps, epsilon)
 
     # the basis ----------------------------------------------------------------------------------------------------
     def _chunks(self) -> list[tuple[int, Tensor]]:
-        return [(k * CHUNK, rows[: self.count - k * CHUNK]) for k, rows in enumerate(self._rows) if self.count > k * CHUNK]
+        return [
+            (k * CHUNK, rows[: self.count - k * CHUNK]) for k, rows in enumerate(self._rows) if self.count > k * CHUNK
+        ]
 
     def row(self, i: int) -> Tensor:
         """One basis vector."""
@@ -113,9 +117,15 @@ class Krylov:
         It may have a part in the vectors that are pending already: these are turned, so that their span stays.
         """
         if self.count == self.n:
-            return self.turn(torch.randn(len(self.pending), generator=self.generator).double().numpy()) if self.pending else None
+            return (
+                self.turn(torch.randn(len(self.pending), generator=self.generator).double().numpy())
+                if self.pending
+                else None
+            )
         for _ in range(20):
-            drawn = torch.randn(self.n, generator=self.generator, dtype=torch.float64).to(self.device, self.dtype)
+            drawn = torch.randn(self.n, generator=self.generator, dtype=torch.float64, device="cpu").to(
+                self.device, self.dtype
+            )
             w, h = self._without_basis(drawn)
             size = float(w.norm())
             if size > 1e-3:
@@ -152,10 +162,6 @@ class Krylov:
         if self.keeps:
             self._images[i] = w
         size = float(w.norm())
-        if not np.isfinite(size):
-            from epigraph.hessian.program import require_finite
-
-            require_finite(w, "a product with the Hessian")
         self.scale = max(self.scale, size)
         w, h = self._without_basis(w)
         self.pending.remove(i)
@@ -176,7 +182,7 @@ class Krylov:
     @property
     def noise(self) -> float:
         """An estimate of the error of a product with a unit vector: rounding, or the asymmetry seen where that is more."""
-        return max(2 * self.epsilon * self.scale * max(1.0, len(self.done)) ** 0.5, 2 * self.asymmetry)
+        return max(8 * self.epsilon * self.scale * max(1.0, len(self.done)) ** 0.5, 2 * self.asymmetry)
 
     @property
     def complete(self) -> bool:
@@ -193,8 +199,12 @@ class Krylov:
         """Ritz pairs over the chosen multiplied vectors and their residual norms in the rest of the basis."""
         at = np.array(self.done if chosen is None else chosen, dtype=np.intp)
         values, vectors = np.linalg.eigh(self.projected(chosen))
-        rest = np.setdiff1d(np.arange(self.count), at)
-        residuals = np.linalg.norm(self.coupling[np.ix_(rest, at)] @ vectors, axis=0) if len(rest) else np.zeros(len(at))
+        rest = np.setdiff1d(np.arange(self.count), at).tolist()
+        residuals = (
+            np.linalg.norm(self.coupling[np.ix_(rest, at.tolist())] @ vectors, axis=0)
+            if len(rest)
+            else np.zeros(len(at))
+        )
         return Ritz(values, residuals, vectors, at)
 
     def vector(self, ritz: Ritz, k: int) -> Tensor:
@@ -208,13 +218,18 @@ class Krylov:
         """The norm of H u - theta u for the k-th Ritz vector u: from kept products, or by one more product."""
         u = self.vector(ritz, k)
         if self.keeps:
-            image = torch.zeros_like(u)
-            for column, i in enumerate(ritz.done):
-                image += float(ritz.vectors[column, k]) * self._images[int(i)]
+            image = self._image(ritz, k)
         else:
             image = self.multiply(u)
             self.products += 1
         return float((image - float(ritz.values[k]) * u).norm())
+
+    def _image(self, ritz: Ritz, k: int) -> Tensor:
+        """H u for the k-th Ritz vector u, from kept products."""
+        image = torch.zeros(self.n, dtype=self.dtype, device=self.device)
+        for column, i in enumerate(ritz.done):
+            image += float(ritz.vectors[column, k]) * self._images[int(i)]
+        return image
 
     def restart(self, ritz: Ritz, kept: list[int]) -> None:
         """Keep some Ritz vectors and the pending vectors; the rest of the basis is let go.  Residuals stay exact."""
@@ -225,8 +240,8 @@ class Krylov:
         at = np.arange(self.locked, self.locked + len(kept))
         rest = np.arange(self.locked + len(kept), len(rows))
         coupling[at, at] = ritz.values[kept]
-        coupling[np.ix_(rest, at)] = self.coupling[np.ix_(pend, ritz.done)] @ ritz.vectors[:, kept]
-        images = [sum((float(ritz.vectors[c, k]) * self._images[int(i)] for c, i in enumerate(ritz.done)), torch.zeros_like(rows[0])) for k in kept] if self.keeps else []
+        coupling[np.ix_(rest, at)] = self.coupling[np.ix_(pend, ritz.done.tolist())] @ ritz.vectors[:, kept]
+        images = [self._image(ritz, k) for k in kept] if self.keeps else []
         self._rows, self._images, self.count, self.coupling = [], {}, 0, np.zeros((0, 0))
         self.done, self.pending = [], []
         for row in rows:

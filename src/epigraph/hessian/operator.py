@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, final
 
 import numpy as np
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from epigraph.errors import UsageError
 from epigraph.hessian.engines import Engine, Probe, gradient_and_value
-from epigraph.hessian.program import Program, require_finite
+from epigraph.hessian.program import Program, calmly, require_finite
 
 DENSE = 5_000  # rows; above, a dense matrix is refused unless it is asked for by its size
 
@@ -30,6 +32,7 @@ class Operator:
         self.names = program.names
         self.shapes = [tuple(p.shape) for p in program.point]
         self.sizes = [p.numel() for p in program.point]
+        self._spans = list(pairwise(np.cumsum([0, *self.sizes]).tolist()))
         self.products = 0
         self._decay = [program.decay.get(n, 0.0) if decayed else 0.0 for n in self.names]
         self._first: tuple[Tensor, float] | None = None
@@ -62,27 +65,42 @@ class Operator:
         """J at the point, the penalty included."""
         return self._start()[1]
 
+    @property
+    def epsilon(self) -> float:
+        """The unit of rounding in the products: that of the coarsest parameter."""
+        return max(self.program.epsilon, torch.finfo(self.dtype).eps)
+
+    @calmly
     def _start(self) -> tuple[Tensor, float]:
         if self._first is None:
             gradient, value = gradient_and_value(self.program)
             for i, (lam, p) in enumerate(zip(self._decay, self.program.point, strict=True)):
                 gradient[i] = gradient[i] + lam * p
-            value += sum(lam / 2 * float(self.program.values[k].double().pow(2).sum()) for k, lam in self.program.decay.items())
+            value += sum(
+                lam / 2 * float(self.program.values[k].double().pow(2).sum()) for k, lam in self.program.decay.items()
+            )
             flat = self.flatten(gradient)
             require_finite(flat, "the gradient")
             self._first = flat, value
         return self._first
 
     # products -----------------------------------------------------------------------------------------------------
+    @calmly
     def multiply(self, v: Tensor) -> Tensor:
-        """H v for a flat vector."""
+        """H v for a flat vector.
+
+        Raises:
+            ObjectiveError: the product is not finite.
+        """
         parts = self.unflatten(v)
         out = self.engine.product(parts)
         self.products += 1
         summed = self._reduced(self.flatten(out))
-        for (start, stop), lam in zip(self._spans(), self._decay, strict=True):
+        for (start, stop), lam in zip(self._spans, self._decay, strict=True):
             if lam:
                 summed[start:stop] += lam * v[start:stop]
+        if not math.isfinite(float(summed.sum())):
+            require_finite(summed, "a product with the Hessian")
         return summed
 
     def _reduced(self, flat: Tensor) -> Tensor:
@@ -90,16 +108,33 @@ class Operator:
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, Mapping):
-            flat = self.flatten([other[n] for n in self.names])
+            flat = self.flatten(self._ordered(other))
             return dict(zip(self.names, self.unflatten(self.multiply(flat)), strict=True))
         given = torch.from_numpy(np.ascontiguousarray(other)) if isinstance(other, np.ndarray) else other
         if not isinstance(given, Tensor) or given.ndim not in (1, 2) or given.shape[0] != self.n:
             shown = tuple(given.shape) if isinstance(given, Tensor) else type(other).__name__
-            raise UsageError("E025", f"the operator has {self.n} columns, the operand is {shown}", hint="a flat vector of that length, or a matrix of that many rows")
+            raise UsageError(
+                "E025",
+                f"the operator has {self.n} columns, the operand is {shown}",
+                hint="a flat vector of that length, or a matrix of that many rows",
+            )
         work = given.to(self.device, self.dtype)
         out = self.multiply(work) if work.ndim == 1 else torch.stack([self.multiply(c) for c in work.T.contiguous()], 1)
         out = out.to(given.device, given.dtype) if given.is_floating_point() else out
         return out.cpu().numpy() if isinstance(other, np.ndarray) else out
+
+    def _ordered(self, named: Mapping[str, Tensor]) -> list[Tensor]:
+        """The tensors of a dict in the order of the blocks."""
+        wanted = dict(zip(self.names, self.shapes, strict=True))
+        shapes = {k: tuple(v.shape) for k, v in named.items()}
+        if shapes != wanted:
+            wrong = next(k for k in {**wanted, **shapes} if shapes.get(k) != wanted.get(k))
+            raise UsageError(
+                "E025",
+                f"the operand has shape {shapes.get(wrong)} for block {wrong!r}, the operator has {wanted.get(wrong)}",
+                hint="a tensor for each block, by its name",
+            )
+        return [named[n].to(self.device) for n in self.names]
 
     def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
         """One flat vector in the operator's precision."""
@@ -107,11 +142,10 @@ class Operator:
 
     def unflatten(self, flat: Tensor) -> list[Tensor]:
         """The blocks of a flat vector, each in its parameter's precision."""
-        return [flat[a:b].view(s).to(p.dtype) for (a, b), s, p in zip(self._spans(), self.shapes, self.program.point, strict=True)]
-
-    def _spans(self) -> list[tuple[int, int]]:
-        ends = np.cumsum([0, *self.sizes]).tolist()
-        return list(zip(ends[:-1], ends[1:], strict=True))
+        return [
+            flat[a:b].view(s).to(p.dtype)
+            for (a, b), s, p in zip(self._spans, self.shapes, self.program.point, strict=True)
+        ]
 
     # other forms --------------------------------------------------------------------------------------------------
     def to_scipy(self) -> Any:
@@ -119,7 +153,12 @@ class Operator:
         from scipy.sparse.linalg import LinearOperator
 
         kind = np.dtype(str(self.dtype).removeprefix("torch."))
-        return LinearOperator(self.shape, matvec=lambda v: self @ np.asarray(v, kind).reshape(-1), matmat=lambda v: self @ np.asarray(v, kind), dtype=kind)  # type: ignore[call-arg]
+        return LinearOperator(
+            self.shape,
+            matvec=lambda v: self @ np.asarray(v, kind).reshape(-1),
+            matmat=lambda v: self @ np.asarray(v, kind),
+            dtype=kind,
+        )  # type: ignore[call-arg]
 
     def to_dense(self, limit: int = DENSE) -> Tensor:
         """The matrix, made symmetric, by n products.
@@ -128,7 +167,11 @@ class Operator:
             UsageError: more rows than ``limit``.
         """
         if self.n > limit:
-            raise UsageError("E025", f"a dense matrix of {self.n} rows is above the limit of {limit}", hint="to_dense(limit=...) where memory and time allow")
+            raise UsageError(
+                "E025",
+                f"a dense matrix of {self.n} rows is above the limit of {limit}",
+                hint="to_dense(limit=...) where memory and time allow",
+            )
         eye = torch.eye(self.n, dtype=self.dtype, device=self.device)
         full = torch.stack([self.multiply(row) for row in eye])
         return (full + full.T) / 2

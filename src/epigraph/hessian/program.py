@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, final
+from typing import Any, ParamSpec, TypeVar, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.stateless import _reparametrize_module  # type: ignore[attr-defined]
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from epigraph.errors import ObjectiveError
@@ -19,14 +22,59 @@ from epigraph.objective.objective import Objective
 from epigraph.objective.program import one_number, run_program
 from epigraph.objective.world import mode_of, untouched
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def calm() -> Iterator[None]:
+    """Inside, neither inference mode nor autocast of the caller holds: products are computed in their own precision."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def calmly(function: Callable[P, T]) -> Callable[P, T]:
+    """The function inside ``calm``."""
+
+    @functools.wraps(function)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> T:
+        with calm():
+            return function(*args, **kwargs)
+
+    return inside
+
+
+@final
+class _Cast(TorchFunctionMode):
+    """Every floating tensor that an operator takes comes in one precision, also those that the program closes over."""
+
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = tree_map(functools.partial(cast, dtype=self.dtype), (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+def cast(value: Any, dtype: torch.dtype | None) -> Any:
+    """A floating tensor in another precision; everything else as it is."""
+    if dtype is None or not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == dtype:
+        return value
+    return value.to(dtype)
+
 
 @final
 class Program:
     """The weighted sum over batches of loss(model(x), y) as a function of the chosen blocks; the penalty is kept apart.
 
     Everything that is not chosen is held: at ``at`` where that names it, else as it is in the model.  Buffers are
-    copies, so that running statistics of the user's model stay.  ``dtype`` converts parameters, buffers and data; casts
-    that the model makes itself remain.
+    copies, so that running statistics of the user's model stay.  ``dtype`` converts parameters, buffers, data and the
+    tensors that the program closes over; the rounding of casts that the model makes itself remains.
     """
 
     def __init__(
@@ -40,24 +88,26 @@ class Program:
         self.J, self.names = J, tuple(names)
         self.dtype = dtype
         source = {**J.parameters, **(at or {})}
-        self.values = {k: self._own(v, J.parameters[k].device) for k, v in source.items()}
+        self.values = {k: self._own(v, J.parameters[k]) for k, v in source.items()}
         self.batches = [Batch(self._cast(b.inputs), self._cast(b.targets), b.weight, b.samples) for b in self._data()]
         self.decay = {k: lam for k, lam in J.weight_decay.items() if lam}
         self._others = {} if dtype is None else self._states()
         first = self.values[self.names[0]]
         self.device = first.device
-        self.real = max((self.values[n].dtype for n in self.names), key=lambda d: torch.finfo(d).bits)
+        kinds = {self.values[n].dtype for n in self.names}
+        self.epsilon = max(torch.finfo(d).eps for d in kinds)
+        self.real = max({*kinds, torch.float32}, key=lambda d: torch.finfo(d).bits)
 
     def _data(self) -> list[Batch]:
         return self.J.batches() if self.J.model is not None else [Batch(None, None, Fraction(1), 1)]
 
-    def _own(self, value: Tensor, device: torch.device) -> Tensor:
-        return self._cast(value.detach()).to(device)
+    def _own(self, value: Tensor, parameter: Tensor) -> Tensor:
+        """A copy: the point stays where it is when the model is trained on."""
+        with torch.inference_mode(False):
+            return value.detach().to(parameter.device, self.dtype or parameter.dtype, copy=True).contiguous()
 
     def _cast(self, value: Any) -> Any:
-        if self.dtype is None:
-            return value
-        return tree_map(lambda v: v.to(self.dtype) if isinstance(v, Tensor) and v.is_floating_point() else v, value)
+        return value if self.dtype is None else tree_map(functools.partial(cast, dtype=self.dtype), value)
 
     def _states(self) -> dict[str, Tensor]:
         """Frozen parameters in the precision of the analysis."""
@@ -71,17 +121,23 @@ class Program:
     @contextlib.contextmanager
     def world(self) -> Iterator[None]:
         """Inside, the program may run: what it changes is put back, and attention runs in its differentiable form."""
-        with untouched(*self.J.roots()), mode_of(self.J.modules(), self.J.mode), sdpa_kernel(SDPBackend.MATH):
+        modules = self.J.modules()
+        with untouched(*self.J.roots()), mode_of(modules, self.J.mode), sdpa_kernel(SDPBackend.MATH), _unheard(modules):
             yield
 
     def output(self, tensors: Sequence[Tensor], batch: Batch) -> Tensor:
         """The loss of one batch, weighted, as a tensor without dimensions."""
         values = {**self.values, **dict(zip(self.names, tensors, strict=True))}
-        if self.J.function is not None:
-            return one_number(self.J.call_function([values[k] for k in self.J.parameters]))
-        with self.installed(values):
-            out = one_number(run_program(self.J.model, self.J.loss, batch.inputs, batch.targets))  # type: ignore[arg-type]
+        with self.precision():
+            if self.J.function is not None:
+                return one_number(self.J.call_function([values[k] for k in self.J.parameters]))
+            with self.installed(values):
+                out = one_number(run_program(self.J.model, self.J.loss, batch.inputs, batch.targets))  # type: ignore[arg-type]
         return out if batch.weight == 1 else out * float(batch.weight)
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Where a precision is asked for, every operator runs in it."""
+        return contextlib.nullcontext() if self.dtype is None else _Cast(self.dtype)
 
     @contextlib.contextmanager
     def installed(self, values: Mapping[str, Tensor]) -> Iterator[None]:
@@ -108,6 +164,20 @@ class Program:
         for name, buffer in module.named_buffers(remove_duplicate=False):
             state[name] = self._cast(buffer.detach()).clone()
         return state
+
+
+@contextlib.contextmanager
+def _unheard(modules: list[nn.Module]) -> Iterator[None]:
+    """Inside, modules have no backward hooks: they would run at every product, and are no part of J."""
+    parts = {id(m): m for root in modules for m in root.modules()}.values()
+    kept = [(m, name, getattr(m, name)) for m in parts for name in ("_backward_hooks", "_backward_pre_hooks")]
+    try:
+        for module, name, _ in kept:
+            setattr(module, name, OrderedDict())
+        yield
+    finally:
+        for module, name, hooks in kept:
+            setattr(module, name, hooks)
 
 
 def _prefix(J: Objective) -> str:

@@ -13,8 +13,9 @@ from torch import Tensor
 from epigraph.errors import UsageError
 from epigraph.hessian.ends import Progress, Request, ends
 from epigraph.hessian.engines import free_memory
-from epigraph.hessian.krylov import Krylov
+from epigraph.hessian.krylov import KEPT, Krylov
 from epigraph.hessian.operator import Operator
+from epigraph.hessian.program import calmly
 
 CHECKED = 1e-6  # the risk at which copies of eigenvalues are looked for
 
@@ -71,7 +72,20 @@ class Spectrum:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON without tensors."""
-        keys = ("n", "kind", "products", "risk", "noise", "seconds", "dtype", "engine", "value", "gradient_norm", "seed", "tol")
+        keys = (
+            "n",
+            "kind",
+            "products",
+            "risk",
+            "noise",
+            "seconds",
+            "dtype",
+            "engine",
+            "value",
+            "gradient_norm",
+            "seed",
+            "tol",
+        )
         return {
             "schema": "epigraph/spectrum/1",
             "top": [p.to_dict() for p in self.top],
@@ -83,6 +97,7 @@ class Spectrum:
         }
 
 
+@calmly
 def spectrum_of(
     H: Operator,
     top: int = 5,
@@ -99,7 +114,8 @@ def spectrum_of(
 
     Args:
         H: the operator.
-        top, bottom: how many at each end.
+        top: how many of the largest; all where there are fewer.
+        bottom: how many of the smallest.
         tol: the relative error that is asked for.
         copies: after convergence, look for copies of multiple eigenvalues that the process cannot have seen.
         most: products at most; 20 (top + bottom) + 300 by default.
@@ -108,17 +124,20 @@ def spectrum_of(
         without: directions that are projected away, such as those of a known symmetry.
 
     Raises:
-        UsageError: counts that are negative, both zero, or above n.
+        UsageError: counts that are negative or both zero.
 
-    Cost: one product per step; memory n numbers per step, up to half of the free memory, then a thick restart.
+    Cost: one product per step; memory n numbers per step (twice that up to a million rows), up to half of the free
+    memory, then a thick restart.
     """
-    _require(H, top, bottom)
+    if top < 0 or bottom < 0 or top + bottom == 0:
+        raise UsageError("E025", f"top={top}, bottom={bottom} asks for nothing", hint="top=5, bottom=3")
+    top, bottom = min(top, H.n), min(bottom, H.n)
     start, before = time.perf_counter(), H.products
     multiply, room = _projected(H, without)
-    process = Krylov(multiply, H.n, H.dtype, H.device, seed)
+    process = Krylov(multiply, H.n, H.dtype, H.device, seed, H.epsilon)
     for direction in room:
         process.lock(direction)
-    width = H.n * torch.finfo(H.dtype).bits / 8
+    width = H.n * torch.finfo(H.dtype).bits / 8 * (2 if H.n <= KEPT else 1)
     capacity = int(min(max(free_memory(H.device) / 2 / width, 2 * (top + bottom) + 8), 1200))
     budget = most if most is not None else 20 * (top + bottom) + 300
     request = Request(top, bottom, tol, CHECKED if copies else 1.0, budget, capacity)
@@ -126,23 +145,20 @@ def spectrum_of(
     pairs = _pairs(process, state, request)
     notes = [] if state.all_converged else [f"not converged after {process.products} products; the pairs are marked"]
     if state.all_converged and state.risk > CHECKED:
-        notes.append("copies of multiple eigenvalues were not looked for" if not copies else "copies of multiple eigenvalues may be missing: the budget of products was spent")
+        spent = "copies of multiple eigenvalues may be missing: the budget of products was spent"
+        notes.append(spent if copies else "copies of multiple eigenvalues were not looked for")
     kept = None
     if vectors:
-        kept = {"top": _stack(process, state, state.wanted[: len(pairs[0])]), "bottom": _stack(process, state, _low(state, request))}
+        kept = {
+            "top": _stack(process, state, state.wanted[: len(pairs[0])]),
+            "bottom": _stack(process, state, _low(state, request)),
+        }
     return Spectrum(
         *pairs,
         n=H.n, kind=H.kind, products=H.products - before, risk=state.risk, noise=process.noise, seconds=time.perf_counter() - start,
         dtype=str(H.dtype).removeprefix("torch."), engine=H.engine.name, value=H.value, gradient_norm=float(H.gradient.norm()),
         seed=seed, tol=tol, names=H.names, notes=tuple(notes), vectors=kept,
     )  # fmt: skip
-
-
-def _require(H: Operator, top: int, bottom: int) -> None:
-    if top < 0 or bottom < 0 or top + bottom == 0:
-        raise UsageError("E025", f"top={top}, bottom={bottom} asks for nothing", hint="top=5, bottom=3")
-    if max(top, bottom) > H.n:
-        raise UsageError("E025", f"{max(top, bottom)} eigenvalues of an operator of {H.n} rows", hint=f"at most {H.n} at each end")
 
 
 def _projected(H: Operator, without: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
