@@ -142,18 +142,12 @@ def estimated_errors(ritz: Ritz, rounds: int = 4) -> tuple[Array, Array]:
 def _gaps(ritz: Ritz, errors: Array) -> tuple[Array, Array]:
     """For each value, the squared residual of its cluster and the cluster's distance to the next one."""
     values, m = ritz.values, len(ritz)
-    joined = np.diff(values) <= errors[:-1] + errors[1:]
-    label = np.concatenate([[0], np.cumsum(~joined)])
-    square = np.zeros(int(label[-1]) + 1)
-    np.add.at(square, label, ritz.residuals**2)
-    gaps = np.zeros(len(square))
-    low, high = values - errors, values + errors
-    for cluster in range(len(square)):
-        at = np.flatnonzero(label == cluster)
-        first, last = int(at[0]), int(at[-1])
-        below = low[first] - high[first - 1] if first else math.inf
-        above = low[last + 1] - high[last] if last + 1 < m else math.inf
-        gaps[cluster] = max(min(below, above), 0.0) if m > 1 else 0.0
+    label = np.concatenate([[0], np.cumsum(np.diff(values) > errors[:-1] + errors[1:])])
+    square: Array = np.bincount(label, ritz.residuals**2).astype(np.float64)
+    first = np.flatnonzero(np.diff(label, prepend=-1))
+    last = np.append(first[1:], m) - 1
+    apart = (values - errors)[first[1:]] - (values + errors)[last[:-1]]
+    gaps: Array = np.minimum(np.append(math.inf, apart), np.append(apart, math.inf)).clip(0.0)
     return square[label], np.where(np.isinf(gaps), 0.0, gaps)[label]
 
 

@@ -20,7 +20,8 @@ from torch import Tensor
 Multiply = Callable[[Tensor], Tensor]
 Array = NDArray[np.float64]
 
-CHUNK = 16  # rows of the basis that are allocated together
+CHUNK = 16, 128  # rows of the basis that are allocated together: at least and at most so many
+CHUNK_ENTRIES = 1_000_000  # and as many as these in between
 KEPT = 1_000_000  # rows up to which products are kept, so that true residuals cost nothing
 
 
@@ -47,6 +48,7 @@ class Krylov:
     ):
         self.multiply, self.n, self.dtype, self.device = multiply, n, dtype, device
         self.generator = torch.Generator().manual_seed(seed)
+        self.chunk = max(CHUNK[0], min(CHUNK_ENTRIES // n, CHUNK[1]))
         self._rows: list[Tensor] = []
         self._images: dict[int, Tensor] = {}
         self.keeps = n <= KEPT
@@ -61,22 +63,21 @@ class Krylov:
 
     # the basis ----------------------------------------------------------------------------------------------------
     def _chunks(self) -> list[tuple[int, Tensor]]:
-        return [
-            (k * CHUNK, rows[: self.count - k * CHUNK]) for k, rows in enumerate(self._rows) if self.count > k * CHUNK
-        ]
+        size = self.chunk
+        return [(k * size, rows[: self.count - k * size]) for k, rows in enumerate(self._rows) if self.count > k * size]
 
     def row(self, i: int) -> Tensor:
         """One basis vector."""
-        return self._rows[i // CHUNK][i % CHUNK]
+        return self._rows[i // self.chunk][i % self.chunk]
 
     def _append(self, vector: Tensor) -> int:
-        if self.count == len(self._rows) * CHUNK:
-            self._rows.append(torch.empty((CHUNK, self.n), dtype=self.dtype, device=self.device))
-            grown = np.zeros((len(self._rows) * CHUNK,) * 2)
+        if self.count == len(self._rows) * self.chunk:
+            self._rows.append(torch.empty((self.chunk, self.n), dtype=self.dtype, device=self.device))
+            grown = np.zeros((len(self._rows) * self.chunk,) * 2)
             grown[: self.count, : self.count] = self.coupling[: self.count, : self.count]
             self.coupling = grown
         i = self.count
-        self._rows[i // CHUNK][i % CHUNK] = vector
+        self._rows[i // self.chunk][i % self.chunk] = vector
         self.count += 1
         self.pending.append(i)
         return i
@@ -144,7 +145,7 @@ class Krylov:
             rows = torch.stack([self.row(i) for i in at])
             rows = torch.from_numpy(turned).to(rows) @ rows
             for i, row in zip(at, rows, strict=True):
-                self._rows[i // CHUNK][i % CHUNK] = row
+                self._rows[i // self.chunk][i % self.chunk] = row
             self.coupling[np.ix_(at, self.done)] = turned @ self.coupling[np.ix_(at, self.done)]
         return at[0]
 
@@ -172,8 +173,10 @@ class Krylov:
         left = float(w.norm())
         if left <= 50 * self.epsilon * self.scale or self.count >= self.n:
             return None
-        w, _ = self._without_basis(w / left)
-        w = w / w.norm()
+        w = w / left
+        if left <= 0.1 * size:  # what cancelled has left rounding along the basis
+            w, _ = self._without_basis(w)
+            w = w / w.norm()
         new = self._append(w)
         self.coupling[new, i] = left
         return new

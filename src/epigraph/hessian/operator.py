@@ -153,12 +153,12 @@ class Operator:
         from scipy.sparse.linalg import LinearOperator
 
         kind = np.dtype(str(self.dtype).removeprefix("torch."))
-        return LinearOperator(
-            self.shape,
-            matvec=lambda v: self @ np.asarray(v, kind).reshape(-1),
-            matmat=lambda v: self @ np.asarray(v, kind),
+        return LinearOperator(  # type: ignore[call-arg]
+            shape=self.shape,
+            matvec=lambda v: self @ np.asarray(v, kind).reshape(-1),  # pyright: ignore[reportCallIssue]
+            matmat=lambda v: self @ np.asarray(v, kind),  # pyright: ignore[reportCallIssue]
             dtype=kind,
-        )  # type: ignore[call-arg]
+        )
 
     def to_dense(self, limit: int = DENSE) -> Tensor:
         """The matrix, made symmetric, by n products.
