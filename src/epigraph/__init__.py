@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         TargetError,
         UsageError,
     )
+    from epigraph.hessian.api import density, hessian, spectrum, trace
+    from epigraph.hessian.density import Density
+    from epigraph.hessian.spectrum import Spectrum
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
 
@@ -39,19 +42,25 @@ __all__ = [
     "CaptureError",
     "Certificate",
     "CertificateError",
+    "Density",
     "EpigraphError",
     "Graph",
     "Objective",
     "ObjectiveError",
     "Proof",
     "RegionVerdict",
+    "Spectrum",
     "Step",
     "TargetError",
     "UsageError",
     "Verdict",
     "__version__",
     "check",
+    "density",
+    "hessian",
     "region",
+    "spectrum",
+    "trace",
     "verify",
     "zoo",
 ]
@@ -69,6 +78,9 @@ _HOMES = {
         "TargetError",
         "UsageError",
     ),
+    "epigraph.hessian.api": ("density", "hessian", "spectrum", "trace"),
+    "epigraph.hessian.density": ("Density",),
+    "epigraph.hessian.spectrum": ("Spectrum",),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),
 }

@@ -41,6 +41,8 @@ ACTIONS: dict[str, Callable[[epigraph.Objective], Any]] = {
     "gradient": lambda J: J.gradient(list(J.parameters)),
     "graph": lambda J: J.graph(),
     "check": lambda J: epigraph.check(J, effort="quick"),
+    "spectrum": lambda J: epigraph.spectrum(J, top=1, bottom=1, most=6),
+    "spectrum in double": lambda J: epigraph.spectrum(J, top=1, bottom=0, most=4, dtype="float64"),
 }
 
 

@@ -1,0 +1,207 @@
+r"""Both ends of a spectrum from one Krylov process, with multiplicities.
+
+A single Krylov space holds one vector of each eigenspace, whatever the eigenvalue's multiplicity: a process that has converged
+may have missed copies, and says nothing of it.  So after convergence a second, random start looks at the orthogonal complement of
+everything multiplied.  Its products are the moments of a measure: the squared components of the random start along the eigenvectors there.
+An eigenvalue at or beyond tau, outside the chain's Ritz values, can carry at most the share
+
+    x  <=  1 / (p_0(tau)^2 + ... + p_s(tau)^2),      p_k the orthonormal polynomials of that measure (Chebyshev, Markov, Stieltjes),
+
+and a random direction in N dimensions has so small a share with probability at most sqrt(2 N x / pi).  The chain goes on until that is
+below the stated risk, or finds the copy, which joins the process.
+
+Sources: B. N. Parlett, The Symmetric Eigenvalue Problem (1998), ch. 11 to 13; N. I. Akhiezer, The Classical Moment Problem (1965), ch. 2;
+J. Kuczynski and H. Wozniakowski, Estimating the largest eigenvalue with a random start, SIAM J. Matrix Anal. Appl. 13 (1992).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from epigraph.hessian.krylov import Array, Krylov, Ritz
+
+
+@final
+@dataclass(frozen=True)
+class Request:
+    """How many at each end, how well, and how long."""
+
+    top: int
+    bottom: int
+    tol: float
+    risk: float
+    most: int
+    capacity: int
+
+
+@final
+@dataclass
+class Progress:
+    """Where the process stands: estimated errors of the wanted pairs, and the risk that a copy was missed."""
+
+    ritz: Ritz
+    errors: Array
+    gaps: Array
+    wanted: list[int]
+    converged: list[bool]
+    risk: float = 1.0
+
+    @property
+    def all_converged(self) -> bool:
+        return len(self.wanted) > 0 and all(self.converged)
+
+
+def ends(process: Krylov, request: Request) -> Progress:
+    """Run until the wanted pairs have converged and no copy is missing at the stated risk, or the budget is spent."""
+    while True:
+        state = _advance(process, request)
+        if not state.all_converged or process.complete or process.products >= request.most:
+            state.risk = 0.0 if process.complete else 1.0
+            return state
+        if request.risk >= 1.0:
+            return state
+        risk = _look_for_copies(process, state, request)
+        if risk is not None:
+            state = _advance(process, request)  # the chain's own Ritz values may have come near the wanted ones
+            state.risk = risk if state.all_converged else 1.0
+            return state
+
+
+def _advance(process: Krylov, request: Request) -> Progress:
+    """Multiply pending vectors until the wanted Ritz pairs have converged."""
+    while True:
+        state = assess(process, request) if process.done else None
+        if state is not None and (state.all_converged or process.products >= request.most):
+            return state
+        chosen = _next(process, state)
+        if chosen is None:
+            assert state is not None
+            return state
+        process.step(chosen)
+        if process.count >= request.capacity:
+            _shrink(process, request)
+
+
+def _next(process: Krylov, state: Progress | None) -> int | None:
+    """The direction of the largest residual among the wanted pairs that have not converged; else a fresh start."""
+    if not process.pending:
+        return process.start()
+    if state is None or len(process.pending) == 1:
+        return process.pending[0]
+    open_ = [k for k, ok in zip(state.wanted, state.converged, strict=True) if not ok] or state.wanted
+    part = process.coupling[np.ix_(process.pending, state.ritz.done.tolist())] @ state.ritz.vectors[:, open_]
+    return process.turn(part[:, int(np.linalg.norm(part, axis=0).argmax())])
+
+
+def _shrink(process: Krylov, request: Request) -> None:
+    """A thick restart: the Ritz vectors next to both ends stay."""
+    ritz = process.ritz()
+    keep = max(2, (request.capacity - len(process.pending)) // 2)
+    share = request.top / max(1, request.top + request.bottom)
+    high = max(min(request.top + 2, keep), round(keep * share)) if request.top else 0
+    low = max(min(request.bottom + 2, keep), keep - high) if request.bottom else 0
+    kept = sorted({*range(min(low, len(ritz))), *range(max(0, len(ritz) - high), len(ritz))})
+    process.restart(ritz, kept)
+
+
+def assess(process: Krylov, request: Request) -> Progress:
+    """The wanted Ritz pairs, their estimated errors, and which of them have converged."""
+    ritz = process.ritz()
+    errors, gaps = estimated_errors(ritz)
+    m = len(ritz)
+    low = list(range(min(request.bottom, m)))
+    high = [
+        k
+        for k in range(m - 1, max(m - 1 - request.top, -1), -1)
+        if k not in low or process.n < request.top + request.bottom
+    ]
+    wanted = list(dict.fromkeys(high + low))
+    enough = len(low) + len(high) >= min(request.top + request.bottom, process.n) or process.complete
+    noise = process.noise
+    good = [enough and bool(errors[k] <= max(request.tol * abs(ritz.values[k]), noise)) for k in wanted]
+    return Progress(ritz, errors, gaps, wanted, good)
+
+
+def estimated_errors(ritz: Ritz, rounds: int = 4) -> tuple[Array, Array]:
+    r"""min(r, 2 r^2 / gap) for each Ritz value, and the gap: the distance to the neighbour less the neighbour's own error.
+
+    Values nearer to each other than their errors count as one cluster [Parlett 11.7].  Better errors widen the gaps, so a few
+    rounds are made.  Half of the gap is used: that no eigenvalue lies in it is what the look for copies establishes.
+    """
+    errors, gaps = ritz.residuals.copy(), np.zeros(len(ritz))
+    for _ in range(rounds):
+        square, gaps = _gaps(ritz, errors)
+        errors = np.minimum(errors, np.divide(2 * square, gaps, out=np.full(len(ritz), math.inf), where=gaps > 0))
+    return errors, gaps
+
+
+def _gaps(ritz: Ritz, errors: Array) -> tuple[Array, Array]:
+    """For each value, the squared residual of its cluster and the cluster's distance to the next one."""
+    values, m = ritz.values, len(ritz)
+    label = np.concatenate([[0], np.cumsum(np.diff(values) > errors[:-1] + errors[1:])])
+    square: Array = np.bincount(label, ritz.residuals**2).astype(np.float64)
+    first = np.flatnonzero(np.diff(label, prepend=-1))
+    last = np.append(first[1:], m) - 1
+    apart = (values - errors)[first[1:]] - (values + errors)[last[:-1]]
+    gaps: Array = np.minimum(np.append(math.inf, apart), np.append(apart, math.inf)).clip(0.0)
+    return square[label], np.where(np.isinf(gaps), 0.0, gaps)[label]
+
+
+def _look_for_copies(process: Krylov, state: Progress, request: Request) -> float | None:
+    """The risk that an eigenvalue beyond the limits is missing, or None where one was found and joined."""
+    dimension = process.n - len(process.done)
+    front = process.start()
+    if front is None:
+        return 0.0
+    chain: list[int] = []
+    limits = _limits(process, state, request)
+    diagonal, below = [], []
+    while process.products < request.most:
+        process.step(front)
+        chain.append(front)
+        diagonal.append(process.coupling[front, front])
+        small = process.ritz(chain).values
+        if small[-1] > limits[0] or small[0] < limits[1]:
+            return None
+        ahead = process.coupling[process.pending, front] if process.pending else np.zeros(0)
+        below.append(float(np.linalg.norm(ahead)))
+        if below[-1] <= 50 * process.epsilon * process.scale:
+            return 0.0  # the start lies in an invariant space: what it does not meet has no share in it
+        risk = max(missed(np.array(diagonal), np.array(below), dimension, t) for t in limits)
+        if risk <= request.risk or process.count >= request.capacity:
+            return risk
+        front = process.turn(ahead)
+    return 1.0
+
+
+def _limits(process: Krylov, state: Progress, request: Request) -> tuple[float, float]:
+    """Nothing may be missing above the first nor below the second: half a gap inside the last wanted value of each end."""
+    values, gaps = state.ritz.values, state.gaps
+    slack = max(process.noise, request.tol * max(abs(float(values[0])), abs(float(values[-1]))))
+    top = [k for k in state.wanted if k >= len(values) - request.top] if request.top else []
+    bottom = [k for k in state.wanted if k < request.bottom]
+
+    def limit(k: int, sign: float) -> float:
+        return float(values[k] - sign * gaps[k] / 2) if gaps[k] > 2 * slack else float(values[k] + sign * slack)
+
+    return (limit(min(top), 1.0) if top else math.inf), (limit(max(bottom), -1.0) if bottom else -math.inf)
+
+
+def missed(diagonal: Array, below: Array, dimension: int, tau: float) -> float:
+    """The probability that a random start hides an eigenvalue at or beyond tau: the bound of this module's head."""
+    if math.isinf(tau):
+        return 0.0
+    ritz = np.linalg.eigvalsh(np.diag(diagonal) + np.diag(below[:-1], 1) + np.diag(below[:-1], -1))
+    if ritz[0] <= tau <= ritz[-1]:
+        return 1.0
+    before, now, total = 0.0, 1.0, 1.0
+    for k, (a, b) in enumerate(zip(diagonal, below, strict=True)):
+        before, now = now, ((tau - a) * now - (below[k - 1] if k else 0.0) * before) / b
+        total += now * now
+        if total > 1e200:
+            return 0.0
+    return min(1.0, math.sqrt(2 * dimension / math.pi / total))

@@ -1,0 +1,254 @@
+r"""An orthonormal basis that a symmetric operator is projected on: block Lanczos with full reorthogonalisation.
+
+Some vectors of the basis have been multiplied, the others are pending.  A product H q is orthogonalised twice against the
+whole basis, and what is left becomes a new pending vector.  So H maps the span of the multiplied vectors into the span of the basis,
+and the residual of a Ritz pair is exactly the part of H y that lies in the pending vectors: no further product is needed.  A new
+random vector may join at any time; several chains make a block method whose block size follows the need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Multiply = Callable[[Tensor], Tensor]
+Array = NDArray[np.float64]
+
+CHUNK = 16, 128  # rows of the basis that are allocated together: at least and at most so many
+CHUNK_ENTRIES = 1_000_000  # and as many as these in between
+KEPT = 1_000_000  # rows up to which products are kept, so that true residuals cost nothing
+
+
+@final
+@dataclass(frozen=True)
+class Ritz:
+    """Ritz values in ascending order, their residual norms, and their coefficients in the multiplied vectors."""
+
+    values: Array
+    residuals: Array
+    vectors: Array
+    done: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@final
+class Krylov:
+    """The basis, what has been multiplied, and the projected operator."""
+
+    def __init__(
+        self, multiply: Multiply, n: int, dtype: torch.dtype, device: torch.device, seed: int, epsilon: float = 0.0
+    ):
+        self.multiply, self.n, self.dtype, self.device = multiply, n, dtype, device
+        self.generator = torch.Generator().manual_seed(seed)
+        self.chunk = max(CHUNK[0], min(CHUNK_ENTRIES // n, CHUNK[1]))
+        self._rows: list[Tensor] = []
+        self._images: dict[int, Tensor] = {}
+        self.keeps = n <= KEPT
+        self.count, self.products = 0, 0
+        self.coupling: Array = np.zeros((0, 0))
+        self.done: list[int] = []
+        self.pending: list[int] = []
+        self.locked = 0
+        self.scale = 0.0  # the largest norm of a product with a unit vector
+        self.asymmetry = 0.0  # the largest |q H p - p H q|: the noise of the products
+        self.epsilon = max(torch.finfo(dtype).eps, epsilon)
+
+    # the basis ----------------------------------------------------------------------------------------------------
+    def _chunks(self) -> list[tuple[int, Tensor]]:
+        size = self.chunk
+        return [(k * size, rows[: self.count - k * size]) for k, rows in enumerate(self._rows) if self.count > k * size]
+
+    def row(self, i: int) -> Tensor:
+        """One basis vector."""
+        return self._rows[i // self.chunk][i % self.chunk]
+
+    def _append(self, vector: Tensor) -> int:
+        if self.count == len(self._rows) * self.chunk:
+            self._rows.append(torch.empty((self.chunk, self.n), dtype=self.dtype, device=self.device))
+            grown = np.zeros((len(self._rows) * self.chunk,) * 2)
+            grown[: self.count, : self.count] = self.coupling[: self.count, : self.count]
+            self.coupling = grown
+        i = self.count
+        self._rows[i // self.chunk][i % self.chunk] = vector
+        self.count += 1
+        self.pending.append(i)
+        return i
+
+    def _without_basis(self, w: Tensor) -> tuple[Tensor, Array]:
+        """w less its part in the basis, by two passes, and the coefficients of that part."""
+        total = np.zeros(self.count)
+        for _ in range(2):
+            for start, rows in self._chunks():
+                h = rows @ w
+                w = w - rows.T @ h
+                total[start : start + len(rows)] += h.double().cpu().numpy()
+        return w, total
+
+    def split(self, w: Tensor) -> tuple[Tensor, Array]:
+        """w less its part in the multiplied vectors, and the coefficients of that part in them."""
+        total = np.zeros(len(self.done))
+        for _ in range(2):
+            inner = np.zeros(self.count)
+            for start, rows in self._chunks():
+                inner[start : start + len(rows)] = (rows @ w).double().cpu().numpy()
+            total += inner[self.done]
+            full = np.zeros(self.count)
+            full[self.done] = inner[self.done]
+            w = w - self.combine(full)
+        return w, total
+
+    def combine(self, weights: Array) -> Tensor:
+        """The combination of the basis vectors with these weights."""
+        out = torch.zeros(self.n, dtype=self.dtype, device=self.device)
+        for start, rows in self._chunks():
+            out += rows.T @ torch.from_numpy(np.ascontiguousarray(weights[start : start + len(rows)])).to(rows)
+        return out
+
+    def start(self) -> int | None:
+        """A random direction orthogonal to the multiplied vectors becomes the first pending one; None where none is left.
+
+        It may have a part in the vectors that are pending already: these are turned, so that their span stays.
+        """
+        if self.count == self.n:
+            return (
+                self.turn(torch.randn(len(self.pending), generator=self.generator).double().numpy())
+                if self.pending
+                else None
+            )
+        for _ in range(20):
+            drawn = torch.randn(self.n, generator=self.generator, dtype=torch.float64, device="cpu").to(
+                self.device, self.dtype
+            )
+            w, h = self._without_basis(drawn)
+            size = float(w.norm())
+            if size > 1e-3:
+                w, _ = self._without_basis(w / size)
+                self._append(w / w.norm())
+                return self.turn(np.array([*h[self.pending[:-1]], size]))
+        return None
+
+    def turn(self, direction: Array) -> int:
+        """Another orthonormal basis of the pending span, whose first vector has this direction; that vector."""
+        at = list(self.pending)
+        size = float(np.linalg.norm(direction))
+        if len(at) > 1 and size > 0:
+            full, _ = np.linalg.qr(np.column_stack([direction / size, np.eye(len(at))]))
+            turned = full[:, : len(at)].T * np.sign(full[:, 0] @ direction)
+            rows = torch.stack([self.row(i) for i in at])
+            rows = torch.from_numpy(turned).to(rows) @ rows
+            for i, row in zip(at, rows, strict=True):
+                self._rows[i // self.chunk][i % self.chunk] = row
+            self.coupling[np.ix_(at, self.done)] = turned @ self.coupling[np.ix_(at, self.done)]
+        return at[0]
+
+    def lock(self, vector: Tensor) -> None:
+        """A unit vector that the operator's image avoids: the process stays orthogonal to it."""
+        w, _ = self._without_basis(vector)
+        self.pending.remove(self._append(w / w.norm()))
+        self.locked += 1
+
+    def step(self, i: int) -> int | None:
+        """Multiply one pending vector; the new pending vector, or None where the product lies in the basis."""
+        q = self.row(i)
+        w = self.multiply(q)
+        self.products += 1
+        if self.keeps:
+            self._images[i] = w
+        size = float(w.norm())
+        self.scale = max(self.scale, size)
+        w, h = self._without_basis(w)
+        self.pending.remove(i)
+        if self.done:
+            self.asymmetry = max(self.asymmetry, float(np.abs(h[self.done] - self.coupling[i, self.done]).max()))
+        self.coupling[: self.count, i] = h
+        self.done.append(i)
+        left = float(w.norm())
+        if left <= 50 * self.epsilon * self.scale or self.count >= self.n:
+            return None
+        w = w / left
+        if left <= 0.1 * size:  # what cancelled has left rounding along the basis
+            w, _ = self._without_basis(w)
+            w = w / w.norm()
+        new = self._append(w)
+        self.coupling[new, i] = left
+        return new
+
+    # what is known ------------------------------------------------------------------------------------------------
+    @property
+    def noise(self) -> float:
+        """An estimate of the error of a product with a unit vector: rounding, or the asymmetry seen where that is more."""
+        return max(8 * self.epsilon * self.scale * max(1.0, len(self.done)) ** 0.5, 2 * self.asymmetry)
+
+    @property
+    def complete(self) -> bool:
+        """Has every vector of a basis of the whole space been multiplied?"""
+        return len(self.done) == self.n - self.locked
+
+    def projected(self, chosen: list[int] | None = None) -> Array:
+        """The operator on the chosen multiplied vectors (all of them by default), made symmetric."""
+        at = np.array(self.done if chosen is None else chosen)
+        small = self.coupling[np.ix_(at, at)]
+        return (small + small.T) / 2
+
+    def ritz(self, chosen: list[int] | None = None) -> Ritz:
+        """Ritz pairs over the chosen multiplied vectors and their residual norms in the rest of the basis."""
+        at = np.array(self.done if chosen is None else chosen, dtype=np.intp)
+        values, vectors = np.linalg.eigh(self.projected(chosen))
+        rest = np.setdiff1d(np.arange(self.count), at).tolist()
+        residuals = (
+            np.linalg.norm(self.coupling[np.ix_(rest, at.tolist())] @ vectors, axis=0)
+            if len(rest)
+            else np.zeros(len(at))
+        )
+        return Ritz(values, residuals, vectors, at)
+
+    def vector(self, ritz: Ritz, k: int) -> Tensor:
+        """The k-th Ritz vector, of unit length."""
+        weights = np.zeros(self.count)
+        weights[ritz.done] = ritz.vectors[:, k]
+        out = self.combine(weights)
+        return out / out.norm()
+
+    def true_residual(self, ritz: Ritz, k: int) -> float:
+        """The norm of H u - theta u for the k-th Ritz vector u: from kept products, or by one more product."""
+        u = self.vector(ritz, k)
+        if self.keeps:
+            image = self._image(ritz, k)
+        else:
+            image = self.multiply(u)
+            self.products += 1
+        return float((image - float(ritz.values[k]) * u).norm())
+
+    def _image(self, ritz: Ritz, k: int) -> Tensor:
+        """H u for the k-th Ritz vector u, from kept products."""
+        image = torch.zeros(self.n, dtype=self.dtype, device=self.device)
+        for column, i in enumerate(ritz.done):
+            image += float(ritz.vectors[column, k]) * self._images[int(i)]
+        return image
+
+    def restart(self, ritz: Ritz, kept: list[int]) -> None:
+        """Keep some Ritz vectors and the pending vectors; the rest of the basis is let go.  Residuals stay exact."""
+        pend = list(self.pending)
+        fixed = [self.row(i).clone() for i in range(self.locked)]
+        rows = [*fixed, *(self.vector(ritz, k) for k in kept), *(self.row(i).clone() for i in pend)]
+        coupling = np.zeros((len(rows),) * 2)
+        at = np.arange(self.locked, self.locked + len(kept))
+        rest = np.arange(self.locked + len(kept), len(rows))
+        coupling[at, at] = ritz.values[kept]
+        coupling[np.ix_(rest, at)] = self.coupling[np.ix_(pend, ritz.done.tolist())] @ ritz.vectors[:, kept]
+        images = [self._image(ritz, k) for k in kept] if self.keeps else []
+        self._rows, self._images, self.count, self.coupling = [], {}, 0, np.zeros((0, 0))
+        self.done, self.pending = [], []
+        for row in rows:
+            self._append(row)
+        self.coupling[: self.count, : self.count] = coupling
+        self.done, self.pending = at.tolist(), rest.tolist()
+        self._images = dict(zip(self.done, images, strict=False))
