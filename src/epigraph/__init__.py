@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
+    from epigraph.symmetry.result import Symmetries, symmetries
 
 __all__ = [
     "Blocker",
@@ -44,11 +45,13 @@ __all__ = [
     "ObjectiveError",
     "Proof",
     "Step",
+    "Symmetries",
     "TargetError",
     "UsageError",
     "Verdict",
     "__version__",
     "check",
+    "symmetries",
     "verify",
     "zoo",
 ]
@@ -67,6 +70,7 @@ _HOMES = {
     ),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),
+    "epigraph.symmetry.result": ("Symmetries", "symmetries"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
