@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from epigraph.hessian.spectrum import Spectrum
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
+    from epigraph.symmetry.result import Symmetries, symmetries
 
 __all__ = [
     "Blocker",
@@ -51,6 +52,7 @@ __all__ = [
     "RegionVerdict",
     "Spectrum",
     "Step",
+    "Symmetries",
     "TargetError",
     "UsageError",
     "Verdict",
@@ -60,6 +62,7 @@ __all__ = [
     "hessian",
     "region",
     "spectrum",
+    "symmetries",
     "trace",
     "verify",
     "zoo",
@@ -83,6 +86,7 @@ _HOMES = {
     "epigraph.hessian.spectrum": ("Spectrum",),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),
+    "epigraph.symmetry.result": ("Symmetries", "symmetries"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -1,0 +1,1 @@
+"""The transformations of the parameters that leave J unchanged: found in the graph, verified, counted, used."""

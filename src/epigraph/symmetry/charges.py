@@ -1,0 +1,181 @@
+r"""Scalings as charges: integers that say by which power of a unit's factor each tensor is multiplied.
+
+A transformation multiplies the entries of every tensor of the graph, cell by cell, by a product of factors: one for
+each leaf of the cell, raised to that leaf's charge, and one for the cell as a whole.  That an operator commutes with it
+is a linear equation between charges: a product adds them, a contraction wants opposite ones, a sum equal ones.  The
+solutions over the rationals are rescalings by positive factors, those over the field of two elements are sign flips.
+What no rule mentions has charge zero, so a forgotten equation loses a symmetry and invents none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import final
+
+from epigraph.symmetry.axes import Atom
+from epigraph.symmetry.trace import Step, Value
+
+GLOBAL = -1
+Variable = int
+
+
+@final
+class Charges:
+    """Linear equations between the charges of a graph's values, over the rationals or modulo 2."""
+
+    def __init__(self, values: Iterable[Value], modulo_two: bool):
+        self.modulo_two = modulo_two
+        self.owner: list[tuple[Value, int, int]] = []
+        self._first: dict[tuple[Value, int], int] = {}
+        self._parent: list[int] = []
+        self._ratio: list[Fraction] = []
+        self._equations: list[dict[Variable, Fraction]] = []
+        self._zero = self._new()
+        self.owner.append((Value([], ()), 0, 0))
+        for value in values:
+            for k, cell in enumerate(value.cells):
+                self._first[value, k] = len(self._parent)
+                for j in range(-1, len(cell.places)):
+                    made = self._new()
+                    self.owner.append((value, k, j))
+                    if (value.fixed and not value.zero) or (j >= 0 and cell.places[j].atom.pinned):
+                        self.vanish(made)
+
+    def _new(self) -> Variable:
+        self._parent.append(len(self._parent))
+        self._ratio.append(Fraction(1))
+        return len(self._parent) - 1
+
+    def of(self, value: Value, cell: int, place: int = GLOBAL) -> Variable:
+        """The charge of a leaf in a cell, or of the cell as a whole."""
+        return self._first[value, cell] + place + 1
+
+    def every(self, value: Value) -> Iterable[Variable]:
+        """All charges of a tensor."""
+        for k, cell in enumerate(value.cells):
+            for j in range(-1, len(cell.places)):
+                yield self.of(value, k, j)
+
+    # equations ------------------------------------------------------------------------------------------------
+    def find(self, v: Variable) -> tuple[Variable, Fraction]:
+        """(u, r) with v = r u, u a representative; u is 0 where v vanishes."""
+        ratio = Fraction(1)
+        while self._parent[v] != v:
+            ratio *= self._ratio[v]
+            v = self._parent[v]
+        return v, ratio
+
+    def vanish(self, *variables: Variable) -> None:
+        for v in variables:
+            self._parent[self.find(v)[0]] = self._zero
+
+    def equal(self, v: Variable, w: Variable, ratio: int | Fraction = 1) -> None:
+        """v = ratio * w."""
+        self.relate({v: 1, w: -ratio} if v != w else {v: 1 - ratio})
+
+    def relate(self, terms: Mapping[Variable, int | Fraction]) -> None:
+        """The sum of coefficient times variable is 0."""
+        reduced = self._reduced(terms)
+        if not self._settle(reduced):
+            self._equations.append(reduced)
+
+    def _reduced(self, terms: Mapping[Variable, int | Fraction]) -> dict[Variable, Fraction]:
+        out: dict[Variable, Fraction] = {}
+        for v, c in terms.items():
+            u, r = self.find(v)
+            if u != self._zero:
+                total = out.pop(u, Fraction(0)) + r * c
+                total = Fraction(total % 2) if self.modulo_two else total
+                if total:
+                    out[u] = total
+        return out
+
+    def _settle(self, terms: Mapping[Variable, Fraction]) -> bool:
+        """Take in an equation of at most two variables."""
+        if len(terms) > 2:
+            return False
+        if len(terms) == 1:
+            self._parent[next(iter(terms))] = self._zero
+        elif terms:
+            (v, a), (w, b) = terms.items()
+            self._parent[v], self._ratio[v] = w, (Fraction(1) if self.modulo_two else -b / a)
+        return True
+
+    # solutions ------------------------------------------------------------------------------------------------
+    def solve(self) -> list[dict[Variable, Fraction]]:
+        """A basis of the solutions, as values of the representatives that are not zero."""
+        self._simplify()
+        pivots: dict[Variable, dict[Variable, Fraction]] = {}
+        for terms in self._equations:
+            row = self._eliminate(self._reduced(terms), pivots)
+            if row:
+                v = next(iter(row))
+                scale = row[v]
+                row = {u: c / scale for u, c in row.items()}
+                for other, known in pivots.items():
+                    if v in known:
+                        pivots[other] = self._combined(known, row, -known[v])
+                pivots[v] = row
+        free = [v for v in range(len(self._parent)) if self._parent[v] == v and v not in pivots and v != self._zero]
+        basis = []
+        columns: dict[Variable, dict[Variable, Fraction]] = {v: {v: Fraction(1)} for v in free}
+        for v, row in pivots.items():
+            for u, c in row.items():
+                if u != v:
+                    columns[u][v] = Fraction(-c % 2) if self.modulo_two else -c
+        basis = list(columns.values())
+        return basis
+
+    def _simplify(self) -> None:
+        while True:
+            reduced = [self._reduced(e) for e in self._equations]
+            kept = [e for e in reduced if not self._settle(self._reduced(e))]
+            done = len(kept) == len(self._equations)
+            self._equations = kept
+            if done:
+                return
+
+    def _eliminate(
+        self, row: dict[Variable, Fraction], pivots: Mapping[Variable, dict[Variable, Fraction]]
+    ) -> dict[Variable, Fraction]:
+        for v in list(row):
+            if v in row and v in pivots:
+                row = self._combined(row, pivots[v], -row[v])
+        return row
+
+    def _combined(
+        self, one: Mapping[Variable, Fraction], two: Mapping[Variable, Fraction], factor: Fraction
+    ) -> dict[Variable, Fraction]:
+        out = dict(one)
+        for u, c in two.items():
+            total = out.pop(u, Fraction(0)) + factor * c
+            total = Fraction(total % 2) if self.modulo_two else total
+            if total:
+                out[u] = total
+        return out
+
+    def evaluate(self, solution: Mapping[Variable, Fraction], v: Variable) -> Fraction:
+        """A charge in a solution."""
+        u, r = self.find(v)
+        return solution.get(u, Fraction(0)) * r
+
+
+def solutions(values: Sequence[Value], steps: Sequence[Step], output: Value, modulo_two: bool) -> Charges:
+    """The equations of all steps; J itself must not change."""
+    from epigraph.symmetry.rules import rule_of
+
+    system = Charges(values, modulo_two)
+    system.vanish(*system.every(output))
+    for step in steps:
+        rule_of(step.node.op).charges(system, step)
+    return system
+
+
+def atoms_of(system: Charges, solution: Mapping[Variable, Fraction]) -> set[Atom | None]:
+    """Which leaves a solution scales; None for whole cells."""
+    found: set[Atom | None] = set()
+    for v in solution:
+        value, cell, place = system.owner[v]
+        found.add(None if place < 0 else value.cells[cell].places[place].atom)
+    return found

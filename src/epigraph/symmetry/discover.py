@@ -1,0 +1,198 @@
+r"""``epigraph.symmetries(J)``: the transformations of the parameters that leave J unchanged, from its graph."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from functools import partial
+from math import lcm, prod
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from epigraph.errors import EpigraphError
+from epigraph.symmetry.axes import Atom, freeze, scope_of
+from epigraph.symmetry.cells import Cell, narrow_scopes
+from epigraph.symmetry.charges import Charges, atoms_of, solutions
+from epigraph.symmetry.counting import dimension
+from epigraph.symmetry.group import Block, Generator, Group, IndexSet, Permutations, Scaling
+from epigraph.symmetry.trace import Tracer, Value
+
+if TYPE_CHECKING:
+    from epigraph.objective.domain import Domain
+    from epigraph.objective.graph import Graph
+    from epigraph.objective.objective import Objective
+
+
+def moving_buffers(J: Objective) -> tuple[Objective, tuple[str, ...]]:
+    """J with the buffers that its state dict holds as parameters, and their names; J itself where it has none.
+
+    Running statistics belong to the channels of a layer and move with them.  Buffers that the state dict leaves out
+    (masks, tables of positions) are constants, and so are those that the forward pass writes.
+    """
+    if J.model is None or J.mode == "train":
+        return J, ()
+    model = copy.deepcopy(J.model)
+    names: list[str] = []
+    for path, module in model.named_modules():
+        if J.mode == "as-is" and module.training:
+            continue
+        if isinstance(module, _NormBase) and module.running_var is not None:
+            module.forward = partial(_normalised, module)  # the kernel refuses statistics that require gradients
+        for name, value in list(module._buffers.items()):
+            kept = name not in module._non_persistent_buffers_set
+            if value is not None and kept and value.is_floating_point():
+                del module._buffers[name]
+                module.register_parameter(name, nn.Parameter(value.detach().clone()))
+                names.append(f"{path}.{name}" if path else name)
+    if not names:
+        return J, ()
+    from epigraph.objective.objective import Objective
+
+    inputs, targets = J._data
+    known = dict(J.weight_decay)
+    bounds = {n: (J.domain.lower.get(n), J.domain.upper.get(n)) for n in {*J.domain.lower, *J.domain.upper}}
+    options = {"weight_decay": known, "mode": J.mode, "domain": bounds, "reduction": J._reduction}
+    return Objective(model, J.loss, inputs, targets, name=J.name, **options), tuple(names)
+
+
+def _normalised(module: _NormBase, x: Tensor) -> Tensor:
+    """What a batch norm with fixed statistics computes."""
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    assert module.running_mean is not None and module.running_var is not None
+    out = (x - module.running_mean.reshape(shape)) * (module.running_var.reshape(shape) + module.eps) ** -0.5
+    out = out if module.weight is None else out * module.weight.reshape(shape)
+    return out if module.bias is None else out + module.bias.reshape(shape)
+
+
+def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = ()) -> Group:
+    """The group that the rules find, not yet verified."""
+    tracer = Tracer(graph)
+    tracer.run()
+    tensors = {name: tracer.values[i] for name, i in graph.parameter_nodes.items() if i in tracer.values}
+    used = {id(v) for step in tracer.steps for v in step.inputs}
+    tensors = {name: v for name, v in tensors.items() if id(v) in used}
+    for name, value in tensors.items():
+        _respect_bounds(value, domain.lower.get(name), domain.upper.get(name))
+    narrow_scopes([v.dims for v in tracer.values.values()])
+    values = list(
+        dict.fromkeys([v for s in tracer.steps for v in (*s.inputs, s.output)] + list(tracer.values.values()))
+    )
+    for value in values:
+        value.settle()
+    maker = _Maker(tensors)
+    group = maker.group()
+    scalings: list[Generator] = []
+    for kind in ("sign", "scale"):
+        system = solutions(values, tracer.steps, tracer.values[graph.output], kind == "sign")
+        for name, value in tensors.items():
+            if not _scalable(kind, domain.lower.get(name), domain.upper.get(name)):
+                system.vanish(*system.every(value))
+        scalings += _independent(group, maker.scalings(system, kind), kind)
+    return group.only([*group.generators, *scalings])
+
+
+def _respect_bounds(value: Value, *bounds: Tensor | None) -> None:
+    """An axis along which a bound differs stays as it is."""
+    for bound in bounds:
+        if bound is None:
+            continue
+        whole = bound.expand(value.shape)
+        for d, kind in enumerate(value.dims):
+            if not bool((whole == whole.narrow(d, 0, 1)).all()):
+                freeze(kind)
+
+
+def _scalable(kind: str, lower: Tensor | None, upper: Tensor | None) -> bool:
+    """Is the box of a parameter mapped to itself by sign flips, or by positive factors?"""
+    if lower is None and upper is None:
+        return True
+    if kind == "sign":
+        return lower is not None and upper is not None and bool((lower == -upper).all())
+    bounds = [b for b in (lower, upper) if b is not None]
+    return all(bool(((b == 0) | b.isinf()).all()) for b in bounds)
+
+
+class _Maker:
+    """Turns atoms and cells into index sets and blocks."""
+
+    def __init__(self, tensors: Mapping[str, Value]):
+        self.tensors = tensors
+        self.ids: dict[Atom, int] = {}
+        self.sets: list[IndexSet] = []
+
+    def identifier(self, atom: Atom) -> int:
+        if atom not in self.ids:
+            scope = tuple(self.identifier(a) for a in sorted(scope_of(atom), key=lambda a: a.size))
+            self.ids[atom] = len(self.sets)
+            self.sets.append(IndexSet(len(self.sets), atom.size, scope, atom.frozen))
+        return self.ids[atom]
+
+    def group(self) -> Group:
+        blocks = {name: tuple(self._block(c, v.shape) for c in v.cells) for name, v in self.tensors.items()}
+        generators = [Permutations(s.id) for s in self.sets if not s.fixed]
+        shapes = {name: tuple(v.shape) for name, v in self.tensors.items()}
+        return Group(tuple(self.sets), blocks, shapes, tuple(generators))
+
+    def _block(self, cell: Cell, shape: tuple[int, ...]) -> Block:
+        strides = [prod(shape[d + 1 :]) for d in range(len(shape))]
+        places = cell.places
+        return Block(
+            sum(s * t for s, t in zip(cell.start, strides, strict=True)),
+            tuple(p.atom.size for p in places),
+            tuple(p.step * strides[p.dim] for p in places),
+            tuple(self.identifier(p.atom) for p in places),
+            tuple(p.dim for p in places),
+        )
+
+    def scalings(self, system: Charges, kind: str) -> list[Scaling]:
+        """The solutions that move a tensor, as generators."""
+        basis = system.solve()  # merges variables, so it comes first
+        places = [
+            ((name, k, j), system.of(value, k, j))
+            for name, value in self.tensors.items()
+            for k, cell in enumerate(value.cells)
+            for j in range(-1, len(cell.places))
+        ]
+        by_root: dict[int, list[tuple[tuple[str, int, int], Fraction]]] = {}
+        for key, v in places:
+            u, ratio = system.find(v)
+            by_root.setdefault(u, []).append((key, ratio))
+        out: list[Scaling] = []
+        for solution in basis:
+            charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, [])}
+            kinds = atoms_of(system, solution)
+            if not charges or len(kinds) > 1:
+                continue
+            atom = kinds.pop()
+            whole = lcm(*(c.denominator for c in charges.values()))
+            numbers = {key: int(c * whole) % 2 if kind == "sign" else int(c * whole) for key, c in charges.items()}
+            owner = None if atom is None else self.ids.get(atom)
+            if atom is None or owner is not None:
+                out.append(Scaling(owner, kind, {k: c for k, c in numbers.items() if c}))
+        return out
+
+
+def _independent(group: Group, scalings: Sequence[Scaling], kind: str) -> list[Generator]:
+    """Those that enlarge the group, units before whole tensors."""
+    kept: list[Generator] = []
+    reached = 0
+    for scaling in sorted(scalings, key=lambda s: s.set is None):
+        count = dimension(group.only([*kept, scaling]).directions(kind), 2 if kind == "sign" else 0)
+        if count > reached:
+            kept, reached = [*kept, scaling], count
+    return kept
+
+
+def captured(J: Objective) -> tuple[Objective, tuple[str, ...], str | None]:
+    """J with moving buffers, their names, and a note where that could not be captured."""
+    try:
+        moved, names = moving_buffers(J)
+        moved.graph()
+        return moved, names, None
+    except EpigraphError as error:
+        return J, (), f"buffers are held constant: {error.what}"
+    except Exception as error:  # a module may refuse parameters where it had buffers
+        return J, (), f"buffers are held constant: {type(error).__name__}: {error}"

@@ -1,0 +1,142 @@
+"""What ``epigraph.symmetries`` returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor
+
+from epigraph.symmetry.discover import captured, discover
+from epigraph.symmetry.group import Element, Generator, Group, Permutations
+from epigraph.symmetry.verify import Verification, verify
+
+if TYPE_CHECKING:
+    from epigraph.objective.objective import Objective
+
+
+@final
+@dataclass(frozen=True)
+class Symmetries:
+    """The verified group of an objective: generators, order, dimension, and what it does to named tensors.
+
+    ``order`` counts permutations and sign flips exactly; ``dimension`` counts independent positive rescalings.
+    ``buffers`` are the running statistics that move with the parameters; a generator that moves one is a symmetry of J
+    alone only where those statistics agree.
+    """
+
+    group: Group
+    verification: Verification
+    buffers: tuple[str, ...]
+    values: Mapping[str, Tensor]
+    notes: tuple[str, ...]
+
+    @property
+    def order(self) -> int:
+        return self.group.order
+
+    @property
+    def dimension(self) -> int:
+        return self.group.dimension
+
+    @property
+    def permutations(self) -> tuple[Permutations, ...]:
+        return self.group.permutations
+
+    def random(self, seed: int = 0) -> Element:
+        """A random element of the group."""
+        return self.group.random(torch.Generator().manual_seed(seed))
+
+    def apply(self, element: Element, point: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """A point (by default the user's) moved by an element, in float64; buffers included where they move."""
+        given = {**self.values, **(point or {})}
+        return self.group.apply(element, {k: v.detach().double() for k, v in given.items()})
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Each generator in words and as data."""
+        return [self._record(g) for g in self.group.generators]
+
+    def _record(self, generator: Generator) -> dict[str, Any]:
+        group, own = self.group, generator.set
+        units = 1 if own is None else group.sets[own].size
+        copies = group.copies(own)
+        places = group.places(generator)
+        names = list(dict.fromkeys(p["tensor"] for p in places))
+        words = {"permutation": "permute", "sign": "flip the sign of", "scale": "rescale"}[generator.kind]
+        what = (
+            "whole tensors"
+            if own is None
+            else f"{units} units" + (f" in each of {copies} groups" if copies > 1 else "")
+        )
+        return {
+            "kind": generator.kind,
+            "units": units,
+            "copies": copies,
+            "words": f"{words} {what}: {', '.join(names)}",
+            "moves": places,
+            "buffers": [n for n in names if n in self.buffers],
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """One JSON object."""
+        return {
+            "schema": "epigraph/symmetry/1",
+            "order": str(self.order),
+            "dimension": self.dimension,
+            "permutation_groups": len(self.permutations),
+            "generators": self.describe(),
+            "verification": self.verification.to_dict(),
+            "notes": list(self.notes),
+        }
+
+    def __repr__(self) -> str:
+        digits = f"{self.order}" if self.order < 10**12 else f"about 10^{math.log10(self.order):.1f}"
+        return (
+            f"Symmetries(order {digits}, {len(self.permutations)} permutation groups, "
+            f"{self.dimension} rescalings, verified to {self.verification.error})"
+        )
+
+
+def symmetries(J: Objective, *, seed: int = 0, trials: int = 2) -> Symmetries:
+    r"""The transformations of the parameters that leave J unchanged, found from its graph and verified.
+
+    Permutations of hidden units and channels (whole ones, and within heads), sign flips at odd activations, positive
+    rescalings at homogeneous ones.  Data and the domain are respected: what the data distinguish stays in place, and
+    weight decay removes the rescalings.  Every generator is checked in float64 with all parameters and buffers random:
+    J must agree to 1e-12 relative to its value (or its largest summand); what fails is dropped and named in ``notes``.
+
+    The group is the one that the rules find: a subgroup of the full symmetry group, never more than it.
+
+    Args:
+        J: the objective.
+        seed: seed of the random points and elements.
+        trials: points at which the group is checked.
+
+    Raises:
+        ObjectiveError, CaptureError: J has no graph.
+
+    Example:
+        >>> import torch, epigraph
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+        >>> J = epigraph.Objective(model, torch.nn.MSELoss(), torch.randn(8, 2), torch.randn(8, 1))
+        >>> epigraph.symmetries(J).order
+        48
+    """
+    moved, buffers, note = captured(J)
+    graph = moved.graph()
+    found = discover(graph, moved.domain, buffers)
+    group, seen = verify(graph, moved.domain, buffers, found, seed, trials)
+    notes = [note] if note else []
+    if seen.dropped:
+        words = "; ".join(f"{g.kind} of {_first(found, g)}" for g in seen.dropped)
+        notes.append(f"{len(seen.dropped)} generators found by the rules changed J and are left out: {words}")
+    values = {k: v.detach() for k, v in moved.parameters.items()}
+    return Symmetries(group, seen, buffers, values, tuple(notes))
+
+
+def _first(group: Group, generator: Generator) -> str:
+    places = group.places(generator)
+    return places[0]["tensor"] if places else "nothing"

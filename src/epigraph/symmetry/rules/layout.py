@@ -1,0 +1,187 @@
+"""Operators that move entries without changing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from epigraph.symmetry.axes import (
+    Atom,
+    Misfit,
+    Type,
+    choose,
+    factors,
+    freeze,
+    fresh,
+    joined,
+    piece,
+    pinned,
+    size,
+    unify,
+)
+from epigraph.symmetry.charges import Charges
+from epigraph.symmetry.rules.base import Rule, agree, nothing, register, transfer
+from epigraph.symmetry.trace import Step, Value, refactor
+
+
+class Layout(Rule):
+    """Moves entries: cells correspond one to one."""
+
+    def charges(self, q: Charges, step: Step) -> None:
+        (x,), out = step.inputs, step.output
+        order = self.order(step)
+        fits = len(x.cells) == len(out.cells)
+        if not fits or not all(self._same(q, x, k, out, order) for k in range(len(x.cells))):
+            nothing(q, [x, out])
+
+    def order(self, step: Step) -> Sequence[int]:
+        """The dimensions of the operand in the order in which the result has them."""
+        return range(len(step.inputs[0].shape))
+
+    def _same(self, q: Charges, x: Value, k: int, out: Value, order: Sequence[int]) -> bool:
+        cell = x.cells[k]
+        places = [j for d in order for j in cell.along(d)]
+        m = self.partner(x, k, out, order)
+        if m is None or [cell.places[j].atom for j in places] != out.cells[m].atoms:
+            return False
+        for there, here in enumerate([-1, *places], start=-1):
+            q.equal(q.of(out, m, there), q.of(x, k, here))
+        return True
+
+    def partner(self, x: Value, k: int, out: Value, order: Sequence[int]) -> int | None:
+        """The cell of the result that holds the entries of a cell of the operand."""
+        return out.index.get(tuple(x.cells[k].choices[d] for d in order))
+
+
+@register("reshape")
+@final
+class Reshape(Layout):
+    """The same entries in the same order."""
+
+    def axes(self, step: Step) -> list[Type]:
+        (x,) = step.inputs
+        try:
+            return refactor(x.dims, step.output.shape)
+        except Misfit:
+            for kind in x.dims:
+                freeze(kind, pin=True)
+            return [pinned(n) for n in step.output.shape]
+
+    def partner(self, x: Value, k: int, out: Value, order: Sequence[int]) -> int | None:
+        return k
+
+
+@register("permute")
+@final
+class Permute(Layout):
+    """The same entries, dimensions in another order."""
+
+    def axes(self, step: Step) -> list[Type]:
+        return [step.inputs[0].dims[d] for d in step.node.attributes["dims"]]
+
+    def order(self, step: Step) -> Sequence[int]:
+        return step.node.attributes["dims"]
+
+
+@register("expand")
+@final
+class Expand(Rule):
+    """Repeats entries: any permutation of the copies is the identity."""
+
+    def axes(self, step: Step) -> list[Type]:
+        (x,), shape = step.inputs, step.output.shape
+        lead = len(shape) - len(x.shape)
+        scope = frozenset(a for kind in x.dims for a in factors(kind))
+        wide = [d < lead or x.shape[d - lead] != n for d, n in enumerate(shape)]
+        return [fresh(n, scope) if wide[d] else x.dims[d - lead] for d, n in enumerate(shape)]
+
+    def charges(self, q: Charges, step: Step) -> None:
+        agree(q, step, step.inputs)
+
+
+@register("slice")
+@final
+class Slice(Rule):
+    """Some of the entries along one dimension."""
+
+    def axes(self, step: Step) -> list[Type]:
+        (x,), a = step.inputs, step.node.attributes
+        dims, d = list(x.dims), a["dim"]
+        length = step.output.shape[d]
+        try:
+            if a["step"] != 1 or length == 0:
+                raise Misfit
+            dims[d] = piece(x.dims[d], a["start"], a["stop"])
+        except Misfit:
+            freeze(x.dims[d], pin=True)
+            dims[d] = pinned(length)
+            return dims
+        if (found := factors(x.dims[d])) and found[0].parts is not None:
+            dims = self._chosen(dims, d, found[0], a["start"], a["stop"], size(found[1:]))
+        return dims
+
+    def _chosen(self, dims: list[Type], d: int, outer: Atom, start: int, stop: int, inner: int) -> list[Type]:
+        """Inner indices that depend on the sliced one, for the part that is taken."""
+        return [kind if i == d else choose(kind, outer, start // inner, stop // inner) for i, kind in enumerate(dims)]
+
+    def charges(self, q: Charges, step: Step) -> None:
+        (x,), out, a = step.inputs, step.output, step.node.attributes
+        d = a["dim"]
+        inside = [k for k, cell in enumerate(x.cells) if a["start"] <= cell.start[d] < a["stop"]]
+        fits = a["step"] == 1 and len(inside) == len(out.cells)
+        if not fits or not all(transfer(q, x, k, out, m) for m, k in enumerate(inside)):
+            nothing(q, [x, out])
+
+
+@register("concat")
+@final
+class Concat(Rule):
+    """One after the other along a dimension."""
+
+    def axes(self, step: Step) -> list[Type]:
+        d = step.node.attributes["dim"]
+        dims = list(step.inputs[0].dims)
+        for value in step.inputs[1:]:
+            for i, kind in enumerate(value.dims):
+                if i != d:
+                    unify(dims[i], kind)
+        dims[d] = joined([value.dims[d] for value in step.inputs if value.shape[d]])
+        return dims
+
+    def charges(self, q: Charges, step: Step) -> None:
+        out, d = step.output, step.node.attributes["dim"]
+        offset = 0
+        for value in step.inputs:
+            stop = offset + value.shape[d]
+            inside = [m for m, cell in enumerate(out.cells) if offset <= cell.start[d] < stop]
+            fits = len(inside) == len(value.cells)
+            if not value.zero and not (fits and all(transfer(q, value, k, out, m) for k, m in enumerate(inside))):
+                nothing(q, [*step.inputs, out])
+                return
+            offset = stop
+
+
+@register("take")
+@final
+class Take(Rule):
+    """Chosen rows: the rows stay where they are, all else moves freely."""
+
+    def axes(self, step: Step) -> list[Type]:
+        d = step.node.attributes["dim"]
+        dims = list(step.inputs[0].dims)
+        freeze(dims[d], pin=True)
+        dims[d] = pinned(step.output.shape[d])
+        return dims
+
+    def charges(self, q: Charges, step: Step) -> None:
+        x, out, d = step.inputs[0], step.output, step.node.attributes["dim"]
+        for k, cell in enumerate(x.cells):
+            key = tuple(() if i == d else c for i, c in enumerate(cell.choices))
+            kept = [j for j, p in enumerate(cell.places) if p.dim != d]
+            m = out.index.get(key)
+            there = [] if m is None else [j for j, p in enumerate(out.cells[m].places) if p.dim != d]
+            if m is None or [cell.places[j].atom for j in kept] != [out.cells[m].places[j].atom for j in there]:
+                nothing(q, [x, out])
+                return
+            for j, i in zip([-1, *kept], [-1, *there], strict=True):
+                q.equal(q.of(x, k, j), q.of(out, m, i))

@@ -1,0 +1,71 @@
+"""Operators that reduce or normalise along dimensions."""
+
+from __future__ import annotations
+
+from typing import final
+
+from epigraph.symmetry.axes import Type
+from epigraph.symmetry.charges import Charges
+from epigraph.symmetry.rules.base import Elementwise, Rule, nothing, register
+from epigraph.symmetry.trace import Step
+
+
+class Reduction(Rule):
+    """Drops dimensions."""
+
+    def axes(self, step: Step) -> list[Type]:
+        dims = step.node.attributes["dims"]
+        return [kind for d, kind in enumerate(step.inputs[0].dims) if d not in dims]
+
+    def linear(self, q: Charges, step: Step) -> None:
+        """Charges along the dropped dimensions are 0, the others stay."""
+        (x,), out, dims = step.inputs, step.output, step.node.attributes["dims"]
+        for k, cell in enumerate(x.cells):
+            key = tuple(c for d, c in enumerate(cell.choices) if d not in dims)
+            kept = [j for j, p in enumerate(cell.places) if p.dim not in dims]
+            m = out.index.get(key)
+            if m is None or [cell.places[j].atom for j in kept] != out.cells[m].atoms:
+                nothing(q, [x, out])
+                return
+            q.vanish(*(q.of(x, k, j) for j in range(len(cell.places)) if j not in kept))
+            for there, here in enumerate([-1, *kept], start=-1):
+                q.equal(q.of(out, m, there), q.of(x, k, here))
+
+
+@register("sum")
+@final
+class Sum(Reduction):
+    """Linear, and invariant along what it sums."""
+
+    def charges(self, q: Charges, step: Step) -> None:
+        self.linear(q, step)
+
+
+@register("amax")
+@final
+class Largest(Reduction):
+    """Commutes with positive factors."""
+
+    def charges(self, q: Charges, step: Step) -> None:
+        if q.modulo_two:
+            nothing(q, [*step.inputs, step.output])
+        else:
+            self.linear(q, step)
+
+
+@register("logsumexp")
+@final
+class LogSumExp(Reduction):
+    """Commutes with no factor."""
+
+    def charges(self, q: Charges, step: Step) -> None:
+        nothing(q, [*step.inputs, step.output])
+
+
+@register("log_softmax")
+@final
+class LogSoftmax(Elementwise):
+    """Commutes with permutations, with no factor."""
+
+    def charges(self, q: Charges, step: Step) -> None:
+        nothing(q, [*step.inputs, step.output])
