@@ -185,7 +185,9 @@ def main(names: list[str]) -> int:
             missing = "ModuleNotFoundError" in done.stderr
             failed += not missing
             why = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            print(f"| {name} | " + " | " * len(COLUMNS) + f" | {'skipped' if missing else 'FAILED'}: {why} |", flush=True)
+            print(
+                f"| {name} | " + " | " * len(COLUMNS) + f" | {'skipped' if missing else 'FAILED'}: {why} |", flush=True
+            )
             continue
         figures, bars = json.loads(done.stdout.splitlines()[-1]), CASES[name]
         cells = [shown(c, figures.pop(c, None), bars) for c in COLUMNS]
