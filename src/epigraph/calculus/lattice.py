@@ -58,10 +58,10 @@ class Facts:
     ``carrier``: (node, direction): every entry is a function of the same entry of that affine node, nondecreasing
     (+1), nonincreasing (-1) or neither (0).  ``degree``: an upper bound of the polynomial degree in the active
     parameters, -1 where the node is no polynomial in them.  ``varies``: depends on an active parameter.  ``means``: what
-    all entries share beyond the claims.  ``combination``: entries as multiples of sorted ones (``combinations.py``).
+    all entries share beyond the claims, ``exponentials`` the same of e^f.  ``combination``: entries as multiples of sorted ones (``combinations.py``).
     """
 
-    __slots__ = ("bits", "carrier", "combination", "degree", "interval", "means", "varies")
+    __slots__ = ("bits", "carrier", "combination", "degree", "exponentials", "interval", "means", "varies")
 
     def __init__(
         self,
@@ -72,9 +72,10 @@ class Facts:
         varies: bool = True,
         means: Means = Means(),  # noqa: B008  (immutable)
         combination: Combination | None = None,
+        exponentials: Means = Means(),  # noqa: B008
     ):
         self.bits, self.interval, self.carrier, self.degree, self.varies = bits, interval, carrier, degree, varies
-        self.means, self.combination = means, combination
+        self.means, self.combination, self.exponentials = means, combination, exponentials
 
     def __bool__(self) -> NoReturn:
         raise TypeError("facts have no truth value; ask for one claim with .has(CONVEX)")

@@ -15,6 +15,9 @@ upper = -inf and lower = inf.  The rules are the inequalities of the means:
     differences by the same: f - k >= 0 has lower = r where f has, r <= 1 and k has upper = r; upper = r >= 1 likewise
     products    M_p(f) M_q(g) and M_r(f g) with 1/r = 1/p + 1/q are ordered by Hoelder's inequality
     maxima      the larger upper holds for both; minima the smaller lower
+
+The means of e^f are followed as well: sums of f multiply e^f, multiples of f are powers of it, log undoes and exp reads
+it, so that exp(mean(log x)) is the geometric mean that it is.
 """
 
 from __future__ import annotations
@@ -108,12 +111,66 @@ def after(node: Node, x: Sequence[Facts], out: Interval) -> Means:
     if op in ("mul", "matmul", "convolution"):
         found = _product(means_of(x[0]), means_of(x[1]))
         return found if op == "mul" else _added(found)
+    if op == "exp":
+        return exponentials_of(x[0])
     if op == "div":
         return _product(means_of(x[0]), _reciprocal(x[1]))
     if op == "neg":
         found = means_of(x[0])
         return found._replace(sign=-found.sign)
     return means_of(x[0])._replace(sign=1) if op == "abs" and means_of(x[0]).sign else NOTHING
+
+
+def exponentials_of(f: Facts) -> Means:
+    """The means of e^f, from the claims where nothing better is known."""
+    if not f.varies:
+        return Means(-INF, INF, 1)
+    plain = Means(Fraction(0) if f.has(CONVEX) else None, Fraction(0) if f.has(CONCAVE) else None, 1)
+    return _best(plain, f.exponentials) if f.exponentials.sign else plain
+
+
+def logarithms(node: Node, x: Sequence[Facts], below: Sequence[Node]) -> Means:
+    """The means of e^f for the node f, where its operator says more than the claims."""
+    op = node.op
+    if op == "log":
+        found = means_of(x[0])
+        return found if found.sign > 0 else NOTHING
+    if op in KEPT:
+        return exponentials_of(x[0])
+    if op == "add":
+        return _product(*map(exponentials_of, x))
+    if op == "neg":
+        return _turned(exponentials_of(x[0]))
+    if op == "mul":
+        exact = [n.attributes.get("value") for n in below]
+        pairs = ((x[0], exact[1]), (x[1], exact[0]))
+        return next((_raised(exponentials_of(f), Fraction(c)) for f, c in pairs if c is not None), NOTHING)
+    if op == "sum":
+        return _multiplied(exponentials_of(x[0]), math.prod(below[0].shape[d] for d in node.attributes["dims"]))
+    if op == "concat":
+        return _weakest([exponentials_of(f) for f in x])
+    if op in ("maximum", "amax"):
+        return _maximum([exponentials_of(f) for f in x])
+    if op == "logsumexp":
+        return _added(exponentials_of(x[0]))
+    if op == "softplus":
+        return _added(_weakest((Means(-INF, INF, 1), exponentials_of(x[0]))))
+    return NOTHING
+
+
+def _multiplied(f: Means, count: int) -> Means:
+    """A product of several functions that share these means."""
+    lower = f.lower / count if isinstance(f.lower, Fraction) and f.lower >= 0 and count else None
+    upper = f.upper / count if isinstance(f.upper, Fraction) and f.upper <= 0 and count else None
+    return Means(upper, lower, 1)
+
+
+def _raised(f: Means, e: Fraction) -> Means:
+    """(e^f)^e for an exact number e."""
+    if e == 0:
+        return NOTHING
+    found = f if e > 0 else _turned(f)
+    return Means(_divided(found.upper, abs(e)), _divided(found.lower, abs(e)), 1)
 
 
 def _best(f: Means, g: Means) -> Means:
@@ -166,6 +223,21 @@ def _difference(f: Means, k: Means) -> Means:
     upper = None if f.upper is None else max(f.upper, Fraction(1))
     return Means(upper if upper is not None and k.lower is not None and upper <= k.lower else None,
                  lower if lower is not None and k.upper is not None and lower >= k.upper else None)  # fmt: skip
+
+
+def square_of_difference(nodes: Sequence[Node], node: Node, facts: Sequence[Facts]) -> bool:
+    """(f - g)^2 = f^2 + g^2 - 2 f g is convex where f^2 and g^2 are, and f g is concave: f, g with upper = lower = 2."""
+    if node.op != "power" or node.attributes["exponent"] != "2" or nodes[node.inputs[0]].op != "add":
+        return False
+    a, b = nodes[node.inputs[0]].inputs
+    roots = [nodes[i].inputs[0] if nodes[i].op == "neg" else i for i in (a, b)]
+    found = [means_of(facts[i]) for i in roots]
+    opposite = (nodes[a].op == "neg") is not (nodes[b].op == "neg")
+    return opposite and all(f.sign > 0 and _within_two(f) for f in found)
+
+
+def _within_two(f: Means) -> bool:
+    return f.upper is not None and f.lower is not None and f.upper <= 2 <= f.lower
 
 
 def _power(f: Facts, e: Fraction) -> Means:

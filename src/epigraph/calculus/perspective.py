@@ -3,17 +3,18 @@ r"""Perspectives: s phi(x/s) for s >= 0, and what is one in disguise.
 (x, s) -> s phi(x/s) is convex where phi is [BV04 3.2.6], jointly in x and s, for vectors x as well; it rises in x where
 phi does.  s phi(s/x) is s psi(x/s) with psi(t) = phi(1/t): s log(s/x) is the perspective of -log, and convex (relative
 entropy).  Such a phi is looked for in products: a walk over the nodes between the ratio and the product, with the ratio,
-or its logarithm written as log n - log d, as the one variable, says what phi is.
+or its logarithm written as log n - log d, as the one variable, says what phi is.  The same walk reads products such as
+z e^z as one function of z, which is composed with z like any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from epigraph.calculus.interval import Interval
+from epigraph.calculus.interval import WHOLE, Interval
 from epigraph.calculus.lattice import AFFINE, CONCAVE, CONVEX, Bits, Facts, close, compose, uniform
 from epigraph.calculus.rule import RULES, Elementwise
 from epigraph.objective.graph import Node
@@ -35,7 +36,8 @@ def claims(nodes: Sequence[Node], node: Node, facts: Sequence[Facts]) -> Bits:
     """Claims of a product, or of x log x - x log y."""
     if node.op == "mul" and all(facts[i].varies for i in node.inputs):
         first, second = node.inputs
-        return _product(nodes, node, facts, first, second) | _product(nodes, node, facts, second, first)
+        found = _product(nodes, node, facts, first, second) | _product(nodes, node, facts, second, first)
+        return found | _shared(nodes, node, facts)
     return _entropy(nodes, node, facts) if node.op == "add" else 0
 
 
@@ -65,7 +67,40 @@ def _product(nodes: Sequence[Node], node: Node, facts: Sequence[Facts], s: int, 
         return 0
     if len(ratios) > 1 and not all(f.has(AFFINE) and not r.logarithm for f, r in zip(others, ratios, strict=True)):
         return 0
-    return _of_pair(_walk(nodes, facts, ratios, between, h, inverse), others[0])
+    start = {r.node: _start(r.node, facts[r.node].interval, inverse, r.logarithm) for r in ratios}
+    return _of_pair(_walk(nodes, facts, start, [i for i in between if i != h], nodes[h], facts[h].interval), others[0])
+
+
+def _shared(nodes: Sequence[Node], node: Node, facts: Sequence[Facts]) -> Bits:
+    """phi(z) for a product of two functions of the same entries z of a node that is not affine."""
+    below = [(i, *nodes[i].inputs[:1]) for i in node.inputs if isinstance(RULES.get(nodes[i].op), Elementwise)]
+    for z in dict.fromkeys((*node.inputs, *(i for pair in below for i in pair))):
+        inner = facts[z]
+        if inner.has(AFFINE) or not (inner.has(CONVEX) or inner.has(CONCAVE)) or nodes[z].shape != node.shape:
+            continue
+        between = _above(nodes, facts, node.id, z)
+        if between is None or not all(_pointwise(nodes[i], node.shape) for i in between):
+            continue
+        start = {z: Facts(close(AFFINE, inner.interval.nonnegative), inner.interval, (z, 1))}
+        phi = _walk(nodes, facts, start, [i for i in between if i != node.id], node, WHOLE)
+        direction = phi.carrier[1] if phi.carrier is not None else 0
+        return compose(uniform(inner.bits), increasing=direction > 0, decreasing=direction < 0,
+                       convex=phi.has(CONVEX), concave=phi.has(CONCAVE)) & AFFINE  # fmt: skip
+    return 0
+
+
+def _above(nodes: Sequence[Node], facts: Sequence[Facts], h: int, z: int) -> list[int] | None:
+    """The nodes through which h depends on z, where it depends on nothing else."""
+    pending, between = [h], set[int]()
+    while pending:
+        i = pending.pop()
+        if i == z or i in between or (i != h and not facts[i].varies):
+            continue
+        if nodes[i].op == "parameter" or len(between) >= NODES:
+            return None
+        between.add(i)
+        pending.extend(nodes[i].inputs)
+    return sorted(between)
 
 
 def _of_pair(phi: Facts, other: Facts) -> Bits:
@@ -113,21 +148,22 @@ def _pointwise(node: Node, shape: tuple[int, ...]) -> bool:
 def _walk(
     nodes: Sequence[Node],
     facts: Sequence[Facts],
-    ratios: Sequence[Ratio],
+    start: Mapping[int, Facts],
     between: Sequence[int],
-    h: int,
-    inverse: bool,
+    h: Node,
+    bound: Interval,
 ) -> Facts:
-    """Facts of h as a function of t = x/s, where a ratio is t, or 1/t, or the logarithm of one of them."""
-    known = {r.node: _start(r.node, facts[r.node].interval, inverse, r.logarithm) for r in ratios}
-    for i in between:
-        node = nodes[i]
+    """Facts of the node h as a function of the variables in ``start``, through the nodes between."""
+    known = dict(start)
+    for node, interval in [*((nodes[i], facts[i].interval) for i in between), (h, bound)]:
+        if node.id in start:
+            continue
         operands = [known.get(j, facts[j]) for j in node.inputs]
         shapes = [nodes[j].shape for j in node.inputs]
-        rule, interval = RULES[node.op], facts[i].interval
+        rule = RULES[node.op]
         bits = close(rule.claims(node, operands, shapes), interval.nonnegative)
-        known[i] = Facts(bits, interval, rule.carrier(node, operands, shapes))
-    return known[h]
+        known[node.id] = Facts(bits, interval, rule.carrier(node, operands, shapes))
+    return known[h.id]
 
 
 def _start(node: int, bound: Interval, inverse: bool, logarithm: bool) -> Facts:

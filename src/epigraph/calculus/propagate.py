@@ -15,8 +15,8 @@ from epigraph.calculus import (
 )
 from epigraph.calculus import interval as iv
 from epigraph.calculus.interval import Interval
-from epigraph.calculus.lattice import AFFINE, Bits, Facts, close, constant_bits, pack, uniform
-from epigraph.calculus.means import after, bits_of
+from epigraph.calculus.lattice import AFFINE, CONVEX, Bits, Facts, close, constant_bits, pack, uniform
+from epigraph.calculus.means import after, bits_of, logarithms, square_of_difference
 from epigraph.calculus.quadratic import Quadratics
 from epigraph.calculus.rule import RULES
 from epigraph.objective.domain import Domain
@@ -100,7 +100,8 @@ class Propagation:
                 facts.append(Facts(constant_bits(bound), bound, None, 0, False))
                 continue
             extra = perspective.claims(nodes, node, facts)
-            made = _apply(node, operands, [nodes[i].shape for i in node.inputs], bound, extra)
+            extra = extra | (CONVEX if square_of_difference(nodes, node, facts) else 0)
+            made = _apply(node, operands, [nodes[i] for i in node.inputs], bound, extra)
             made.bits = pack(close(made.bits | quadratics.claims(node, facts, made.bits), bound.nonnegative))
             facts.append(made)
         return facts
@@ -114,8 +115,8 @@ def _parameter(node: Node, bound: Interval) -> Facts:
     return Facts(close(AFFINE, bound.nonnegative), bound, (node.id, 1), 1)
 
 
-def _apply(node: Node, operands: list[Facts], shapes: list[tuple[int, ...]], bound: Interval, extra: Bits) -> Facts:
-    rule = RULES[node.op]
+def _apply(node: Node, operands: list[Facts], below: list[Node], bound: Interval, extra: Bits) -> Facts:
+    rule, shapes = RULES[node.op], [n.shape for n in below]
     means = after(node, operands, bound)
     found = extra | rule.claims(node, operands, shapes) | bits_of(means) | combinations.claims(node, operands, shapes)
     bits = pack(close(found, bound.nonnegative))
@@ -123,7 +124,9 @@ def _apply(node: Node, operands: list[Facts], shapes: list[tuple[int, ...]], bou
     if carrier is None and uniform(bits) & AFFINE == AFFINE:
         carrier = (node.id, 1)
     combination = combinations.after(node, operands, shapes)
-    return Facts(bits, bound, carrier, rule.degree(node, operands), means=means, combination=combination)
+    exponentials = logarithms(node, operands, below)
+    degree = rule.degree(node, operands)
+    return Facts(bits, bound, carrier, degree, means=means, combination=combination, exponentials=exponentials)
 
 
 def always_equal(graph: Graph, value: float, domain: Mapping[str, object] | None = None) -> bool:

@@ -86,6 +86,7 @@ class _Kernel:
         self._varies = self._dependence()
         self._needed = self._ancestors()
         self._means: dict[int, kernel_means.Bounds] = {}
+        self._exponentials: dict[int, kernel_means.Bounds] = {}
         self._linear: dict[int, kernel_linear.Linear | None] = {}
         self._quadratics = kernel_quadratics.Quadratics(checked, tensors, reading.active)
 
@@ -116,20 +117,35 @@ class _Kernel:
     def _node(self, position: int, node: Node) -> None:
         record = self._record(position, node)
         operands = [self._record(i, node) for i in node.inputs]
-        means = [self._means[i] for i in node.inputs]
         place = f"{node.label.split(',')[0]}, {node.op}"
         if record.varies is not self._varies[position]:
             said = "depending" if record.varies else "not depending"
             reject("E454", f"recorded as {said} on an active parameter", where=place, why="its inputs say otherwise")
+        chosen = list(range(len(operands)))
         if node.op == "same":
             chosen = equal_operands(self._program, node, self._tensors)
-            operands, means = [operands[k] for k in chosen], [means[k] for k in chosen]
+            operands = [operands[k] for k in chosen]
         self._interval(node, record, operands, place)
-        self._means[position] = kernel_means.derive(node, operands, means, record)
+        self._mean_bounds(position, node, record, operands, chosen)
         linear = [self._linear[i] for i in node.inputs]
         self._linear[position] = kernel_linear.follow(node, operands, linear) if record.varies else None
         self._claims(node, record, operands, place)
         self._carrier(node, record, operands, place)
+
+    def _mean_bounds(
+        self, position: int, node: Node, record: Record, operands: Sequence[Record], chosen: Sequence[int]
+    ) -> None:
+        inputs = [node.inputs[k] for k in chosen]
+        means, powers = [self._means[i] for i in inputs], [self._exponentials[i] for i in inputs]
+        below = [self._program.nodes[i] for i in inputs]
+        unknown = kernel_means.UNKNOWN
+        of_exp = node.op == "exp" and record.varies
+        found = kernel_means.exponential(operands[0], powers[0]) if of_exp else unknown
+        self._means[position] = found if of_exp else kernel_means.derive(node, operands, means, record)
+        varies = record.varies and inputs
+        self._exponentials[position] = (
+            kernel_means.derive_exponential(node, below, operands, means, powers) if varies else unknown
+        )
 
     def _record(self, position: int, node: Node) -> Record:
         found = self._reading.records.get(position)
@@ -163,11 +179,7 @@ class _Kernel:
             if any(up or down for _, up, down in carried(node, operands)):  # monotone in an affine entry: half-spaces
                 allowed = allowed._replace(quasiconvex=np.True_, quasiconcave=np.True_)
             allowed = either(allowed, where(record.lower == record.upper, constant(nonnegative)))  # one value only
-            allowed = either(allowed, kernel_means.claims(self._means[record.position]))
-            allowed = either(
-                allowed, kernel_perspective.claims(self._program.nodes, record.position, self._reading.records)
-            )
-            allowed = either(allowed, kernel_linear.claims(node, operands, [self._linear[i] for i in node.inputs]))
+            allowed = either(allowed, self._structural(node, record.position, operands))
         spare = record.bits & ~closure(allowed, nonnegative).bits()
         if np.any(spare) and record.varies:
             allowed = either(allowed, self._quadratics.claims(record.position, self._reading.records))
@@ -178,6 +190,17 @@ class _Kernel:
             count = int(np.count_nonzero(spare))
             entries = f" in {count} of {spare.size} entries" if spare.size > 1 else ""
             reject("E453", f"no lemma gives: {', '.join(names)}{entries}", where=place, why=_listed(record, operands))
+
+    def _structural(self, node: Node, position: int, operands: Sequence[Record]) -> Claims:
+        """What follows from more than the operands' records: see the modules named here."""
+        nodes, records = self._program.nodes, self._reading.records
+        found = kernel_means.claims(self._means[position])
+        found = either(found, kernel_means.squared_difference(nodes, position, self._bounds))
+        found = either(found, kernel_perspective.claims(nodes, position, records))
+        return either(found, kernel_linear.claims(node, operands, [self._linear[i] for i in node.inputs]))
+
+    def _bounds(self, position: int) -> kernel_means.Bounds:
+        return kernel_means.read(self._reading.records[position], self._means[position])
 
     def _carrier(self, node: Node, record: Record, operands: Sequence[Record], place: str) -> None:
         if record.carrier is None:

@@ -138,6 +138,22 @@ def _power(node: Node, x: Sequence[Record], b: Sequence[Bounds], out: Record) ->
     return Bounds(_over(base.over, abs(e)), _over(base.under, abs(e)), sign)
 
 
+def squared_difference(nodes: Sequence[Node], position: int, bounds: Callable[[int], Bounds]) -> Claims:
+    """(u - v)^2 = u^2 - 2 u v + v^2 for u, v >= 0 with M_2 <= u, v <= M_2: u^2, v^2 are affine, u v >= M_1(u v) concave."""
+    node = nodes[position]
+    if node.op != "power" or fraction(node.attributes["exponent"]) != 2 or nodes[node.inputs[0]].op != "add":
+        return Claims()
+    terms = nodes[node.inputs[0]].inputs
+    negative = [nodes[i].op == "neg" for i in terms]
+    if sum(negative) != 1:
+        return Claims()
+    roots = [bounds(nodes[i].inputs[0] if minus else i) for i, minus in zip(terms, negative, strict=True)]
+    fits = all(
+        b.sign > 0 and b.over is not None and b.over <= 2 and b.under is not None and b.under >= 2 for b in roots
+    )
+    return Claims(convex=np.bool_(fits))
+
+
 def _over(r: Exponent, e: Fraction) -> Exponent:
     return r / e if isinstance(r, Fraction) else r
 
@@ -212,6 +228,63 @@ def _joined(b: Sequence[Bounds]) -> Bounds:
     for other in b[1:]:
         found = _together(found, other)
     return found
+
+
+# means of e^f ---------------------------------------------------------------------------------------------------------
+
+
+def exponential(x: Record, derived: Bounds) -> Bounds:
+    """What is known of e^f: by its own claims log e^f = f, M_0 from above for a convex f and from below for a concave one."""
+    if not x.varies:
+        return Bounds(-INF, INF, 1)
+    own = Bounds(Fraction(0) if np.all(x.claims.convex) else None, Fraction(0) if np.all(x.claims.concave) else None, 1)
+    return _together(own, derived)
+
+
+def derive_exponential(
+    node: Node, below: Sequence[Node], x: Sequence[Record], plain: Sequence[Bounds], derived: Sequence[Bounds]
+) -> Bounds:
+    """The bounds of e^f for the node f.
+
+    e^log f = f for f > 0.  e^(f+g) = e^f e^g; for a sum of n entries with a bound M_r each, r/n, by Hoelder.  e^(c f) is a
+    power.  The maximum, the sum of exponentials and 1 + e^f are maxima and sums of the exponentials.
+    """
+    e = [exponential(r, d) for r, d in zip(x, derived, strict=True)]
+    if node.op == "log":
+        found = read(x[0], plain[0])
+        return found if found.sign > 0 else UNKNOWN
+    if node.op in MOVED:
+        return e[0]
+    if node.op == "add":
+        return _times(*e)
+    if node.op == "neg":
+        return _scaled(e[0], Fraction(-1))
+    if node.op == "mul":
+        for f, c in ((e[0], below[1]), (e[1], below[0])):
+            if "value" in c.attributes:
+                return _scaled(f, fraction(c.attributes["value"]))
+        return UNKNOWN
+    if node.op == "sum":
+        n = math.prod(x[0].shape[d] for d in node.attributes["dims"])
+        over, under = e[0].over, e[0].under
+        return Bounds(over / n if n and over is not None and -INF < over <= 0 else None,
+                      under / n if n and under is not None and INF > under >= 0 else None, 1)  # fmt: skip
+    if node.op == "concat":
+        return _common(e)
+    if node.op in ("maximum", "amax"):
+        return _common(e)._replace(under=None)
+    if node.op == "logsumexp":
+        return _summed(e[0])
+    return _summed(_common((e[0], Bounds(-INF, INF, 1)))) if node.op == "softplus" else UNKNOWN
+
+
+def _scaled(f: Bounds, c: Fraction) -> Bounds:
+    """(e^f)^c."""
+    if c == 0:
+        return UNKNOWN
+    if c < 0:
+        f = Bounds(None if f.under is None else -f.under, None if f.over is None else -f.over, 1)
+    return Bounds(_over(f.over, abs(c)), _over(f.under, abs(c)), 1)
 
 
 def derive(node: Node, x: Sequence[Record], derived: Sequence[Bounds], out: Record) -> Bounds:

@@ -6,6 +6,9 @@ s_m, is that of s phi(x/s) [BV04 3.2.6].  Where x is convex and not affine, x(m)
 and phi must not rise.  Several x over one s are one vector.  With the roles exchanged s phi(s/x) = s psi(x/s), and
 psi(t) = phi(1/t) is read with 1/t, convex and log-convex for t > 0, in the place of the ratio.  log x - log s is log t.
 
+A product of two functions of the same entries z is one function phi of z, read off in the same way with z as the
+variable, and composed with the claims of z [BV04 3.2.4].
+
 x log x - x log y = x log(x/y) is the perspective of -log, with y in the place of x and x in that of s; it falls in y.
 (x - y)(log x - log y) is the sum of two of these.
 """
@@ -49,6 +52,7 @@ def claims(nodes: Sequence[Node], position: int, records: Records) -> Claims:
                 convex, concave = _perspective(nodes, node, records, s, h)
                 if convex or concave:
                     return Claims(convex=np.bool_(convex), concave=np.bool_(concave))
+            return _shared(nodes, position, records)
     if node.op == "add" and _entropy(nodes, node, records):
         return Claims(convex=np.bool_(True))
     return Claims()
@@ -84,6 +88,43 @@ def _perspective(nodes: Sequence[Node], node: Node, records: Records, s: int, h:
     upward = affine or (rises and bent) or (falls and sunk)
     downward = affine or (rises and sunk) or (falls and bent)
     return bool(np.all(phi.claims.convex)) and upward, bool(np.all(phi.claims.concave)) and downward
+
+
+def _shared(nodes: Sequence[Node], position: int, records: Records) -> Claims:
+    node = nodes[position]
+    inner = [j for i in node.inputs if nodes[i].op in CURVES for j in nodes[i].inputs]
+    for z in dict.fromkeys((*node.inputs, *inner)):
+        own = records[z]
+        bent, sunk = bool(np.all(own.claims.convex)), bool(np.all(own.claims.concave))
+        between = _between(nodes, records, position, z)
+        if bent is sunk or between is None:
+            continue
+        if any(nodes[i].op not in ENTRYWISE or nodes[i].shape != node.shape for i in (*between, position)):
+            continue
+        if own.shape != node.shape:
+            continue
+        line = closure(Claims(convex=np.bool_(True), concave=np.bool_(True)), own.lower >= 0).bits()
+        phi = _follow(nodes, records, {z: replace(own, bits=line, carrier=(z, 1), varies=True)}, [*between, position])
+        rises, falls = _direction(phi, {z})
+        up, down = (rises and bent) or (falls and sunk), (rises and sunk) or (falls and bent)
+        return Claims(convex=np.bool_(up and bool(np.all(phi.claims.convex))),
+                      concave=np.bool_(down and bool(np.all(phi.claims.concave))))  # fmt: skip
+    return Claims()
+
+
+def _between(nodes: Sequence[Node], records: Records, h: int, z: int) -> list[int] | None:
+    """The nodes on the ways from z to h, both left out; None where h depends on something else that varies."""
+    found: set[int] = set()
+    pending = list(nodes[h].inputs)
+    while pending:
+        i = pending.pop()
+        if i == z or i in found or not records[i].varies:
+            continue
+        if nodes[i].op == "parameter" or len(found) == MOST:
+            return None
+        found.add(i)
+        pending.extend(nodes[i].inputs)
+    return sorted(found)
 
 
 def _affine_nonnegative(records: Records, i: int) -> bool:
@@ -139,14 +180,19 @@ def _phi(
     for q in quotients:
         bits: Any = _variable(q, turned, records[q.at])
         known[q.at] = replace(records[q.at], bits=bits, carrier=(q.at, -1 if turned else 1), varies=True)
-    for i in between:
+    return _follow(nodes, records, known, between) if h not in known else known[h]
+
+
+def _follow(nodes: Sequence[Node], records: Records, start: Records, order: Sequence[int]) -> Record:
+    """The record of the last node in this order as a function of the variables in ``start``."""
+    known = dict(start)
+    for i in order:
         node = nodes[i]
         operands = [known.get(j, records[j]) for j in node.inputs]
         bits = closure(LEMMAS[node.op](node, operands), records[i].lower >= 0).bits()
-        way = next(((b, 1 if up else -1 if down else 0) for b, up, down in carried(node, operands)
-                    if b in {q.at for q in quotients}), None)  # fmt: skip
+        way = next(((b, 1 if up else -1 if down else 0) for b, up, down in carried(node, operands) if b in start), None)
         known[i] = replace(records[i], bits=bits, carrier=way, varies=True)
-    return known[h]
+    return known[order[-1]]
 
 
 def _variable(q: Quotient, turned: bool, record: Record) -> Any:

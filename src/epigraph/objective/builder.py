@@ -156,6 +156,8 @@ class Builder:
             return y
         if c == -1:
             return self.neg(y)
+        if c == 0 and self.total[y.id]:
+            return self.rational(0).expand(shape)
         if y.op == "neg":
             return self._scale(-c, y.argument(), shape)
         if y.op == "mul" and (inner := y.argument(0).value) is not None and y.argument(1).shape == y.shape:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from epigraph.objective.polynomials import Pieces, Step, as_step, constant_of, from_where, read, sign_of
+from epigraph.objective.polynomials import Pieces, Step, as_step, constant_of, from_where, is_negative, read, sign_of
 from epigraph.objective.polynomials import add as add_pieces
 
 if TYPE_CHECKING:
@@ -120,7 +120,41 @@ def add(b: Builder, x: Expression, y: Expression, shape: tuple[int, ...]) -> Exp
                     return whole.argument(1 - i)
         if whole.value == 1 and part.op == "neg" and part.argument().op == "sigmoid" and part.shape == shape:
             return (-part.argument().argument()).unary("sigmoid")
-    return _joined_pieces(b, x, y, shape)
+    return _joined_pieces(b, x, y, shape) or _completed(b, x, y, shape)
+
+
+def _completed(b: Builder, x: Expression, y: Expression, shape: tuple[int, ...]) -> Expression | None:
+    """t + softplus(-t) = relu(t) + softplus(-|t|) = softplus(t); relu(t) + min(a (e^t - 1), 0) = elu(t), among the terms."""
+    if x.shape != shape or y.shape != shape:
+        return None
+    for whole, part in ((x, y), (y, x)):
+        for wanted, made in _partners(part):
+            terms = _terms(whole)
+            if (wanted.id, False) in terms:
+                terms.remove((wanted.id, False))
+                out = made
+                for identifier, negative in terms:
+                    term = type(x)(b, identifier, b.nodes[identifier].shape)
+                    out = out - term if negative else out + term
+                return out.expand(shape)
+    return None
+
+
+def _partners(part: Expression) -> list[tuple[Expression, Expression]]:
+    """(p, q) with part + p = q."""
+    if part.op == "softplus" and is_negative(part.argument()):
+        t = -part.argument()
+        found = [(t, t.unary("softplus"))]
+        if t.op == "abs":
+            inner = t.argument()
+            found += [(z.unary("relu"), z.unary("softplus")) for z in (inner, -inner)]
+        return found
+    if part.op == "piecewise" and part.node.attributes == {"knots": ["0"], "pieces": [["0", "1"], ["0"]]}:
+        curve = _exponential(part.argument())
+        if curve is not None and curve[1] == -curve[2] > 0 and curve[0].shape == part.shape:
+            t, scale, _ = curve
+            return [(t.unary("relu"), t.unary("elu", alpha=str(scale)))]
+    return []
 
 
 _KINKED = ("relu", "abs", "piecewise")
@@ -138,9 +172,11 @@ def _joined_pieces(b: Builder, x: Expression, y: Expression, shape: tuple[int, .
 
 
 def _kinked(x: Expression) -> bool:
-    """relu, abs or piecewise, perhaps with a factor."""
+    """relu, abs or piecewise, perhaps squared, perhaps with a factor."""
     while x.op == "neg" or (x.op == "mul" and x.argument(0).value is not None):
         x = x.argument(1 if x.op == "mul" else 0)
+    if x.op == "power" and x.node.attributes["exponent"] == "2":
+        x = x.argument()
     return x.op in _KINKED
 
 
@@ -248,6 +284,8 @@ def _without_shift(x: Expression, dims: list[int]) -> tuple[Expression, Expressi
 
 def where(b: Builder, condition: Expression, x: Expression, y: Expression, shape: tuple[int, ...]) -> Expression | None:
     """A continuous choice between polynomials of one variable by its own value: |x|, Huber, squared hinge, ..."""
+    if x.id == y.id and x.shape == shape and b.total[condition.id]:
+        return x
     found = from_where(condition, x, y)
     if found is not None:
         return _kept(b, *found) if found[0].shape == shape else None

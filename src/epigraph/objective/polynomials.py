@@ -179,7 +179,25 @@ def _read(x: Expression, depth: int) -> Reading:
         made = _pair(x, depth - 1)
         if made is not None and made[0].shape == x.shape:
             return made
+    if (turned := _turned(x)) is not None:
+        return turned, Pieces.of(0, -1)
     return x, Pieces.of(0, 1)
+
+
+def _turned(x: Expression) -> Expression | None:
+    """q - p for a difference x = p - q, where that is the one to be used for both."""
+    if x.literal is not None or x.op != "add":
+        return None
+    first, second = x.argument(0), x.argument(1)
+    if is_negative(first) is is_negative(second):
+        return None
+    plus, minus = (second, -first) if is_negative(first) else (first, -second)
+    return minus - plus if minus.id < plus.id else None
+
+
+def is_negative(x: Expression) -> bool:
+    """Is it written as -y?  The builder moves the sign inside a change of shape."""
+    return x.op == "neg" or (x.op == "reshape" and x.argument().op == "neg")
 
 
 def constant_of(x: Expression) -> Fraction | None:
@@ -199,10 +217,38 @@ def _outer(x: Expression, inner: Pieces) -> Pieces | None:
         return positive(inner)
     if x.op == "power":
         return square(inner) if x.node.attributes["exponent"] == "2" else None
-    if x.op == "piecewise" and inner == Pieces.of(0, 1):
+    if x.op == "piecewise":
         a = x.node.attributes
-        return Pieces(tuple(map(Fraction, a["knots"])), tuple(trimmed(tuple(map(Fraction, p))) for p in a["pieces"]))
+        outer = Pieces(tuple(map(Fraction, a["knots"])), tuple(trimmed(tuple(map(Fraction, p))) for p in a["pieces"]))
+        return substitute(outer, inner)
     return None
+
+
+def substitute(f: Pieces, g: Pieces) -> Pieces | None:
+    """f(g) for a g of degree one on each of its pieces."""
+    if any(len(p) > 2 for p in g.parts):
+        return None
+    knots = set(g.knots)
+    for i, p in enumerate(g.parts):
+        low = g.knots[i - 1] if i else None
+        high = g.knots[i] if i < len(g.knots) else None
+        roots = [(k - p[0]) / p[1] for k in f.knots] if len(p) == 2 else []
+        knots |= {r for r in roots if (low is None or r > low) and (high is None or r < high)}
+    ordered = sorted(knots)
+    parts = []
+    for point in between(ordered):
+        inner = g.part(point)
+        outer = f.part(value(inner, point))
+        total: Coefficients = (ZERO,)
+        for c in reversed(outer):
+            total = _add(_line_times(total, inner), (c,), 1)
+        parts.append(total)
+    return Pieces(tuple(ordered), tuple(parts)).simplify()
+
+
+def _line_times(p: Coefficients, line: Coefficients) -> Coefficients:
+    a, b = (*line, ZERO)[:2]
+    return trimmed(tuple(a * u + b * v for u, v in zip((*p, ZERO), (ZERO, *p), strict=True)))
 
 
 Step = tuple["Expression", Fraction, Fraction]  # a condition, the value where it holds, the value elsewhere
@@ -253,6 +299,14 @@ def _pair(x: Expression, depth: int) -> tuple[Expression, Pieces] | None:
     return None
 
 
+def _difference(condition: Expression) -> Reading:
+    """u - v for a comparison of u and v."""
+    (first, u), (second, v) = read(condition.argument(0)), read(condition.argument(1))
+    if first is None or second is None or first.id == second.id:
+        return (first if first is not None else second), add(u, v, -1)
+    return read(condition.argument(0) - condition.argument(1))
+
+
 def from_where(condition: Expression, x: Expression, y: Expression) -> tuple[Expression, Pieces] | None:
     """(base, pieces) of where(u < v, x, y) when all four are piecewise polynomials of one base and the result is continuous."""
     negated = False
@@ -260,12 +314,12 @@ def from_where(condition: Expression, x: Expression, y: Expression) -> tuple[Exp
         condition, negated = condition.argument(1).argument(), not negated
     if condition.literal is not None or condition.op != "compare" or condition.node.attributes["relation"] == "eq":
         return None
-    parts = [read(e) for e in (condition.argument(0), condition.argument(1), x, y)]
+    parts = [_difference(condition), read(x), read(y)]
     bases = {base.id: base for base, _ in parts if base is not None}
     if len(bases) != 1:
         return None
-    u, v, f, g = (p for _, p in parts)
-    made = choose(add(u, v, -1), *((g, f) if negated else (f, g)))
+    below, f, g = (p for _, p in parts)
+    made = choose(below, *((g, f) if negated else (f, g)))
     if made is None or not made.continuous or any(len(p) > 3 for p in made.parts):
         return None
     return next(iter(bases.values())), made
@@ -278,10 +332,9 @@ def sign_of(condition: Expression, base: Expression) -> bool | None:
         condition, negated = condition.argument(1).argument(), not negated
     if condition.literal is not None or condition.op != "compare" or condition.node.attributes["relation"] == "eq":
         return None
-    (first, u), (second, v) = read(condition.argument(0)), read(condition.argument(1))
-    if {e.id for e in (first, second) if e is not None} != {base.id}:
+    found, below = _difference(condition)  # the condition is below < 0, or <= 0
+    if found is None or found.id != base.id:
         return None
-    below = add(u, v, -1)  # the condition is below < 0, or <= 0
     if below.knots or len(below.parts[0]) != 2 or below.parts[0][0] != 0:
         return None
     return (below.parts[0][1] < 0) is not negated
