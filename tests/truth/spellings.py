@@ -103,7 +103,7 @@ POINT: list[Case] = [
         "the slope drops from 2 to 1 at 0",
     ),
     row(
-        "huber by where",
+        "huber of residuals by where",
         4,
         lambda t: W((X @ t - Y).abs() <= 1, 0.5 * (X @ t - Y) ** 2, (X @ t - Y).abs() - 0.5).mean(),
         "convex",
@@ -155,7 +155,7 @@ POINT: list[Case] = [
     row(
         "squared hinge by relu", 4, lambda t: ((1 - S * (X @ t)).relu() ** 2).mean() + 0.1 * t @ t, "convex", POINTWISE
     ),
-    row("hinge by clamp", 4, lambda t: (1 - S * (X @ t)).clamp(min=0).mean(), "convex", POINTWISE),
+    row("hinge of margins by clamp", 4, lambda t: (1 - S * (X @ t)).clamp(min=0).mean(), "convex", POINTWISE),
     row(
         "hinge by maximum",
         4,
@@ -247,7 +247,7 @@ LIKELIHOODS: list[Case] = [
     ),
     row("logistic loss of margins", 4, lambda t: torch.log(1 + torch.exp(-S * (X @ t))).mean(), "convex", LOGISTIC),
     row(
-        "focal loss",
+        "focal loss by hand",
         4,
         _focal,
         "nonconvex",
@@ -255,7 +255,7 @@ LIKELIHOODS: list[Case] = [
     ),
     row("Poisson by hand", 4, lambda t: (torch.exp(X @ t) - N * (X @ t)).mean(), "convex", "exponential minus linear"),
     row(
-        "gamma with log link",
+        "gamma with log link by hand",
         4,
         lambda t: (P * torch.exp(-(X @ t)) + X @ t).mean(),
         "convex",
@@ -275,19 +275,19 @@ LIKELIHOODS: list[Case] = [
         "convex",
         "softplus shifted, minus linear",
     ),
-    row("Cox partial likelihood", 4, _cox, "convex", LSE),
+    row("Cox partial likelihood by hand", 4, _cox, "convex", LSE),
     row("Cox partial likelihood by a mask", 4, _cox_by_mask, "convex", LSE),
     row(
         "ordinal logit by hand", 4, _ordinal, "convex", "an interval's logistic probability is log-concave [BV04 3.5.2]"
     ),
     row(
-        "Bradley and Terry",
+        "Bradley and Terry by hand",
         4,
         lambda t: -torch.log(torch.sigmoid(t[EDGES[:, 0]] - t[EDGES[:, 1]])).sum(),
         "convex",
         LOGISTIC,
     ),
-    row("Plackett and Luce", 4, lambda t: sum(torch.logsumexp(t[k:], 0) - t[k] for k in range(3)), "convex", LSE),
+    row("Plackett and Luce by hand", 4, lambda t: sum(torch.logsumexp(t[k:], 0) - t[k] for k in range(3)), "convex", LSE),
     row("chain of labels by a recursion", 21, _chain, "convex", LSE),
     row(
         "distillation",
@@ -416,7 +416,7 @@ STRUCTURED: list[Case] = [
         "nonconvex",
         "products of parameters",
     ),
-    row("Crammer and Singer", 12, _crammer_singer, "convex", "maximum of affine functions"),
+    row("Crammer and Singer by hand", 12, _crammer_singer, "convex", "maximum of affine functions"),
     row(
         "one against all",
         12,

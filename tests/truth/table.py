@@ -6,6 +6,7 @@ import formulas
 import networks
 import penalties
 import regression
+import spellings
 from case import Case
 
 FAMILIES: dict[str, list[Case]] = {
@@ -23,5 +24,8 @@ FAMILIES: dict[str, list[Case]] = {
     "hidden layers": networks.HIDDEN,
     "attention": networks.ATTENTION,
     "representations": networks.REPRESENTATION,
+    "spellings of one variable": spellings.POINT,
+    "spellings of likelihoods": spellings.LIKELIHOODS,
+    "spellings of structured problems": spellings.STRUCTURED,
 }
 TABLE = [case for family in FAMILIES.values() for case in family]

@@ -40,6 +40,11 @@ def test_seldom_undecided() -> None:
     assert len(undecided) <= 0.05 * total, f"{len(undecided)} of {total} undecided:\n" + "\n".join(undecided)
 
 
+def test_spellings_are_decided() -> None:
+    undecided = [entry for family in FAMILIES if family.startswith("spellings") for entry in tally_of(family).undecided]
+    assert not undecided, "\n".join(undecided)
+
+
 def test_never_wrong_on_traps() -> None:
     tally = Tally()
     for case in TRAPS:

@@ -7,7 +7,8 @@ entries and so convex and nondecreasing in x [BV04 3.1.5, 3.2.3],
 
 is convex for nondecreasing weights where x is affine, or convex and w_1 >= 0, or concave and w_n <= 0 (ordered weighted
 norms, means of the worst cases, the range).  In a log-softmax x_k - L all entries share the convex L: with an affine x a
-weighted sum is convex where the weights sum to at most 0.  Entries w_k B_k of such a B are followed through products
+weighted sum is convex where the weights sum to at most 0.  The eigenvalues of an affine symmetric matrix are like the
+sorted entries of an affine x, its singular values like those of a convex one [Fan 1951].  Entries w_k B_k of such a B are followed through products
 with constants, slices and selections until they are summed.
 """
 
@@ -26,6 +27,7 @@ from epigraph.calculus.lattice import AFFINE, CONCAVE, CONVEX, Bits, Facts, unif
 from epigraph.objective.graph import Node
 
 Shape = tuple[int, ...]
+SPECTRA = ("eigvalsh", "svdvals")
 LIMIT = 4_000_000  # entries of the weights that are followed
 
 
@@ -46,7 +48,7 @@ class Combination(NamedTuple):
 
 def after(node: Node, x: Sequence[Facts], shapes: Sequence[Shape]) -> Combination | None:
     """The combination that a node is, from those of its operands."""
-    if node.op in ("sort", "log_softmax"):
+    if node.op in ("sort", "log_softmax", *SPECTRA):
         return _start(node, x[0])
     found = next((f.combination for f in x if f.combination is not None), None)
     if found is None or math.prod(node.shape) > LIMIT:
@@ -64,11 +66,13 @@ def after(node: Node, x: Sequence[Facts], shapes: Sequence[Shape]) -> Combinatio
 
 
 def _start(node: Node, x: Facts) -> Combination | None:
-    dim, bits = node.attributes["dim"], uniform(x.bits) & AFFINE
+    bits = uniform(x.bits) & AFFINE
     if not (bits == AFFINE or (bits and node.op == "sort")):
         return None
+    dim = len(node.shape) - 1 if node.op in SPECTRA else node.attributes["dim"]
     size = node.shape[dim]
-    return Combination(node.op == "sort", bits, dim, size, np.arange(size), Interval.point(1.0))
+    bits = CONVEX if node.op == "svdvals" else bits
+    return Combination(node.op != "log_softmax", bits, dim, size, np.arange(size), Interval.point(1.0))
 
 
 def _moved(c: Combination, shape: Shape, layout: object) -> Interval:

@@ -13,7 +13,7 @@ import numpy as np
 from flint import arb, arb_mat, fmpq
 
 from epigraph.certificate import ballfunctions as bf
-from epigraph.certificate import contraction, layout
+from epigraph.certificate import contraction, layout, spectra
 from epigraph.certificate.graph import Node, Program
 from epigraph.certificate.points import Dyadic
 
@@ -218,6 +218,23 @@ class Balls:
         for i, row in enumerate(sources.tolist()):
             lines[i] = _sorted(row)
         return np.moveaxis(out, -1, dim)
+
+    def _eigvalsh(self, node: Node, x: np.ndarray) -> np.ndarray:
+        matrices = lift(x)
+        return self._spectra(node, _wrap((matrices + matrices.swapaxes(-1, -2)) / 2), spectra.eigenvalues)
+
+    def _svdvals(self, node: Node, x: np.ndarray) -> np.ndarray:
+        wide = lift(x) if x.shape[-2] <= x.shape[-1] else lift(x).swapaxes(-1, -2)
+        return self._spectra(node, wide, spectra.singular_values)
+
+    def _spectra(self, node: Node, matrices: np.ndarray, values: Callable[[Any], Any]) -> np.ndarray:
+        out = np.empty(node.shape, dtype=object)
+        lines = out.reshape(-1, node.shape[-1])
+        for i, matrix in enumerate(matrices.reshape(-1, *matrices.shape[-2:])):
+            rows = matrix.tolist()
+            found = values(rows) if all(v.is_finite() for row in rows for v in row) else None
+            lines[i] = [bf.NAN] * node.shape[-1] if found is None else _sorted(found)
+        return out
 
     def _matmul(self, node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         left, right = _undefined(a), _undefined(b)

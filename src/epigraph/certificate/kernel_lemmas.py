@@ -286,6 +286,13 @@ def _sort(node: Node, x: Sequence[Record]) -> Claims:
                   c.log_concave & first, c.root_convex & last)  # fmt: skip
 
 
+def _spectrum(node: Node, x: Sequence[Record]) -> Claims:
+    """Of an affine matrix the greatest eigenvalue and the greatest singular value are convex: v'Uv and |Uv| are in U."""
+    place, last = np.arange(node.shape[-1]), node.shape[-1] - 1
+    affine = np.bool_(_all(x[0].claims.affine))
+    return Claims(convex=affine & (place == last), concave=affine & (place == 0) & np.bool_(node.op == "eigvalsh"))
+
+
 # entries that move ---------------------------------------------------------------------------------------------------
 
 
@@ -340,6 +347,7 @@ def _compare(node: Node, x: Sequence[Record]) -> Claims:
 LEMMAS: Mapping[str, Lemma] = {
     **dict.fromkeys(CURVES, _elementwise), "add": _add, "neg": _neg, "mul": _mul, "div": _div, "maximum": _maximum,
     "matmul": _contraction, "convolution": _contraction, "sum": _reduction, "amax": _reduction, "logsumexp": _reduction,
-    "log_softmax": _log_softmax, "sort": _sort, "reshape": _layout, "permute": _layout, "expand": _layout, "slice": _layout,
+    "log_softmax": _log_softmax, "sort": _sort, "eigvalsh": _spectrum,
+    "svdvals": _spectrum, "reshape": _layout, "permute": _layout, "expand": _layout, "slice": _layout,
     "concat": _concat, "take": _take, "same": _same, "where": _where, "compare": _compare,
 }  # fmt: skip

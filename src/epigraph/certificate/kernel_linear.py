@@ -9,6 +9,9 @@ is linear, so for nondecreasing w the sum is convex where u is affine; where u i
 concave if w_n <= 0 (then -w falls to -w_n >= 0, and the same holds with sums of the k smallest, which are concave).
 For w turned round the sum is concave under the opposite conditions.
 
+eigvalsh of an affine matrix U: S_k = max tr(U P) over projections P of rank k is convex in U and S_n is linear [Fan 1949].
+svdvals: S_k is a norm for every k [Fan 1951], as S_k of a convex u.
+
 log_softmax of an affine u: sum_k w_k (u_k - L) is affine minus (sum_k w_k) L with a convex L.
 
 Sums over several lines of a tensor have the claim that the sum over each of them has.
@@ -28,6 +31,7 @@ from epigraph.certificate.kernel_claims import Claims
 from epigraph.certificate.kernel_numbers import INF, at_least_total
 from epigraph.certificate.kernel_records import Record
 
+SPECTRA = ("eigvalsh", "svdvals")
 ENTRIES = 4_000_000  # of the largest array that is made here
 
 
@@ -55,7 +59,7 @@ class Linear(NamedTuple):
 
 def follow(node: Node, x: Sequence[Record], known: Sequence[Linear | None]) -> Linear | None:
     """The entries of a node as multiples of entries of a base, where they are that."""
-    if node.op in ("sort", "log_softmax"):
+    if node.op in ("sort", "log_softmax", *SPECTRA):
         return _base(node, x[0])
     f = next((k for k in known if k is not None), None)
     if f is None or node.numel > ENTRIES:
@@ -72,10 +76,11 @@ def follow(node: Node, x: Sequence[Record], known: Sequence[Linear | None]) -> L
 
 def _base(node: Node, u: Record) -> Linear | None:
     convex, concave = bool(np.all(u.claims.convex)), bool(np.all(u.claims.concave))
-    if node.numel > ENTRIES or not (convex or concave) or (node.op == "log_softmax" and not (convex and concave)):
+    if node.numel > ENTRIES or not (convex or concave) or (node.op != "sort" and not (convex and concave)):
         return None
     ones = np.ones(node.shape)
-    base = Base(node.op, node.shape, node.attributes["dim"], convex, concave)
+    dim = len(node.shape) - 1 if node.op in SPECTRA else node.attributes["dim"]
+    base = Base(node.op, node.shape, dim, convex, concave and node.op != "svdvals")
     return Linear(base, np.arange(node.numel).reshape(node.shape), ones, ones)
 
 
@@ -130,7 +135,7 @@ def _summed(base: Base, index: Any, low: Any, high: Any, shape: tuple[int, ...])
     lines = [array.reshape(-1, count) for array in (index, low, high)]
     if len(lines[0]) * max(count, math.prod(base.shape)) > ENTRIES:
         return Claims()
-    decide = _ordered if base.op == "sort" else _shifted
+    decide = _shifted if base.op == "log_softmax" else _ordered
     found = [decide(base, i, a, b) for i, a, b in zip(*lines, strict=True)]
     masks = np.array(found, dtype=bool).reshape(-1, 2)
     return Claims(convex=masks[:, 0].reshape(shape), concave=masks[:, 1].reshape(shape))

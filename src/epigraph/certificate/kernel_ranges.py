@@ -140,6 +140,16 @@ def _sort(node: Node, x: Sequence[Record], out: Record) -> Pair:
     )  # fmt: skip
 
 
+def _spectrum(node: Node, x: Sequence[Record], out: Record) -> Pair:
+    """No larger in size than the largest sum of sizes along a row or column; singular values are not negative."""
+    low, high = x[0].hull()
+    bound = np.asarray(max(-low, high, 0.0))
+    side = np.asarray(float(max(x[0].shape[-2:])))
+    above = _all(at_least_product(-out.upper, -bound, side))
+    below = _all(out.lower <= 0) if node.op == "svdvals" else False
+    return below or _all(at_least_product(out.lower, -bound, side)), above
+
+
 def _logsumexp(node: Node, x: Sequence[Record], out: Record) -> Pair:
     """Increasing in every entry."""
     f, dims = x[0], node.attributes["dims"]
@@ -346,7 +356,7 @@ CHECKS: Mapping[str, Check] = {
     "relu": _exact(lambda v: np.maximum(v, 0.0)), "sign": _exact(np.sign), "floor": _exact(np.floor), "power": _power,
     "piecewise": _piecewise, "sin": _wave, "cos": _wave,
     **dict.fromkeys(("reshape", "permute", "expand", "slice"), _moved(lambda node, v, x: layout.arrange(node, v))),
-    "sort": _sort, "take": _moved(_taken), "concat": _concat, "same": _same, "where": _where, "compare": _compare,
+    "sort": _sort, "eigvalsh": _spectrum, "svdvals": _spectrum, "take": _moved(_taken), "concat": _concat, "same": _same, "where": _where, "compare": _compare,
 }  # fmt: skip
 
 

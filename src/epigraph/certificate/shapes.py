@@ -107,6 +107,13 @@ def _along(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
     return shapes[0]
 
 
+def _spectrum(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
+    (x,) = shapes
+    if len(x) < 2 or 0 in x or ("eigvalsh" in where and x[-1] != x[-2]):
+        _fail(f"a spectrum of {list(x)}", where)
+    return (*x[:-2], min(x[-2:]))
+
+
 def _reshape(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
     if math.prod(a["shape"]) != math.prod(shapes[0]):
         _fail(f"{list(shapes[0])} cannot be reshaped to {list(a['shape'])}", where)
@@ -174,6 +181,8 @@ SIGNATURES: dict[str, Signature] = {name: Signature(_unary) for name in _ELEMENT
     "logsumexp": Signature(_dropped_nonempty, attributes=_DIMS),
     "log_softmax": Signature(_along, attributes=_DIM),
     "sort": Signature(_along, attributes=_DIM),
+    "eigvalsh": Signature(_spectrum),
+    "svdvals": Signature(_spectrum),
     "reshape": Signature(_reshape, attributes={"shape": at.shape}),
     "permute": Signature(_permute, attributes={"dims": at.permutation}),
     "expand": Signature(_expand, attributes={"shape": at.shape}),

@@ -24,6 +24,9 @@ Reductions; ``dims`` is a sorted list of non-negative dimensions, which are drop
     ``log_softmax(x)``   attribute ``dim``: x - logsumexp(x, dim), same shape
     ``sort(x)``          attribute ``dim``: the entries along dim in ascending order, same shape
 
+Spectra; both over the last two dimensions, which become one, in ascending order
+    ``eigvalsh(x)``  the eigenvalues of (x + x')/2, x [..., n, n]     ``svdvals(x)``  the min(m, n) singular values, x [..., m, n]
+
 Layout
     ``reshape(x)``  attribute ``shape`` (row-major)       ``permute(x)``  attribute ``dims``
     ``expand(x)``   attribute ``shape`` (NumPy broadcast_to)

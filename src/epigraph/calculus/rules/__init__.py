@@ -10,5 +10,6 @@ from epigraph.calculus.rules import (  # noqa: F401
     power,
     reductions,
     smooth,
+    spectral,
     waves,
 )

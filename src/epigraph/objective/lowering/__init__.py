@@ -23,6 +23,7 @@ from epigraph.objective.lowering import (  # noqa: F401  (imported for their reg
     padding,
     pooling,
     reductions,
+    spectral,
     upsample,
 )
 from epigraph.objective.lowering.registry import EXACT, LOWERINGS

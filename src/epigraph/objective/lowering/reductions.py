@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from epigraph.objective.builder import Builder, Expression, Number, rational
-from epigraph.objective.lowering import extended
+from epigraph.objective.lowering import extended, spectral
 from epigraph.objective.lowering.conditions import truth
 from epigraph.objective.lowering.registry import lowers, operator
 
@@ -215,7 +215,7 @@ def linalg_norm(b: Builder, x: Expression, p: Number | None, dim: Any, keepdim: 
 def matrix_norm(b: Builder, x: Expression, p: Number, dims: Sequence[int], keepdim: bool, dtype: Any) -> Expression:
     """The largest (smallest for p < 0) sum of absolute values of a column (p = 1) or of a row (p = inf)."""
     if abs(p) not in (1, math.inf):
-        raise NotImplementedError("a norm that needs singular values")
+        return spectral.norm(b, x, p, list(dims), keepdim)
     rows, columns = (d % x.ndim for d in dims)
     added, compared = (rows, columns) if abs(p) == 1 else (columns, rows)
     sums = x.unary("abs").sum([added], keepdim=True)
@@ -226,7 +226,7 @@ def matrix_norm(b: Builder, x: Expression, p: Number, dims: Sequence[int], keepd
 @lowers("aten.linalg_norm.ord_str", "aten.linalg_matrix_norm.str_ord")
 def matrix_norm_by_name(b: Builder, x: Expression, name: str, dims: Any, keepdim: bool, dtype: Any) -> Expression:
     if name != "fro":
-        raise NotImplementedError("a norm that needs singular values")
+        return spectral.norm(b, x, name, [0, 1] if dims is None else list(dims), keepdim)
     return norm(x, 2, _dims(x, dims), keepdim)
 
 
