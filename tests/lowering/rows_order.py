@@ -1,4 +1,7 @@
-"""Rows of sorting and ranks; at knots entries are equal, where gradients are a choice and are not compared."""
+"""Rows of sorting, ranks and spectra; at knots entries are equal, where gradients are a choice and are not compared.
+
+PyTorch's gradient of eigenvalues is that of a function of symmetric matrices; the lowered function reads one triangle.
+"""
 
 from __future__ import annotations
 
@@ -25,4 +28,16 @@ ROWS = [
     row("median.dim", CUBE, 1),
     row("median.dim", CUBE, -1, True),
     row("median.dim", NUMBER, 0),
+    row("linalg_svdvals.default", X),
+    row("linalg_svdvals.default", CUBE),
+    row("linalg_eigvalsh.default", V((3, 3)), smooth=False),
+    row("linalg_eigvalsh.default", V((2, 4, 4)), "U", smooth=False),
+    row("_linalg_eigh.default", V((3, 3)), "L", False, smooth=False, export=False),
+    row("nuclear_norm.default", X),
+    row("nuclear_norm.default", X, True),
+    row("nuclear_norm.dim", CUBE, [0, 2]),
+    row("nuclear_norm.dim", CUBE, [2, 1], True),
+    *[row("linalg_matrix_norm.default", CUBE, p, [0, 1], keep) for p, keep in ((2, False), (-2, True))],
+    row("linalg_matrix_norm.str_ord", CUBE, "nuc"),
+    row("linalg_norm.ord_str", X, "nuc", keepdim=True),
 ]

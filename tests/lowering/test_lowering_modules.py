@@ -292,7 +292,6 @@ OPAQUE: dict[str, Callable[[Tensor], Tensor]] = {
     "bessel": lambda w: torch.special.i0(w).sum(),
     "determinant": lambda w: torch.logdet(torch.outer(w, w) + torch.eye(4)),
     "inverse": lambda w: torch.linalg.inv(torch.outer(w, w) + torch.eye(4)).sum(),
-    "singular values": lambda w: torch.linalg.matrix_norm(w.reshape(2, 2), "nuc"),
     "grid sample": lambda w: F.grid_sample(
         w.reshape(1, 1, 2, 2), w.tanh().reshape(1, 1, 2, 2), align_corners=False
     ).sum(),

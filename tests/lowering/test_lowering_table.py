@@ -19,6 +19,7 @@ from epigraph.objective.objective import Objective
 
 #: Second outputs that are positions: nodes of which nothing is known.
 POSITIONS = (
+    "_linalg_eigh",
     "max.dim",
     "min.dim",
     "cummax",

@@ -30,6 +30,7 @@ import numpy as np
 
 from epigraph.calculus.interval import Interval
 from epigraph.calculus.lattice import (
+    AFFINE,
     CONCAVE,
     CONVEX,
     LOGCONCAVE,
@@ -242,6 +243,8 @@ def _within_two(f: Means) -> bool:
 
 def _power(f: Facts, e: Fraction) -> Means:
     found = means_of(f)
+    if found.sign == 0 and f.has(AFFINE) and e > 0 and e % 2 == 0:
+        found = Means(Fraction(1), None, 1)  # |f|
     if found.sign == 0 or e == 0 or (found.sign < 0 and e.denominator > 1):
         return NOTHING
     sign = -1 if found.sign < 0 and e % 2 == 1 else 1

@@ -135,6 +135,8 @@ def _ball_seconds(program: Program, node: Node, bits: int) -> float:
     micro = _MICROSECONDS.get(node.op)
     if micro is None:
         micro, entries = _PER_INPUT_ENTRY[node.op], operands[0].numel
+    if node.op in ("eigvalsh", "svdvals"):
+        micro *= max(1.0, max(operands[0].shape[-2:]) / 8)
     if node.op == "piecewise":
         micro += 0.8 * len(node.attributes["pieces"])
     if node.op == "power":

@@ -28,7 +28,7 @@ import numpy as np
 from epigraph.certificate import layout
 from epigraph.certificate.graph import Node
 from epigraph.certificate.kernel_claims import Claims
-from epigraph.certificate.kernel_numbers import INF, at_least_total
+from epigraph.certificate.kernel_numbers import INF, at_least_total, error_of_product
 from epigraph.certificate.kernel_records import Record
 
 SPECTRA = ("eigvalsh", "svdvals")
@@ -98,17 +98,20 @@ def _scaled(node: Node, x: Sequence[Record], known: Sequence[Linear | None]) -> 
 
 
 def _products(a: Any, b: Any, shape: Any) -> tuple[Any, Any]:
-    """Bounds of products; those with a factor 1 exactly, the others one float further out."""
-    found = []
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        for u in a:
-            for v in b:
-                p = np.multiply(u, v)
-                found.append((np.where(np.isnan(p), 0.0, p), (u == 1) | (v == 1) | (u == 0) | (v == 0)))
-        low = [np.where(exact, p, np.nextafter(p, -INF)) for p, exact in found]
-        high = [np.where(exact, p, np.nextafter(p, INF)) for p, exact in found]
-    return (np.broadcast_to(np.minimum.reduce(np.broadcast_arrays(*low)), shape),
-            np.broadcast_to(np.maximum.reduce(np.broadcast_arrays(*high)), shape))  # fmt: skip
+    """Bounds of products: exact where float64 holds the product, else one float further out."""
+    low, high = [], []
+    for u in a:
+        for v in b:
+            left, right = (np.broadcast_to(w, shape).reshape(-1) for w in (u, v))
+            with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+                p = np.multiply(left, right)
+            p = np.where(np.isnan(p), 0.0, p)
+            plain = (left != 0) & (right != 0) & np.isfinite(p)
+            error = np.where(np.isinf(p), np.nan, 0.0)
+            error[plain] = error_of_product(left[plain], right[plain], p[plain])
+            low.append(np.where(error >= 0, p, np.nextafter(p, -INF)))
+            high.append(np.where(error <= 0, p, np.nextafter(p, INF)))
+    return np.minimum.reduce(low).reshape(shape), np.maximum.reduce(high).reshape(shape)
 
 
 def claims(node: Node, x: Sequence[Record], known: Sequence[Linear | None]) -> Claims:

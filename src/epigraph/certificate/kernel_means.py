@@ -131,6 +131,8 @@ def _power(node: Node, x: Sequence[Record], b: Sequence[Bounds], out: Record) ->
     """M_r(f)^e = M_(r/e)(f^e), and f -> f^e keeps or turns the order.  e < 0 needs f != 0 inside the box."""
     e = Fraction(1, 2) if node.op == "sqrt" else fraction(node.attributes["exponent"])
     f = b[0]
+    if not f.sign and bool(np.all(x[0].claims.affine)) and e > 0 and e.denominator == 1 and e.numerator % 2 == 0:
+        f = Bounds(Fraction(1), None, 1)  # |f| is convex, and f^e = |f|^e
     if not f.sign or e == 0 or (f.sign < 0 and e.denominator != 1):
         return UNKNOWN
     base = f if e > 0 else _inverse(x[0], f)

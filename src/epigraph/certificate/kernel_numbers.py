@@ -45,11 +45,11 @@ def at_least_product(bound: Array, a: Array, b: Array) -> Mask:
         rest = equal & ~ok
         if rest.any():
             ok = np.array(ok)
-            ok[rest] = _error_of_product(a[rest], b[rest], p[rest]) >= 0
+            ok[rest] = error_of_product(a[rest], b[rest], p[rest]) >= 0
     return ok
 
 
-def _error_of_product(a: Array, b: Array, p: Array) -> Array:
+def error_of_product(a: Array, b: Array, p: Array) -> Array:
     """The sign of a b - p for p the rounded product, all finite (Dekker's TwoProduct; rationals near the ends)."""
     with np.errstate(all="ignore"):
         (ah, al), (bh, bl) = _halves(a), _halves(b)
