@@ -16,6 +16,7 @@ from typing import Any, final
 from flint import arb, arb_series, ctx
 
 from epigraph.certificate.ends import GermArithmetic, GermJet
+from epigraph.certificate.exactseries import ExactArithmetic
 from epigraph.certificate.germs import UNIT, Germ, Unknown, exact, number
 from epigraph.certificate.jets import Jet, JetArithmetic
 from epigraph.certificate.onevariable import Functions, Term
@@ -194,17 +195,27 @@ class SecondDerivative:
         for end, direction in ((a, 1), (b, -1)):
             if b - a > 1 or end not in self._special:
                 continue
-            near = self._once(("end", end), lambda end=end: self._series(number(end), SeriesArithmetic()))
+            near = self._once(("end", end), lambda end=end: self._at(end))
             if near is None:
                 continue
-            level = _coefficient(near, 0) - self._least
+            level = near[0] - self._least
             for k in range(1, TERMS):
                 if not level >= 0:
                     break
                 if direction**k * _coefficient(far, k) >= 0:
                     return True
-                level = direction**k * _coefficient(near, k)
+                level = direction**k * near[k]
         return False
+
+    def _at(self, end: Fraction) -> list[arb]:
+        """The Taylor coefficients of the second derivative at a point, exact zeros where they can be found."""
+        try:
+            arithmetic = ExactArithmetic()
+            series = self._functions.evaluate(self._terms, arithmetic, arithmetic.variable(end))
+            return [(k + 2) * (k + 1) * series.ball(k + 2) for k in range(TERMS)]
+        except (Unknown, ZeroDivisionError):
+            series = self._series(number(end), SeriesArithmetic())
+            return [_coefficient(series, k) for k in range(TERMS)]
 
     def _across(self, box: arb) -> bool:
         jet = self._functions.evaluate(self._terms, JetArithmetic(), Jet(box, arb(1), arb(0)))

@@ -141,7 +141,7 @@ class _Check:
         if "convex" not in proofs and "concave" not in proofs:
             proofs |= univariate_claims(self.prover, active, self.court)
         if "convex" not in proofs and "concave" not in proofs:
-            found, self.modulus = curvature_claims(self.prover, active, self.court)
+            found, self.modulus = curvature_claims(self.prover, active, self.court, self.refuter.hints)
             proofs |= found
         return proofs
 
