@@ -89,7 +89,8 @@ class Curvature:
 
     def _believed(self, part: Part) -> Part:
         """A part that is no quadratic as a rest."""
-        quadratic = self.linear.nodes[part.position].op in ("power", "mul", "matmul")
+        node = self.linear.nodes[part.position]
+        quadratic = node.op in ("mul", "matmul") or (node.op == "power" and node.attributes["exponent"] == 2)
         return part if quadratic or part.kind == "soft" else replace(part, kind="rest")
 
     # the parts -----------------------------------------------------------------------------------------------------

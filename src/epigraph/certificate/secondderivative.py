@@ -24,6 +24,7 @@ from epigraph.certificate.series import SeriesArithmetic
 
 TERMS = 6  # of the Taylor polynomial of the second derivative
 PIECES = 4000  # evaluations in one proof
+NARROW = Fraction(1, 2**30)  # relative width of a piece at which a proof is given up
 STARTS = (16, 64, 256, 4, 2048, 16384, 2**20)  # where the ends may begin
 
 
@@ -39,18 +40,30 @@ class SecondDerivative:
         self._points: dict[Fraction, tuple[JetArithmetic, bool]] = {}
         self._known: dict[Any, Any] = {}
         self._special: set[Fraction] = set()
+        self.hopeless = False  # no other bound will do better
         self._kinked = True  # until an evaluation has met no kinked operator
         self._least, self._left = arb(0), 0
 
     def at_least(self, least: Fraction, pieces: int = PIECES) -> bool:
         """Is phi'' >= least proved with at most so many pieces?"""
         self._least, self._left = number(least), pieces
+        try:
+            return self._low == self._high or self._everywhere()
+        except (Unknown, ZeroDivisionError, ValueError):
+            return False
+
+    def _everywhere(self) -> bool:
         low, high = self._low, self._high
-        if low == high or (low == -math.inf and high == math.inf and self._piece(None, None)):
+        if low == -math.inf and high == math.inf and self._piece(None, None):
             return True
         first = self._end(low, 1) if math.isinf(low) else self._beside(low, 1)
         last = None if first is None else self._end(high, -1) if math.isinf(high) else self._beside(high, -1)
         return first is not None and last is not None and (first >= last or self._between(first, last))
+
+    def constant(self) -> Fraction | None:
+        """The second derivative where it is one exact number on the whole line, as that of a square."""
+        series = self._once(("far", None, None), lambda: self._smooth(arb("+/- inf"), None, None))
+        return None if series is None else exact(_coefficient(series, 0))
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         """The result of an evaluation, None where it is not known; each is made once."""
@@ -110,8 +123,11 @@ class SecondDerivative:
             if not (_moderate(a, b) and self._piece(a, b)):
                 knot = self._knot(a, b)
                 middle = _middle(a, b) if knot is None else knot
+                if knot is not None and (knot in self._special or self._point(knot)[1]):
+                    self.hopeless = True  # the slope falls there
+                    return False
                 self._special.update(() if knot is None else (knot,))
-                if not a < middle < b:
+                if not a < middle < b or b - a < NARROW * max(1, abs(a), abs(b)):
                     return False
                 pending += [(a, middle), (middle, b)]
         return True

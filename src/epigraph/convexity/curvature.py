@@ -23,7 +23,7 @@ from epigraph.certificate.affine import Unsuited
 from epigraph.certificate.curvature import Curvature, Function
 from epigraph.certificate.kernel_numbers import fraction_down
 from epigraph.certificate.linear import PRECISION, Linear
-from epigraph.certificate.secondorder import Claim, box, open_
+from epigraph.certificate.secondorder import Claim, boxes, open_
 from epigraph.certificate.semidefinite import Block, blocks
 from epigraph.convexity.evidence import Court, _needed, manifest_graph, provenance
 from epigraph.convexity.prove import Derivation, Prover
@@ -82,7 +82,7 @@ class Attempt:
             return bits[position].has(CONVEX if sign > 0 else CONCAVE)
 
         if squares:
-            linear = Linear(program, tensors, claim.active, box(claim, tensors))
+            linear = Linear(program, tensors, claim.active, boxes(claim.domain, tensors))
             return Curvature(linear, self.sign, likely, squares=True)
         return open_(program, tensors, claim, raw, likely)
 
