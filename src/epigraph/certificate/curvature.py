@@ -65,6 +65,7 @@ class Curvature:
     def __init__(self, linear: Linear, sign: int, known: Known, squares: bool = False):
         self.linear, self.reader, self._known = linear, Functions(linear), known
         self._intervals = Ranges(linear)
+        self.numbers = np.zeros(0, np.int64)  # the function of each class of rows, once they have been assembled
         for position in sorted(linear.live):
             if linear.varies[position]:
                 linear.carrier(position)  # operands first: no deep recursion later
@@ -88,7 +89,8 @@ class Curvature:
 
     def _believed(self, part: Part) -> Part:
         """A part that is no quadratic as a rest."""
-        quadratic = self.linear.nodes[part.position].op in ("power", "mul", "matmul")
+        node = self.linear.nodes[part.position]
+        quadratic = node.op in ("mul", "matmul") or (node.op == "power" and node.attributes["exponent"] == 2)
         return part if quadratic or part.kind == "soft" else replace(part, kind="rest")
 
     # the parts -----------------------------------------------------------------------------------------------------
@@ -280,6 +282,7 @@ class Curvature:
         )
         pairs = np.column_stack([np.concatenate(self._found.functions), np.concatenate(self._found.weights)])
         table, kinds = np.unique(pairs, axis=0, return_inverse=True)
+        self.numbers = table[:, 0]
         bounds = []
         for f, w in table.tolist():
             low, high = weights[w]

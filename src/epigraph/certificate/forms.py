@@ -21,6 +21,7 @@ MODULES = {
     "midpoint": "epigraph.certificate.midpoint",
     "derivation": "epigraph.certificate.derivation",
     "curvature": "epigraph.certificate.secondorder",
+    "polynomial": "epigraph.certificate.sumofsquares",
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any, final
 from flint import arb, arb_series, ctx
 
 from epigraph.certificate.ends import GermArithmetic, GermJet
+from epigraph.certificate.exactseries import ExactArithmetic
 from epigraph.certificate.germs import UNIT, Germ, Unknown, exact, number
 from epigraph.certificate.jets import Jet, JetArithmetic
 from epigraph.certificate.onevariable import Functions, Term
@@ -23,6 +24,7 @@ from epigraph.certificate.series import SeriesArithmetic
 
 TERMS = 6  # of the Taylor polynomial of the second derivative
 PIECES = 4000  # evaluations in one proof
+NARROW = Fraction(1, 2**30)  # relative width of a piece at which a proof is given up
 STARTS = (16, 64, 256, 4, 2048, 16384, 2**20)  # where the ends may begin
 
 
@@ -38,18 +40,30 @@ class SecondDerivative:
         self._points: dict[Fraction, tuple[JetArithmetic, bool]] = {}
         self._known: dict[Any, Any] = {}
         self._special: set[Fraction] = set()
+        self.hopeless = False  # no other bound will do better
         self._kinked = True  # until an evaluation has met no kinked operator
         self._least, self._left = arb(0), 0
 
     def at_least(self, least: Fraction, pieces: int = PIECES) -> bool:
         """Is phi'' >= least proved with at most so many pieces?"""
         self._least, self._left = number(least), pieces
+        try:
+            return self._low == self._high or self._everywhere()
+        except (Unknown, ZeroDivisionError, ValueError):
+            return False
+
+    def _everywhere(self) -> bool:
         low, high = self._low, self._high
-        if low == high or (low == -math.inf and high == math.inf and self._piece(None, None)):
+        if low == -math.inf and high == math.inf and self._piece(None, None):
             return True
         first = self._end(low, 1) if math.isinf(low) else self._beside(low, 1)
         last = None if first is None else self._end(high, -1) if math.isinf(high) else self._beside(high, -1)
         return first is not None and last is not None and (first >= last or self._between(first, last))
+
+    def constant(self) -> Fraction | None:
+        """The second derivative where it is one exact number on the whole line, as that of a square."""
+        series = self._once(("far", None, None), lambda: self._smooth(arb("+/- inf"), None, None))
+        return None if series is None else exact(_coefficient(series, 0))
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         """The result of an evaluation, None where it is not known; each is made once."""
@@ -109,8 +123,11 @@ class SecondDerivative:
             if not (_moderate(a, b) and self._piece(a, b)):
                 knot = self._knot(a, b)
                 middle = _middle(a, b) if knot is None else knot
+                if knot is not None and (knot in self._special or self._point(knot)[1]):
+                    self.hopeless = True  # the slope falls there
+                    return False
                 self._special.update(() if knot is None else (knot,))
-                if not a < middle < b:
+                if not a < middle < b or b - a < NARROW * max(1, abs(a), abs(b)):
                     return False
                 pending += [(a, middle), (middle, b)]
         return True
@@ -194,17 +211,27 @@ class SecondDerivative:
         for end, direction in ((a, 1), (b, -1)):
             if b - a > 1 or end not in self._special:
                 continue
-            near = self._once(("end", end), lambda end=end: self._series(number(end), SeriesArithmetic()))
+            near = self._once(("end", end), lambda end=end: self._at(end))
             if near is None:
                 continue
-            level = _coefficient(near, 0) - self._least
+            level = near[0] - self._least
             for k in range(1, TERMS):
                 if not level >= 0:
                     break
                 if direction**k * _coefficient(far, k) >= 0:
                     return True
-                level = direction**k * _coefficient(near, k)
+                level = direction**k * near[k]
         return False
+
+    def _at(self, end: Fraction) -> list[arb]:
+        """The Taylor coefficients of the second derivative at a point, exact zeros where they can be found."""
+        try:
+            arithmetic = ExactArithmetic()
+            series = self._functions.evaluate(self._terms, arithmetic, arithmetic.variable(end))
+            return [(k + 2) * (k + 1) * series.ball(k + 2) for k in range(TERMS)]
+        except (Unknown, ZeroDivisionError):
+            series = self._series(number(end), SeriesArithmetic())
+            return [_coefficient(series, k) for k in range(TERMS)]
 
     def _across(self, box: arb) -> bool:
         jet = self._functions.evaluate(self._terms, JetArithmetic(), Jet(box, arb(1), arb(0)))

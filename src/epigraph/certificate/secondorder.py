@@ -47,13 +47,14 @@ class Claim:
         return PROPERTIES[self.kind]
 
 
-def _sides(pair: Any, where: str) -> tuple[Any, Any]:
+def sides(pair: Any, where: str) -> tuple[Any, Any]:
+    """The two sides of a box, unread."""
     if type(pair) is not list or len(pair) != 2:
         refuse("E420", "a box is [low, high]", where=where)
     return pair[0], pair[1]
 
 
-def box(claim: Claim, tensors: Mapping[str, np.ndarray]) -> dict[str, BOX]:
+def boxes(domain: Mapping[str, tuple[Any, Any]], tensors: Mapping[str, np.ndarray]) -> dict[str, BOX]:
     """The closed boxes of the domain by name."""
 
     def side(value: Any, default: float, where: str) -> Any:
@@ -66,7 +67,7 @@ def box(claim: Claim, tensors: Mapping[str, np.ndarray]) -> dict[str, BOX]:
         return tensors[value["tensor"]].astype(np.float64)
 
     found = {}
-    for name, (low, high) in claim.domain.items():
+    for name, (low, high) in domain.items():
         where = f"domain of {name[:100]!r}"
         found[name] = side(low, -math.inf, where), side(high, math.inf, where)
         if not bool(np.all(np.asarray(found[name][0]) <= np.asarray(found[name][1]))):
@@ -101,7 +102,7 @@ class Curved:
         return Claim(
             raw["property"],
             tuple(active),
-            {n: _sides(pair, n) for n, pair in raw["domain"].items()},
+            {n: sides(pair, n) for n, pair in raw["domain"].items()},
             modulus,
             tuple(Fraction(hex_float(b, "bounds")) for b in bounds),
             raw["nodes"],
@@ -158,7 +159,7 @@ def open_(
             return False
         return True
 
-    linear = Linear(program, tensors, claim.active, box(claim, tensors))
+    linear = Linear(program, tensors, claim.active, boxes(claim.domain, tensors))
     return Curvature(linear, claim.sign, known)
 
 

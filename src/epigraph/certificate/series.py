@@ -91,7 +91,7 @@ def _power(s: arb_series, exponent: Fraction) -> arb_series:
     if exponent.denominator == 1 and abs(exponent) <= 64:
         n = int(exponent)
         return arb_series([1]) if n == 0 else whole(s, n) if n > 0 else _finite(1 / whole(s, -n))
-    return (_positive(s).log() * number(exponent)).exp()
+    return _finite((_positive(s).log() * number(exponent)).exp())
 
 
 def met(knots: Sequence[Fraction], x: arb) -> range:
@@ -137,7 +137,7 @@ class SeriesArithmetic:
         if op in SMOOTH:
             return _finite(SMOOTH[op](s))
         if op == "power":
-            return _finite(_power(s, rational(attributes["exponent"])))
+            return _power(s, rational(attributes["exponent"]))
         if op == "elu":
             alpha = number(rational(attributes["alpha"]))
             return s if self._side([Fraction(0)], s) else alpha * (s.exp() - 1)

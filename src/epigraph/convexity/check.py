@@ -12,10 +12,10 @@ from epigraph.convexity.curvature import curvature_claims, quick_modulus
 from epigraph.convexity.evidence import Court, recheck_proof
 from epigraph.convexity.freeze import freeze_sets
 from epigraph.convexity.modulus import modulus
+from epigraph.convexity.polynomial import polynomial_claims
 from epigraph.convexity.prove import CLAIMS, Prover
 from epigraph.convexity.quadratic import quadratic_claims
 from epigraph.convexity.refute import Found, Refuter
-from epigraph.convexity.univariate import univariate_claims
 from epigraph.convexity.verdict import Proof, Status, Verdict
 from epigraph.errors import UsageError
 from epigraph.objective.objective import Objective
@@ -35,6 +35,7 @@ class Effort:
 
 KERNEL_WORK = 3e5  # up to here every derivation is re-checked by the kernel before it is believed
 GLANCE_WORK = 2e4  # up to here every proved property is attacked once before it is believed
+BLOCK_WORK = 1e5  # up to here a block that the rules leave open is tried with the curvature lemma
 SETTLED_WORK = 3e5  # a proved J with more entries is not searched for violations of the remaining properties
 
 EFFORTS = {"quick": Effort(3.0, 0.0, 0.0), "normal": Effort(40.0, 20.0, 2e6), "thorough": Effort(240.0, 120.0, 1e9)}
@@ -139,10 +140,18 @@ class _Check:
         if "convex" not in proofs and "concave" not in proofs:
             proofs |= quadratic_claims(self.prover, active, self.court, self.remarks)
         if "convex" not in proofs and "concave" not in proofs:
-            proofs |= univariate_claims(self.prover, active, self.court)
+            proofs |= polynomial_claims(self.prover, active, self.court, self.refuter.hints)
         if "convex" not in proofs and "concave" not in proofs:
-            found, self.modulus = curvature_claims(self.prover, active, self.court)
+            found, self.modulus = curvature_claims(self.prover, active, self.court, self.refuter.hints)
             proofs |= found
+        return proofs
+
+    def _lemmas(self, active: Sequence[str]) -> dict[str, Proof]:
+        """The lemmas about the whole function, for one block."""
+        self.refuter.hints = {}
+        proofs = quadratic_claims(self.prover, active, self.court)
+        if not proofs and self.refuter.work <= BLOCK_WORK:
+            proofs = curvature_claims(self.prover, active, self.court, self.refuter.hints)[0]
         return proofs
 
     def _trusted(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:
@@ -201,7 +210,7 @@ class _Check:
             share = max(left / max(1, len(self.active) - i) * 2, 0.3) if left > 0 else 0.0
             found = Found()
             if open_ and search and share > 0:
-                proofs |= quadratic_claims(self.prover, (name,), self.court)
+                proofs |= self._lemmas((name,))
                 found = (
                     self._refute((name,), proofs, min(share, left), f"searching in {name} alone")
                     if "convex" not in proofs

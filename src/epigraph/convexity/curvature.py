@@ -6,6 +6,7 @@ some are not, as long as the others make up for it: a sigmoid with squared error
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from epigraph.certificate.affine import Unsuited
 from epigraph.certificate.curvature import Curvature, Function
 from epigraph.certificate.kernel_numbers import fraction_down
 from epigraph.certificate.linear import PRECISION, Linear
-from epigraph.certificate.secondorder import Claim, box, open_
-from epigraph.certificate.semidefinite import blocks
+from epigraph.certificate.secondorder import Claim, boxes, open_
+from epigraph.certificate.semidefinite import Block, blocks
 from epigraph.convexity.evidence import Court, _needed, manifest_graph, provenance
 from epigraph.convexity.prove import Derivation, Prover
+from epigraph.convexity.refute import Hint
 from epigraph.convexity.secondderivative import bound
 from epigraph.convexity.verdict import Proof, Step
 from epigraph.objective.graph import Graph, Node
@@ -56,6 +58,8 @@ class Attempt:
         used = {prover.graph[i].attributes["name"] for i in self.order if prover.graph[i].op == "parameter"}
         self.active = [n for n in active if n in used]
         self.unused = [n for n in active if n not in used]
+        self.lowest: list[float] = []  # where each second derivative is least
+        self.hint: Hint | None = None
 
     @cached_property
     def derivation(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -78,7 +82,7 @@ class Attempt:
             return bits[position].has(CONVEX if sign > 0 else CONCAVE)
 
         if squares:
-            linear = Linear(program, tensors, claim.active, box(claim, tensors))
+            linear = Linear(program, tensors, claim.active, boxes(claim.domain, tensors))
             return Curvature(linear, self.sign, likely, squares=True)
         return open_(program, tensors, claim, raw, likely)
 
@@ -109,21 +113,25 @@ class Attempt:
         found = []
         with ctx.workprec(PRECISION):
             for f in curvature.functions:
-                least = bound(curvature.reader, f)
-                if least is None or time.monotonic() > self.deadline:
+                known = bound(curvature.reader, f)
+                if known is None or time.monotonic() > self.deadline:
                     return None
-                found.append(least)
+                found.append(known[0])
+                self.lowest.append(known[1])
         return tuple(found)
 
     def _modulus(self, curvature: Curvature, bounds: tuple[Fraction, ...]) -> Fraction | None:
-        """The largest of a few numbers near the least eigenvalue that is proved."""
+        """The largest of a few numbers near the least eigenvalue that is proved; where it is negative, a hint is left."""
         rows, kinds, weights = curvature.assembled(bounds)
         size, covered, least, scale = curvature.linear.size, 0, np.inf, 0.0
         s = np.array([float(w) for w in weights])
         for block in blocks(rows, kinds, size):
             covered += len(block.columns)
             G = block.matrix.T @ (s[block.kinds][:, None] * block.matrix)
-            least = min(least, float(np.linalg.eigvalsh(G)[0]))
+            values, vectors = np.linalg.eigh(G)
+            if values[0] < least:
+                least = float(values[0])
+                self._leave_hint(curvature, block, s, vectors[:, 0])
             scale = max(scale, float(np.abs(G).max()))
         if covered < size or self.unused:
             least = min(least, 0.0)
@@ -136,9 +144,32 @@ class Attempt:
                 return Fraction(guess)
         return None
 
+    def _leave_hint(self, curvature: Curvature, block: Block, s: np.ndarray, v: np.ndarray) -> None:
+        """A point at which the functions that bend against v do so most, as far as their arguments can be chosen."""
+        numbers = curvature.numbers[block.kinds]
+        used = (numbers >= 0) & (s[block.kinds] < 0)
+        A = block.matrix[used]
+        share = np.sqrt(-s[block.kinds][used]) * np.abs(A @ v)
+        target = np.array([self.lowest[k] for k in numbers[used].tolist()])
+        point, direction = np.zeros(curvature.linear.size), np.zeros(curvature.linear.size)
+        if len(A):
+            point[block.columns] = np.linalg.lstsq(share[:, None] * A, share * target, rcond=None)[0]
+        direction[block.columns] = v
+        self.hint = self._unflat(curvature, point), self._unflat(curvature, direction)
 
-def curvature_claims(prover: Prover, active: Sequence[str], court: Court) -> tuple[dict[str, Proof], float | None]:
-    """Proofs of convexity or concavity by the curvature lemma, and the modulus that comes with convexity."""
+    def _unflat(self, curvature: Curvature, x: np.ndarray) -> dict[str, np.ndarray]:
+        shapes_ = {n: tuple(self.prover.graph.parameters[n].shape) for n in self.active}
+        offsets = curvature.linear.offsets
+        return {n: x[offsets[n] : offsets[n] + math.prod(shape)].reshape(shape) for n, shape in shapes_.items()}
+
+
+def curvature_claims(
+    prover: Prover, active: Sequence[str], court: Court, hints: dict[str, Hint] | None = None
+) -> tuple[dict[str, Proof], float | None]:
+    """Proofs of convexity or concavity by the curvature lemma, and the modulus that comes with convexity.
+
+    Where they fail for want of curvature in some direction, ``hints`` receives where to look for a violation.
+    """
     if sum(n.numel for n in prover.graph) > ENTRIES or not court.possible:
         return {}, None
     for word, sign in (("convex", 1), ("concave", -1)):
@@ -146,6 +177,8 @@ def curvature_claims(prover: Prover, active: Sequence[str], court: Court) -> tup
         if attempt.active and (found := attempt.run()) is not None:
             proofs = {p + word: proof(attempt, found, p + word) for p in ("", "quasi")}
             return proofs, fraction_down(found.modulus) or None if sign > 0 else None
+        if hints is not None and attempt.hint is not None:
+            hints[word] = attempt.hint
     return {}, None
 
 

@@ -170,11 +170,7 @@ class Derivation(Mapping[str, Any]):
                 "carrier": None if carrier is None else [position[carrier[0]], carrier[1]],
                 "varies": facts.varies,
             }
-        box = {
-            n: [_bound_of(side, n, graph, tensors) for side in (self._prover.domain.lower, self._prover.domain.upper)]
-            for n in self._prover.names
-            if n in self._prover.domain.lower or n in self._prover.domain.upper
-        }
+        box = _boxes(self._prover, tensors)
         used = [n for n in self._active if graph.parameter_nodes[n] in position]
         return {"property": self._name, "active": used or list(self._active), "domain": box, "nodes": nodes}, tensors
 
@@ -186,6 +182,21 @@ class Derivation(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.parts[0])
+
+
+def _boxes(prover: Prover, tensors: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+    domain = prover.domain
+    return {
+        n: [_bound_of(side, n, prover.graph, tensors) for side in (domain.lower, domain.upper)]
+        for n in prover.names
+        if n in domain.lower or n in domain.upper
+    }
+
+
+def box_of(prover: Prover) -> tuple[dict[str, list[Any]], dict[str, np.ndarray]]:
+    """The domain as a certificate states it, and the tensors that it refers to."""
+    tensors: dict[str, np.ndarray] = {}
+    return _boxes(prover, tensors), tensors
 
 
 def _keep(tensors: dict[str, np.ndarray], value: np.ndarray) -> dict[str, str]:

@@ -22,6 +22,7 @@ from epigraph.objective.domain import Domain
 from epigraph.objective.evaluate import Evaluator
 from epigraph.objective.graph import Graph
 
+Hint = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 Offer = dict[str, tuple[View, Candidate]]
 Program = Callable[[dict[str, Tensor]], float]
 
@@ -56,6 +57,7 @@ class Refuter:
         self.rounding = 3e-7 if single else ROUNDING  # float32 data are rounded more coarsely
         self.graph, self.domain, self.court, self.seed = graph, domain, court, seed
         self.work = sum(n.numel for n in graph)
+        self.hints: dict[str, Hint] = {}  # by property: a point and a direction at which it may fail
 
     @cached_property
     def point(self) -> dict[str, Tensor]:
@@ -122,6 +124,7 @@ class Refuter:
         def open_kinds() -> list[str]:
             return [k for k in kinds if k not in found.certificates]
 
+        yield from self._hinted(active, open_kinds())
         small = self.work < SMALL
         if small:
             yield from self._lines(active, open_kinds, generator, 2, deadline)
@@ -145,6 +148,25 @@ class Refuter:
             yield _with(view, search.ritz(view, open_kinds(), generator))
         if small and open_kinds():
             yield from self._lines(active, open_kinds, generator, 4, deadline)
+
+    def _hinted(self, active: tuple[str, ...], kinds: Sequence[str]) -> Iterator[Offer]:
+        """Steps of several lengths along a direction in which a proof has failed."""
+        for kind, (point, direction) in self.hints.items():
+            if kind not in kinds:
+                continue
+            view = self._view(active)
+            whole = [
+                {n: torch.as_tensor(p.get(n, np.zeros(s)), dtype=torch.float64) for n, s in view.shapes.items()}
+                for p in (point, direction)
+            ]
+            m, d = (_flat(view, p) for p in whole)
+            m, best = view.inside(m), dict[str, Candidate]()
+            for size in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0):
+                step = size * d
+                search._merge(
+                    best, search._judge(view, m, step * view.reach(m, step), [kind], "direction of least curvature")
+                )
+            yield _with(view, best)
 
     def _lines(
         self,

@@ -74,9 +74,13 @@ def _golden(f: Callable[[float], float], a: float, b: float) -> tuple[float, flo
     return (c, fc) if fc < fd else (d, fd)
 
 
-def bound(functions: Functions, f: Function) -> Fraction | None:
-    """A proved lower bound of phi'', as near to its least value as a few attempts give."""
-    least, _, size = lowest(functions, f)
+def bound(functions: Functions, f: Function) -> tuple[Fraction, float] | None:
+    """A proved lower bound of phi'', as near to its least value as a few attempts give, and where that value is taken."""
+    prover = SecondDerivative(functions, f.terms, f.low, f.high)
+    level = prover.constant()
+    if level is not None:
+        return level, 0.0
+    least, at, size = lowest(functions, f)
     if not math.isfinite(least):
         return None
     unit = max(abs(least), 2.0**-10 * min(size, 1e6))
@@ -85,5 +89,9 @@ def bound(functions: Functions, f: Function) -> Fraction | None:
     ]
     if least >= -1e-12 * size:
         attempts.insert(3 if least > 1e-3 * size else 0, (Fraction(0), PIECES))
-    prover = SecondDerivative(functions, f.terms, f.low, f.high)
-    return next((guess for guess, pieces in attempts if prover.at_least(guess, pieces)), None)
+    for guess, pieces in attempts:
+        if prover.at_least(guess, pieces):
+            return guess, at
+        if prover.hopeless:
+            break
+    return None
