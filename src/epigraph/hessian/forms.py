@@ -82,9 +82,8 @@ class Arithmetic:
 
     def scale(self, x: Form, factor: float) -> Form:
         """Times a power of two, which is exact."""
-        return Form(
-            x.c * factor, None if x.L is None else x.L * factor, None if x.r is None else x.r * abs(factor) + TINY
-        )
+        r = _or_zero(x.r) * abs(factor) + torch.full_like(x.c, TINY)
+        return Form(x.c * factor, None if x.L is None else x.L * factor, r)
 
     def total(self, x: Form, dims: Sequence[int]) -> Form:
         if not dims:

@@ -31,8 +31,11 @@ def check_domain(node: Node, x: Interval) -> None:
     if node.op not in SMOOTH:
         return
     domain = SMOOTH[node.op].where(node)
-    low, high = x.hull
-    if (domain == "positive" and low <= 0) or (domain == "nonzero" and low <= 0 <= high):
+    outside = (
+        x.lower <= 0 if domain == "positive" else (x.lower <= 0) & (x.upper >= 0) if domain == "nonzero" else False
+    )
+    if bool(np.any(outside)):
+        low, high = x.hull
         raise Undecided(
             node, f"the argument of {node.op} ranges over [{low:.3g}, {high:.3g}], which is not inside its domain"
         )
