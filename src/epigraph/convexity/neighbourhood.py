@@ -27,7 +27,7 @@ from epigraph.hessian.enclose import Region, Source, Undecided
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph
 
-LINEAR_PARTS = 2e7  # numbers that the linear parts of tangents may hold; above, interval matrices are used
+LINEAR_PARTS = 5e7  # numbers that the linear parts of tangents may hold; above, interval matrices are used
 BRANCHING = 4  # up to so many variables a box is cut into parts
 
 

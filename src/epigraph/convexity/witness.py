@@ -67,8 +67,8 @@ def _directions(dense: Dense, near: Neighbourhood, radius: float, seed: int) -> 
     values, vectors = _least(dense, points)
     if float(values.min()) >= 0 and n <= DESCENT_SIZE:
         points, values, vectors = _descent(dense, near, radius, points, values, vectors)
-    order = [int(i) for i in values.argsort() if values[i] < 0]
-    return [(points[i], vectors[i] / vectors[i].norm()) for i in order[:3]]
+    order = [0, *values.argsort().tolist()[:3]]  # the centre first, where a step in any direction stays inside
+    return [(points[i], vectors[i] / vectors[i].norm()) for i in order if values[i] < 0]
 
 
 def _least(dense: Dense, points: Tensor) -> tuple[Tensor, Tensor]:
