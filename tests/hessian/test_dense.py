@@ -96,3 +96,10 @@ def test_an_unused_parameter_has_no_curvature():
     J = Objective.from_function(lambda x, y: x * x, {"x": torch.tensor(1.0), "y": torch.tensor(2.0)})
     jet = Dense(J.graph(), ("x", "y")).of(torch.tensor([[3.0, 5.0]], dtype=torch.float64))
     assert jet.hessian[0].tolist() == [[2.0, 0.0], [0.0, 0.0]] and jet.gradient[0].tolist() == [6.0, 0.0]
+
+
+def test_every_primitive_has_a_derivative_or_is_rewritten():
+    from epigraph.hessian.operators import OPERATORS
+    from epigraph.objective.evaluate import KERNELS
+
+    assert set(KERNELS) - set(OPERATORS) == {"div", "maximum", "convolution", "same"}

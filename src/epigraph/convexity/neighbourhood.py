@@ -151,7 +151,7 @@ class Neighbourhood:
                 return Answer(None, "hessian", used, last.reason, last.where)
             for half in _halves(part):
                 heapq.heappush(pending, (-float(half.radius.max()), next(order), half))
-        return Answer(least, f"{self.method}, by parts", used)
+        return Answer(least, self.method, used)
 
     @cached_property
     def _dense(self) -> Dense | None:
