@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,6 +92,12 @@ KINKED = {
     "steps": lambda: of(lambda w: ((X @ w).sign() * (X @ w) ** 2).sum() + (X @ w).floor().sum(), w=(3,)),
     "clamped": lambda: of(lambda w: (X @ w).clamp(-0.5, 0.7).square().sum(), w=(3,)),
 }
+
+
+@cache
+def made(name: str) -> Objective:
+    """Each is captured once."""
+    return {**SMOOTH, **KINKED}[name]()
 
 
 def module() -> Objective:

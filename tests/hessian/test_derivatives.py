@@ -45,7 +45,7 @@ CASES = [(op, {}, f) for op, f in FUNCTIONS.items()] + [
 def points(op: str, attributes: dict) -> list[float]:
     node = Node(0, op, (), attributes, ())
     domain = SMOOTH[op].where(node)
-    own = [0.03, 0.4, 1.0, 1.7, 3.2, 9.0]
+    own = [0.03, 0.7, 1.7, 9.0]
     return own if domain == "positive" else own + [-v for v in own] + ([0.0] if domain == "all" else [])
 
 
@@ -80,7 +80,7 @@ def test_ranges_contain_the_values(op, attributes, f):
         wide = subdivided(lambda r: SMOOTH[op].formula(node, r, 4, RANGES), span, 8)
         for k in range(4):
             assert holds(thin[k].bounds, truth[k]) and holds(wide[k], truth[k]), (x, k)
-        for inner in np.linspace(low, high, 5):
+        for inner in np.linspace(low, high, 3):
             assert all(holds(bounds, v) for bounds, v in zip(wide, exact(f, float(inner)), strict=True)), inner
 
 

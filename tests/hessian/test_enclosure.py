@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from graphs import KINKED, SMOOTH
+from graphs import KINKED, SMOOTH, made
 
 from epigraph.hessian.dense import Dense
 from epigraph.hessian.enclose import Region, Source, Undecided
@@ -31,9 +31,9 @@ def directions(n: int, ball: bool, count: int = 12) -> torch.Tensor:
 @pytest.mark.parametrize("order", [0, 1])
 @pytest.mark.parametrize("name", [*SMOOTH, *KINKED])
 def test_points_of_the_region_are_enclosed(name, order, ball):
-    J = {**SMOOTH, **KINKED}[name]()
+    J = made(name)
     decided = 0
-    for radius in (0.3, 0.03, 1e-3, 1e-7):
+    for radius in (0.3, 1e-3, 1e-5):
         source, region, dense = region_of(J, radius, ball)
         try:
             H, a = source.hessian(region, order)
@@ -52,7 +52,7 @@ def test_points_of_the_region_are_enclosed(name, order, ball):
 @pytest.mark.parametrize("name", ["tanh", "softplus", "attention", "cross entropy"])
 def test_the_remainder_is_of_second_order(name):
     """Halving the radius quarters what is left beside the linear part."""
-    J = SMOOTH[name]()
+    J = made(name)
     sizes = []
     for radius in (2e-3, 1e-3):
         source, region, _ = region_of(J, radius, True)

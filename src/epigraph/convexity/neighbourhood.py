@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from epigraph.calculus.lattice import CONVEX
+from epigraph.convexity.check import KERNEL_WORK
 from epigraph.convexity.evidence import Court, recheck_proof
 from epigraph.convexity.modulus import modulus
 from epigraph.convexity.prove import Prover
@@ -26,7 +27,7 @@ from epigraph.hessian.enclose import Region, Source, Undecided
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph
 
-LINEAR_PARTS = 6e7  # numbers that the linear parts of tangents may hold; above, interval matrices are used
+LINEAR_PARTS = 5e7  # numbers that the linear parts of tangents may hold; above, interval matrices are used
 BRANCHING = 4  # up to so many variables a box is cut into parts
 
 
@@ -61,6 +62,7 @@ class Neighbourhood:
         self.unused = any(k not in self.source.names for k in active)
         parts = [point[k].reshape(-1) for k in self.source.names]
         self.centre = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+        self.work = sum(node.numel for node in graph)
         n = self.source.size
         self.order = 1 if n * n * (self.source.widest + n) <= LINEAR_PARTS else 0
 
@@ -73,12 +75,25 @@ class Neighbourhood:
         found = self.by_hessian(self.region(radius))
         if found.modulus is not None:
             return found
-        rules = self.by_rules(self.source.box(self.region(radius)))
+        rules = self.by_rules(self.region(radius))
         if rules is not None:
             return rules
-        if boxes > 1 and self.source.size <= BRANCHING:
+        if boxes > 1 and self.source.size <= BRANCHING and not self._bends_down(self.sample(radius)):
             return self._by_parts(radius, boxes)
         return found
+
+    def sample(self, radius: float, count: int = 64, seed: int = 0) -> Tensor:
+        """The centre, and points on the boundary of the region, moved into the domain."""
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(count, self.source.size, generator=generator, dtype=torch.float64)
+        return self.project(radius, torch.cat([torch.zeros_like(drawn[:1]), drawn]))
+
+    def project(self, radius: float, steps: Tensor) -> Tensor:
+        """Points at steps from the centre, scaled to the boundary of the region (a zero step stays), in the domain."""
+        length = steps.norm(dim=1, keepdim=True) if self.ball else steps.abs().amax(1, keepdim=True)
+        steps = torch.where(length > 0, steps * (radius / length.clamp(min=1e-300)), steps)
+        low, high = self.source.corners(self.region(radius))
+        return torch.minimum(torch.maximum(self.centre + steps, low), high)
 
     def by_hessian(self, region: Region) -> Answer:
         """A positive definite enclosure of the Hessian."""
@@ -97,18 +112,22 @@ class Neighbourhood:
     def method(self) -> str:
         return "centred form of the Hessian" if self.order else "interval Hessian"
 
-    def by_rules(self, box: Domain | None = None) -> Answer | None:
-        """Convexity by composition rules on a box (the whole domain by default), re-checked by the kernel."""
-        if box is None:
+    def by_rules(self, region: Region | None = None) -> Answer | None:
+        """Convexity by composition rules on a box, re-checked by the kernel; or on the whole domain, or of a quadratic."""
+        if region is None:
             held = {k: v for k, v in self.source.fixed.items() if k not in self.source.names}
             box = Domain({**held, **self.domain.lower}, {**held, **self.domain.upper})
+        else:
+            box = self.source.box(region)
         prover = Prover(self.graph, box, self.describe)
         if prover.output(self.active).has(CONVEX):
             proof = prover.proof(self.active, "convex")
-            if recheck_proof(self.graph, proof) is None:
+            if self.work > KERNEL_WORK or recheck_proof(self.graph, proof) is None:
                 return Answer(modulus(prover, self.active) or 0.0, "rules", 1)
-        if "convex" in quadratic_claims(prover, self.active, Court(self.graph, box, self.describe)):
-            return Answer(0.0, "quadratic", 1)
+        if region is None:
+            court = Court(self.graph, box, self.describe)
+            if "convex" in quadratic_claims(prover, self.active, court):
+                return Answer(0.0, "quadratic", 1)
         return None
 
     def _by_parts(self, radius: float, limit: int) -> Answer:
@@ -120,16 +139,19 @@ class Neighbourhood:
             _, _, part = heapq.heappop(pending)
             if self.ball and _outside(part, self.centre, radius):
                 continue
+            low, high = self.source.corners(part)
+            if bool((low > high).any()):
+                continue  # outside the domain
             used += 1
             last = self.by_hessian(part)
             if last.modulus is not None:
                 least = min(least, last.modulus)
                 continue
-            if used + len(pending) >= limit or self._bends_down(part.centre, radius):
+            if used + len(pending) >= limit or self._bends_down(self._own(part, radius)):
                 return Answer(None, "hessian", used, last.reason, last.where)
             for half in _halves(part):
                 heapq.heappush(pending, (-float(half.radius.max()), next(order), half))
-        return Answer(least, f"{self.method}, by parts", used)
+        return Answer(least, self.method, used)
 
     @cached_property
     def _dense(self) -> Dense | None:
@@ -138,13 +160,21 @@ class Neighbourhood:
             return None
         return Dense(replace(self.graph, parameters=self.point), self.source.names)
 
-    def _bends_down(self, w: Tensor, radius: float) -> bool:
-        """Does the Hessian seem to have a negative eigenvalue at a point of the region?  Then no cutting will help."""
-        step = w - self.centre
-        if self._dense is None or float(step.norm() if self.ball else step.abs().max()) > radius:
+    def _bends_down(self, points: Tensor) -> bool:
+        """Does the Hessian seem to have a negative eigenvalue at one of the points?  Then no cutting will help."""
+        if self._dense is None or len(points) == 0:
             return False
-        H = self._dense.of(w[None]).hessian[0]
-        return bool(torch.isfinite(H).all()) and float(torch.linalg.eigvalsh(H)[0]) < 0
+        H = self._dense.of(points).hessian
+        H = H[torch.isfinite(H).all(-1).all(-1)]
+        return len(H) > 0 and float(torch.linalg.eigvalsh(H)[:, 0].min()) < 0
+
+    def _own(self, part: Region, radius: float) -> Tensor:
+        """The centre of a part, where it lies in the region."""
+        step = part.centre - self.centre
+        inside = not self.ball or float(step.norm()) <= radius
+        low, high = self.source.corners(part)
+        inside = inside and bool(((low <= part.centre) & (part.centre <= high)).all())
+        return part.centre[None] if inside else part.centre[None][:0]
 
 
 def _outside(part: Region, centre: Tensor, radius: float) -> bool:

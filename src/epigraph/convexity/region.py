@@ -23,7 +23,7 @@ from epigraph.objective.world import untouched
 SHAPES = ("ball", "box")
 SMALLEST, LARGEST = 2.0**-40, 2.0**40  # radii that are tried
 AROUND = 2.0**-10  # where a counterexample is sought when no radius was certified
-PARTS = {"quick": 1, "normal": 128, "thorough": 2048}
+PARTS = {"quick": 1, "normal": 64, "thorough": 1024}
 SHARP = {
     "quick": 1.3,
     "normal": 1.02,

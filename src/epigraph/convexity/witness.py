@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import torch
@@ -30,7 +31,7 @@ def witness(J: Objective, graph: Graph, near: Neighbourhood, radius: float, seed
     court = Court(graph, box, J.describe())
     if not court.possible or not 0 < size <= LARGEST_SIZE or not _searchable(near):
         return None
-    at = graph.__class__(graph.nodes, graph.output, graph.tensors, {**near.point}, graph.opaque)
+    at = replace(graph, parameters=near.point)
     dense = Dense(at, names)
     refuter = Refuter(at, box, court, seed)
     refuter.grace = SECONDS
@@ -62,26 +63,12 @@ def _searchable(near: Neighbourhood) -> bool:
 def _directions(dense: Dense, near: Neighbourhood, radius: float, seed: int) -> list[tuple[Tensor, Tensor]]:
     """Points of the region where the least eigenvalue is negative, the lowest first, with its eigenvector."""
     n = near.source.size
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(64, n, generator=generator, dtype=torch.float64)
-    points = _project(near, radius, torch.cat([torch.zeros(1, n, dtype=torch.float64), drawn * radius]))
+    points = near.sample(radius, seed=seed)
     values, vectors = _least(dense, points)
     if float(values.min()) >= 0 and n <= DESCENT_SIZE:
         points, values, vectors = _descent(dense, near, radius, points, values, vectors)
-    order = [int(i) for i in values.argsort() if values[i] < 0]
-    return [(points[i], vectors[i] / vectors[i].norm()) for i in order[:3]]
-
-
-def _project(near: Neighbourhood, radius: float, steps: Tensor) -> Tensor:
-    """Points at steps from the centre, each on the boundary of the region or at its centre, within the domain."""
-    length = steps.norm(dim=1, keepdim=True) if near.ball else steps.abs().amax(1, keepdim=True)
-    steps = torch.where(length > 0, steps * (radius / length.clamp(min=1e-300)), steps)
-    box = near.source.box(near.region(radius))
-    sides = [
-        torch.cat([b[k].expand(s).reshape(-1) for k, s in zip(near.source.names, near.source.shapes, strict=True)])
-        for b in (box.lower, box.upper)
-    ]
-    return torch.minimum(torch.maximum(near.centre + steps, sides[0]), sides[1])
+    order = [0, *values.argsort().tolist()[:3]]  # the centre first, where a step in any direction stays inside
+    return [(points[i], vectors[i] / vectors[i].norm()) for i in order if values[i] < 0]
 
 
 def _least(dense: Dense, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +94,7 @@ def _descent(
             slope = (bend[:n] - bend[n:]) / (2 * step)
             if not bool(torch.isfinite(slope).all()) or float(slope.abs().max()) == 0:
                 break
-            point = _project(near, radius, (-slope if near.ball else -slope.sign())[None])[0]
+            point = near.project(radius, (-slope if near.ball else -slope.sign())[None])[0]
             value, vector = _least(dense, point[None])
             v = vector[0]
             found.append((point, value[0], v))

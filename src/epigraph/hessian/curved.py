@@ -211,7 +211,7 @@ class Where(Operator):
     """A choice by a condition that does not change."""
 
     def value(self, e: Engine, node: Node, x: Sequence[Value], shapes: Shapes) -> tuple[Value, Any]:
-        chosen = e.mask(x[0])
+        chosen = e.mask(node, x[0])
         return plus(e, self._part(e, x[1], chosen), self._part(e, x[2], ~chosen)), chosen
 
     @staticmethod

@@ -22,13 +22,16 @@ def lower_eigenvalue(A: Tensor) -> float:
     n = len(A)
     eye = torch.eye(n, dtype=torch.float64)
     size = float(A.abs().sum(1).max()) + TINY
-    guess = float(torch.linalg.eigvalsh(A)[0])
+    try:
+        guess = float(torch.linalg.eigvalsh(A)[0])
+    except torch.linalg.LinAlgError:
+        return -math.inf
     for slack in (1e-15, 1e-14, 1e-12, 1e-9):
         s = guess - slack * n * size
         C, failed = torch.linalg.cholesky_ex(A - s * eye)
         if int(failed) == 0 and bool(torch.isfinite(C).all()):
             bound = (A - s * eye - C @ C.T).abs() + (n + 8) * EPS * (C.abs() @ C.abs().T + A.abs() + abs(s) * eye)
-            return s - frobenius(bound + TINY) - 4 * EPS * abs(s)
+            return _below(s, frobenius(bound + TINY))
     return -math.inf
 
 
@@ -51,7 +54,7 @@ def nonnegative_norm(R: Tensor) -> float:
         return math.inf
     S = (R + R.T) / 2 * (1 + 4 * EPS)
     x = torch.ones(len(S), dtype=torch.float64)
-    for _ in range(30):
+    for _ in range(12):
         y = S @ x + 1e-9 * (S @ x).max()
         if float(y.max()) <= 0:
             break
@@ -70,8 +73,11 @@ class Bound:
         """mu with H >= mu I for every matrix of the form; -inf or below zero where none is shown."""
         n = len(self.H.c)
         best = self._theta(self.H)
-        values, vectors = torch.linalg.eigh((self.H.c + self.H.c.T) / 2)
-        if not bool(torch.isfinite(values).all()) or float(values[0]) <= 0:
+        middle = (self.H.c + self.H.c.T) / 2
+        if best == -math.inf or not bool(torch.isfinite(middle).all()):
+            return -math.inf
+        values, vectors = torch.linalg.eigh(middle)
+        if float(values[0]) <= 0:
             return best
         S = vectors * values.rsqrt()
         scaled = self.a.matmul(self.a.matmul(Form(S.T.contiguous()), self.H), Form(S))

@@ -83,7 +83,7 @@ class Reals:
         greatest = (x == top).to(x)
         return top.squeeze(list(dims)), greatest / greatest.sum(list(dims), keepdim=True)
 
-    def mask(self, x: Tensor) -> Tensor:
+    def mask(self, node: Node, x: Tensor) -> Tensor:
         return x != 0
 
     def step(self, node: Node, x: Sequence[Tensor]) -> Tensor:

@@ -57,29 +57,33 @@ class Source:
         if node.op == "parameter":
             return Form(self.fixed[node.attributes["name"]])
         if "tensor" in node.attributes:
-            tensor = self.program.tensors[node.attributes["tensor"]].tensor.detach().cpu()
-            if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
-                return Form(tensor.double())
-            raise Undecided(node, "a constant with infinite or undefined entries is no real number")
+            found = self.program.tensors[node.attributes["tensor"]].tensor.detach().cpu()
+            exact = found.double()
+            if bool(torch.isfinite(exact).all()) and bool((exact.to(found.dtype) == found).all()):
+                return Form(exact)
+            raise Undecided(node, "a constant has entries that are no float64 numbers")
         return of_interval(leaf_interval(self.program, node, Domain()), node.shape)
 
     def split(self, flat: Tensor) -> list[Tensor]:
         return [p.reshape(s) for p, s in zip(flat.split(self.counts), self.shapes, strict=True)]
 
+    def corners(self, region: Region) -> tuple[Tensor, Tensor]:
+        """Least and greatest coordinates of the region's bounding box within the domain."""
+        low, high = (tensor(np.nextafter((region.centre + s * region.radius).numpy(), s * np.inf)) for s in (-1, 1))
+        for side, limit, nearest in ((low, self.domain.lower, torch.maximum), (high, self.domain.upper, torch.minimum)):
+            start = 0
+            for name, shape, count in zip(self.names, self.shapes, self.counts, strict=True):
+                if name in limit:
+                    bound = limit[name].double().expand(shape).reshape(-1)
+                    side[start : start + count] = nearest(side[start : start + count], bound)
+                start += count
+        return low, high
+
     def box(self, region: Region) -> Domain:
         """The bounding box within the domain; parameters that do not move are points."""
-        low, high = (np.nextafter((region.centre + s * region.radius).numpy(), s * np.inf) for s in (-1, 1))
-        still = (region.radius == 0).expand(region.centre.shape).numpy()
-        low, high = (np.where(still, region.centre.numpy(), b) for b in (low, high))
-        lower = dict(zip(self.names, self.split(tensor(low)), strict=True))
-        upper = dict(zip(self.names, self.split(tensor(high)), strict=True))
-        for name in self.names:
-            if name in self.domain.lower:
-                lower[name] = torch.maximum(lower[name], self.domain.lower[name].double())
-            if name in self.domain.upper:
-                upper[name] = torch.minimum(upper[name], self.domain.upper[name].double())
+        low, high = (dict(zip(self.names, self.split(side), strict=True)) for side in self.corners(region))
         held = {k: v for k, v in self.fixed.items() if k not in self.names}
-        return Domain({**held, **lower}, {**held, **upper})
+        return Domain({**held, **low}, {**held, **high})
 
     def hessian(self, region: Region, order: int) -> tuple[Form, Arithmetic]:
         """All Hessians on the region; order 1 with the linear part, order 0 as an interval matrix.
@@ -199,8 +203,11 @@ class Centred:
             value = self.total(self.mul(weights, x), dims)
         return value, weights
 
-    def mask(self, x: Form) -> Tensor:
-        return x.c != 0
+    def mask(self, node: Node, x: Form) -> Tensor:
+        """Conditions are 0 or 1, so that bounds within a quarter of one of them decide."""
+        if not bool((self.a.deviation(x) < 0.25).all()):
+            raise Undecided(node, "a condition may change inside the region")
+        return x.c > 0.5
 
     def step(self, node: Node, x: Sequence[Form]) -> Form:
         operands = [self.within(node, v, i) for i, v in enumerate(x)]

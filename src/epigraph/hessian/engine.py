@@ -60,7 +60,7 @@ class Engine(Protocol):
         """The value, and the weights of the greatest entries."""
         ...
 
-    def mask(self, x: Value) -> Tensor:
+    def mask(self, node: Node, x: Value) -> Tensor:
         """A condition as a boolean tensor."""
         ...
 

@@ -55,10 +55,11 @@ class Arithmetic:
         """An upper bound of |sum e_k L_k|."""
         if L is None:
             return 0.0
-        total = L.abs().sum(0)
+        total = absolute(L)
         if not self.ball:
             return total * (1 + (len(L) + 4) * EPS)
-        return L.square().sum(0).sqrt() * (1 + (len(L) + 8) * EPS) + torch.where(total > 0, 2.0**-500, 0.0)
+        length = torch.linalg.vector_norm(L, 2, dim=0)
+        return length * (1 + (len(L) + 8) * EPS) + torch.where(total > 0, 2.0**-500, 0.0)
 
     def deviation(self, x: Form) -> Tensor:
         """An upper bound of |value - c|."""
@@ -76,21 +77,20 @@ class Arithmetic:
         if L is not None and L.shape[1:] != c.shape:
             L = L.expand(L.shape[0], *c.shape)
         exact = x.L is None and y.L is None and bool(((c - x.c == y.c) & (c - y.c == x.c)).all())
-        rounding = None if exact else EPS * (c.abs() + _or_zero(None if L is None else L.abs().sum(0)))
+        rounding = None if exact else EPS * (c.abs() + _or_zero(None if L is None else absolute(L)))
         r = _sum(_sum(x.r, y.r), rounding)
         return Form(c, L, None if r is None else r * (1 + 8 * EPS))
 
     def scale(self, x: Form, factor: float) -> Form:
         """Times a power of two, which is exact."""
-        return Form(
-            x.c * factor, None if x.L is None else x.L * factor, None if x.r is None else x.r * abs(factor) + TINY
-        )
+        r = _or_zero(x.r) * abs(factor) + torch.full_like(x.c, TINY)
+        return Form(x.c * factor, None if x.L is None else x.L * factor, r)
 
     def total(self, x: Form, dims: Sequence[int]) -> Form:
         if not dims:
             return x
         dims, count = list(dims), math.prod(x.shape[d] for d in dims)
-        size = x.c.abs() + _or_zero(None if x.L is None else x.L.abs().sum(0))
+        size = x.c.abs() + _or_zero(None if x.L is None else absolute(x.L))
         r = (_or_zero(x.r) + (count + 8) * EPS * size).sum(dims) * (1 + (count + 8) * EPS)
         return Form(x.c.sum(dims), None if x.L is None else x.L.sum(dims), r)
 
@@ -131,7 +131,7 @@ class Arithmetic:
             r = _sum(r, product(ax + nx, y.r))
         if x.r is not None:
             r = _sum(r, product(x.r, ay + ny + _or_zero(y.r)))
-        lx, ly = (_or_zero(None if f.L is None else f.L.abs().sum(0)) for f in (x, y))
+        lx, ly = (_or_zero(None if f.L is None else absolute(f.L)) for f in (x, y))
         noise = max(len(f.L) if f.L is not None else 0 for f in (x, y))
         rounding = product(ax + lx, ay + ly) * ((terms + noise + 16) * EPS) + TINY
         whole = rounding if r is None else r + rounding
@@ -142,6 +142,11 @@ class Arithmetic:
 
     def matmul(self, x: Form, y: Form) -> Form:
         return self.bilinear(x, y, torch.matmul, x.shape[-1])
+
+
+def absolute(L: Tensor) -> Tensor:
+    """sum_k |L_k|."""
+    return torch.linalg.vector_norm(L, 1, dim=0)
 
 
 def _sum(x: Tensor | None, y: Tensor | None) -> Tensor | None:

@@ -12,7 +12,7 @@ from epigraph.calculus.derivatives import SMOOTH, Pieces, pieces_of
 from epigraph.calculus.derivatives.arithmetic import RANGES, subdivided
 from epigraph.calculus.interval import Interval, up
 from epigraph.calculus.rule import RULES
-from epigraph.hessian.forms import EPS, TINY, Arithmetic, Form, of_interval, tensor
+from epigraph.hessian.forms import EPS, TINY, Arithmetic, Form, absolute, of_interval, tensor
 from epigraph.objective.graph import Node
 
 PARTS = 8  # equal parts of an argument's interval on which the ranges of derivatives are taken
@@ -31,8 +31,11 @@ def check_domain(node: Node, x: Interval) -> None:
     if node.op not in SMOOTH:
         return
     domain = SMOOTH[node.op].where(node)
-    low, high = x.hull
-    if (domain == "positive" and low <= 0) or (domain == "nonzero" and low <= 0 <= high):
+    outside = (
+        x.lower <= 0 if domain == "positive" else (x.lower <= 0) & (x.upper >= 0) if domain == "nonzero" else False
+    )
+    if bool(np.any(outside)):
+        low, high = x.hull
         raise Undecided(
             node, f"the argument of {node.op} ranges over [{low:.3g}, {high:.3g}], which is not inside its domain"
         )
@@ -109,7 +112,7 @@ def _taylor(x: Form, value: Interval, slope: Interval, bend: Interval, shift: Te
     tilt = s.c * shift
     c = g.c + tilt + middle
     L = s.c * x.L
-    rounding = 8 * EPS * (g.c.abs() + tilt.abs() + half + s.c.abs() * x.L.abs().sum(0)) + TINY
+    rounding = 8 * EPS * (g.c.abs() + tilt.abs() + half + s.c.abs() * absolute(x.L)) + TINY
     r = half + rounding
     for extra in (g.r, None if s.r is None else s.r * reach, None if x.r is None else s.c.abs() * x.r):
         r = r if extra is None else r + extra

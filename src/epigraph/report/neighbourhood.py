@@ -25,8 +25,7 @@ def region_lines(found: RegionVerdict) -> list[str]:
     if found.modulus:
         lines.append(f"strongly convex there, with modulus {round_down(found.modulus)}")
     if found.verdict == "convex":
-        parts = f", {counted(found.boxes, 'part')}" if found.boxes > 1 else ""
-        lines.append(f"by {_method(found.method)}{parts}")
+        lines.append(f"by {_method(found)}")
     if found.certificate is not None:
         lines.append(f"a counterexample inside it is confirmed: gap {round_down(found.certificate.gap)}")
     if found.verdict != "convex":
@@ -39,6 +38,10 @@ def region_lines(found: RegionVerdict) -> list[str]:
     return lines
 
 
-def _method(method: str) -> str:
-    names = {"rules": "the composition rules on that box", "quadratic": "an exact test of the quadratic's Hessian"}
-    return names.get(method, f"a {method} that is positive definite there" if "by parts" not in method else method)
+def _method(found: RegionVerdict) -> str:
+    if found.method == "rules":
+        return "the composition rules" + ("" if math.isinf(found.largest_radius) else " on the box around it")
+    if found.method == "quadratic":
+        return "an exact test of the quadratic's Hessian"
+    parts = f"on each of {counted(found.boxes, 'part')} of it" if found.boxes > 1 else "there"
+    return f"the {found.method}, positive definite {parts}"
