@@ -28,7 +28,7 @@ from typing import Any
 
 from equivalent import reason_why_equivalent
 from mutants import CALCULUS, FILES, Mutant, mutants
-from transplant import transplant
+from transplant import Unimportable, transplant
 
 HERE = Path(__file__).resolve().parent
 NOTICED, UNNOTICED, BROKEN = 1, 0, 3
@@ -65,7 +65,7 @@ class Laboratory:
 
     def pytest_runtestloop(self, session: Any) -> bool:
         self.items = session.items
-        found = [m for name in FILES if self.options.only in name for m in mutants(name)]
+        found = [m for name in FILES if self.options.only in name for m in mutants(name) if self.options.text in m.text]
         self.total, size = len(found), min(self.options.sample or len(found), len(found))
         chosen = random.Random(self.options.seed).sample(found, size)
         print(f"{self.total} mutants, {size} of them run with {len(self.items)} tests", flush=True)
@@ -124,12 +124,17 @@ class Laboratory:
         hushed()
         try:
             transplant(mutant)
+        except Unimportable:
+            os._exit(NOTICED)
+        except BaseException:
+            os._exit(BROKEN)
+        try:
             for index in self.protocol(tests):
                 if self.failed:
                     os.write(writes, str(index).encode())
                     os._exit(NOTICED)
-        except BaseException:
-            os._exit(BROKEN)
+        except BaseException:  # a fixture or a hook that the change breaks
+            os._exit(NOTICED)
         os._exit(UNNOTICED)
 
     def order(self, mutant: Mutant, whole: bool) -> list[int]:
@@ -175,7 +180,11 @@ class Laboratory:
         if said:
             self.kills[((run.mutant.module, run.mutant.function), int(said))] += 1
             self.kills[(run.mutant.module, int(said))] += 1
-        if not (os.WIFEXITED(status) and os.WEXITSTATUS(status) == UNNOTICED):
+        ended = os.WEXITSTATUS(status) if os.WIFEXITED(status) else NOTICED  # out of time, or a crash
+        if ended == BROKEN:
+            print(f"cannot be put in place  {run.mutant}", flush=True)
+            self.survivors.append(run.mutant)
+        if ended != UNNOTICED:
             return False
         if why := reason_why_equivalent(run.mutant):
             self.excused[why] += 1
@@ -199,6 +208,8 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=0, help="this many mutants, drawn by chance; 0 for all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="files whose name contains this")
+    parser.add_argument("--tests", default="", help="test files whose name contains this")
+    parser.add_argument("--text", default="", help="lines that contain this")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one mutant")
     parser.add_argument("--least", type=float, default=97.0, help="exit 1 below this percentage")
     options = parser.parse_args()
@@ -208,7 +219,10 @@ def main() -> None:
 
     torch.set_num_threads(1)
     began, laboratory = time.monotonic(), Laboratory(options)
-    arguments = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:timeout", "-p", "no:xdist", "-W", "ignore", str(HERE)]
+    arguments = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:timeout", "-p", "no:xdist", "-W", "ignore"]
+    arguments += [
+        str(p) for p in sorted(HERE.glob("test_rules_*.py")) if options.tests in p.name and "mutation" not in p.name
+    ]
     pytest.main(arguments, plugins=[laboratory])
     size, survive, excused = laboratory.done, len(laboratory.survivors), sum(laboratory.excused.values())
     counted = max(1, size - excused)

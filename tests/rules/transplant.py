@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from types import FunctionType, ModuleType
 from typing import Any
@@ -9,17 +10,23 @@ from typing import Any
 from mutants import Mutant
 
 
+class Unimportable(Exception):
+    """The changed source raises when it is run: nobody could use it."""
+
+
 def transplant(mutant: Mutant) -> None:
     """Run the changed source beside the module, then move code, attributes and constants over.  Not to be undone."""
     from epigraph.calculus import rule
 
     name = "epigraph.calculus." + mutant.module.replace("/", ".")
-    live = sys.modules[name]
+    live = importlib.import_module(name)
     fresh = ModuleType(name)
     kept = dict(rule.RULES)
     rule.RULES.clear()  # the changed source registers its classes again
     try:
         exec(mutant.code, fresh.__dict__)
+    except Exception as error:
+        raise Unimportable(str(error)) from error
     finally:
         rule.RULES.clear()
         rule.RULES.update(kept)
