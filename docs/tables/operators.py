@@ -50,11 +50,14 @@ REASONS = {
 
 
 def overloads() -> Iterator[Any]:
-    """All overloads of ATen."""
-    for name in sorted(dir(torch.ops.aten)):
-        packet = getattr(torch.ops.aten, name)
-        if hasattr(packet, "overloads"):
-            yield from (getattr(packet, o) for o in packet.overloads())
+    """All overloads of ATen that Python can call."""
+    for name in sorted(torch._C._dispatch_get_all_op_names()):
+        if not name.startswith("aten::"):
+            continue
+        packet, _, overload = name.removeprefix("aten::").partition(".")
+        found = getattr(getattr(torch.ops.aten, packet, None), overload or "default", None)
+        if found is not None:
+            yield found
 
 
 def reason(op: Any) -> str:
