@@ -17,12 +17,8 @@ from flint import fmpq
 
 from epigraph.certificate.graph import Node, Program, Shape
 from epigraph.certificate.points import Delta
+from epigraph.certificate.signs import Signs
 
-#: Operators with a real value for all real operands (``power`` where the exponent is a whole number that is not negative).
-TOTAL = frozenset(
-    "add neg mul maximum matmul convolution compare sum amax logsumexp log_softmax reshape permute expand slice concat "
-    "take exp abs relu sigmoid tanh softplus erf log_ndtr sin cos atan silu gelu mish elu piecewise sign floor same".split()
-)
 #: Operators that map zero operands to zero.
 KEEPS_ZERO = frozenset(
     "add neg maximum sum amax reshape permute expand slice concat take abs relu sqrt tanh erf sin atan silu gelu mish elu "
@@ -49,7 +45,8 @@ class _Compactor:
         self.nodes: list[Node] = []
         self.at: dict[int, int] = {}
         self.zero: set[int] = set()  # new nodes that are zero everywhere
-        self.defined: set[int] = set()  # new nodes whose operators are total, down to finite leaves
+        self.signs = Signs()
+        self.constants: dict[int, np.ndarray] = {}  # new leaves that do not move
         self.cores: dict[str, np.ndarray] = {}
         self.moves: list[dict[str, Delta]] = [{} for _ in points]
         self._zeros: dict[int, int] = {}
@@ -69,8 +66,8 @@ class _Compactor:
         made = replace(node, op=op, inputs=inputs, attributes=attributes or node.attributes, shape=tuple(size))
         self.nodes.append(made)
         new = len(self.nodes) - 1
-        if all(i in self.defined for i in inputs) and _total(made):
-            self.defined.add(new)
+        if inputs:
+            self.signs.add(new, made, self.nodes, self.constants)
         return new
 
     def _zero(self, node: Node) -> int:
@@ -83,7 +80,9 @@ class _Compactor:
         return self._zeros[rank]
 
     def _scalar(self, node: Node, value: int) -> int:
-        return self.emit(node, "constant", (), (), value=fmpq(value))
+        new = self.emit(node, "constant", (), (), value=fmpq(value))
+        self.signs.leaf(new, np.array(value))
+        return new
 
     def _times(self, node: Node, new: int, factor: int) -> int:
         return new if factor == 1 else self.emit(node, "mul", (self._scalar(node, factor), new), self.shape(new))
@@ -115,21 +114,27 @@ class _Compactor:
         if node.op in KEEPS_ZERO:
             return all(i in self.zero for i in inputs)
         product = node.op in ("mul", "matmul", "convolution")
-        return product and any(i in self.zero for i in inputs) and all(i in self.defined for i in inputs)
+        return product and any(i in self.zero for i in inputs) and all(i in self.signs.defined for i in inputs)
 
     def _leaf(self, node: Node) -> int:
         if "value" in node.attributes:
             new = self.emit(node, node.op, (), ())
-            if node.attributes["value"] == 0:
+            value = node.attributes["value"]
+            self.signs.leaf(new, np.array((value > 0) - (value < 0)))
+            if value == 0:
                 self.zero.add(new)
             return new
         key = node.attributes["tensor"]
         if key not in self.cores:
             self._store(key)
-        new = self.emit(node, node.op, (), self.cores[key].shape)
+        core = self.cores[key]
         moving = any(key in move for move in self.moves)
-        if not moving and self.cores[key].size == 1 and self.cores[key].reshape(-1)[0] == 0:
+        if not moving and core.size == 1 and core.reshape(-1)[0] == 0:
             return self._zero(node)
+        new = self.emit(node, node.op, (), core.shape)
+        self.signs.leaf(new, None if moving else core)
+        if not moving:
+            self.constants[new] = core
         return new
 
     def _store(self, key: str) -> None:
@@ -252,13 +257,6 @@ class _Compactor:
         shape = (self.shape(x)[0], self.shape(w)[0], *node.shape[2:])
         out = self.emit(node, "convolution", (x, w), shape, **{**node.attributes, "groups": groups})
         return self._times(node, out, factor)
-
-
-def _total(node: Node) -> bool:
-    if node.op == "power":
-        exponent = node.attributes["exponent"]
-        return exponent.q == 1 and exponent >= 0
-    return node.op in TOTAL or node.op in ("parameter", "constant")
 
 
 def _constant_along(array: np.ndarray, dim: int) -> bool:

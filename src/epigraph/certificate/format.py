@@ -6,8 +6,9 @@ A file is a zip archive of ``manifest.json``, ``base.safetensors`` (the point m 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, final
@@ -229,22 +230,19 @@ def _finite(array: np.ndarray, role: str) -> bool:
 
 
 def _digest(array: np.ndarray) -> str:
-    digest = sha256()
-    for chunk in _chunks(array):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _chunks(array: np.ndarray, size: int = 2**20) -> Iterator[bytes | memoryview]:
-    """The bytes of an array; a filled one is never expanded."""
+    """SHA-256 of the bytes of an array; a filled one is never expanded."""
+    if array.size > 1 and not any(array.strides):
+        return _repeated_digest(np.asarray(array[(0,) * array.ndim]).tobytes(), array.size)
     if array.size == 0:
-        return
-    if any(array.strides) or array.size == 1:
-        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        return
-    one = np.asarray(array[(0,) * array.ndim]).tobytes()
-    whole, rest = divmod(array.size * len(one), size * len(one))
-    block = one * size
+        return sha256().hexdigest()
+    return sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _repeated_digest(one: bytes, count: int, block: int = 2**20) -> str:
+    digest = sha256()
+    whole, rest = divmod(count, block)
     for _ in range(whole):
-        yield block
-    yield block[:rest]
+        digest.update(one * block)
+    digest.update(one * rest)
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ last layer with what a bias before it gives.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,20 +20,44 @@ from epigraph.objective.evaluate import Evaluator
 from epigraph.objective.graph import Graph
 
 OFFSET = 2.0**-6  # of the earlier factor, so that relu and its like are on their increasing branch
+ROWS_FROM = 200_000  # entries; from here on a block is first moved row by row
 Pair = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def views(graph: Graph, domain: Domain, pairs: Sequence[Pair]) -> Iterator[tuple[tuple[str, ...], View]]:
-    """(head, view) for each pair of factors: first all other blocks zero, then tables of embeddings as they are."""
+    """(head, view) for each pair of factors: first all other blocks zero, then tables of embeddings as they are.
+
+    A large block is first moved with one number for each of its rows.
+    """
     tables = _tables(graph)
     for kept in (frozenset[str](), tables) if tables else (frozenset[str](),):
         for head, tail in pairs:
             for name in tail:
                 moving = (name, *head)
-                yield head, _view(graph, domain, moving, name, kept - set(moving))
+                rows = {n: s for n in moving if (s := _by_rows(graph, domain, n)) is not None}
+                for chosen in (rows, {}) if rows else ({},):
+                    yield head, _view(graph, domain, moving, name, kept - set(moving), chosen)
 
 
-def _view(graph: Graph, domain: Domain, moving: Sequence[str], tail: str, kept: frozenset[str]) -> View:
+def _by_rows(graph: Graph, domain: Domain, name: str) -> torch.Size | None:
+    """The shape with one number for each row of a large block."""
+    shape = graph.parameters[name].shape
+    bounded = any(name in box and box[name].ndim > 0 for box in (domain.lower, domain.upper))
+    return (
+        None
+        if shape.numel() <= ROWS_FROM or len(shape) < 2 or bounded
+        else torch.Size((shape[0], *[1] * (len(shape) - 1)))
+    )
+
+
+def _view(
+    graph: Graph,
+    domain: Domain,
+    moving: Sequence[str],
+    tail: str,
+    kept: frozenset[str],
+    rows: Mapping[str, torch.Size],
+) -> View:
     point = {}
     for name, value in graph.parameters.items():
         if name in kept:
@@ -43,7 +67,9 @@ def _view(graph: Graph, domain: Domain, moving: Sequence[str], tail: str, kept: 
             number = _inside(domain, name, torch.tensor(level, dtype=torch.float64))
             point[name] = number.expand(value.shape)
     held = {k: v for k, v in point.items() if k not in moving}
-    return View(Evaluator(graph, moving, point), {n: point[n] for n in moving}, domain, held)
+    base = {n: point[n][tuple(slice(s) for s in rows[n])] if n in rows else point[n] for n in moving}
+    wholes = {n: graph.parameters[n].shape for n in rows}
+    return View(Evaluator(graph, moving, point), base, domain, held, wholes)
 
 
 def _inside(domain: Domain, name: str, value: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from epigraph.convexity import quiet, search
-from epigraph.convexity.evidence import Court, Steps
+from epigraph.convexity.evidence import Court
+from epigraph.convexity.rounding import Rounded, decimal
 from epigraph.convexity.search import Candidate, View
 from epigraph.convexity.verdict import Certificate
 from epigraph.objective.domain import Domain
@@ -106,15 +106,16 @@ class Refuter:
             self._confirm_all(offered, time.monotonic() + 5.0, found)
         return found.certificates
 
-    def _shows(self, made: Certificate) -> bool:
+    def _shows(self, made: Certificate, rounded: Rounded) -> bool:
         """Does the user's own program show the violation in its floating point, so that anyone can look?"""
         if self.program is None or made.relative_gap < self.visible:
             return True
-        try:
-            low, high, mid = (self.program(dict(point)) for point in (made.a, made.b, made.m))
-        except Exception:  # a program may refuse points, as a distribution of negative scale does
-            return False
-        defect = search.defects(*(torch.tensor(v, dtype=torch.float64) for v in (low, mid, high)))[made.kind]
+        if rounded.seen is None:
+            try:
+                rounded.seen = [self.program(dict(point)) for point in (made.a, made.m, made.b)]
+            except Exception:  # a program may refuse points, as a distribution of negative scale does
+                rounded.seen = [math.nan] * 3
+        defect = search.defects(*(torch.tensor(v, dtype=torch.float64) for v in rounded.seen))[made.kind]
         return float(defect) > 0
 
     # the searches, cheapest first -------------------------------------------------------------------------------
@@ -226,40 +227,34 @@ class Refuter:
     # from a candidate to a certificate -----------------------------------------------------------------------------
     def _confirm_all(self, offered: Mapping[str, tuple[View, Candidate]], deadline: float, found: Found) -> None:
         """Round each candidate to exact dyadic points, look again in floats, then decide exactly, equal midpoints together."""
-        groups: list[tuple[View, Tensor, dict[str, tuple[Candidate, dict[str, Steps]]], dict[str, Tensor]]] = []
+        groups: list[dict[str, tuple[Candidate, Rounded]]] = []
+        known: list[Rounded] = []
         for kind, (view, candidate) in sorted(offered.items()):
             found.tried += 1
-            m, steps = dyadic(view, candidate, 8 if view.size > 20_000 else 20)
-            if kind not in search._judge(view, _flat(view, m), _flat_steps(view, steps), [kind], candidate.refuter):
+            rounded = next((r for r in known if r.serves(view, candidate)), None)
+            if rounded is None:
+                known.append(rounded := Rounded.of(view, candidate))
+            if float(rounded.defects[kind]) <= search.NOISE:
                 continue
             for group in groups:
-                if group[0] is view and all(torch.equal(group[3][n], m[n]) for n in m):
-                    group[2][kind] = (candidate, steps)
+                if next(iter(group.values()))[1].same_midpoint(rounded):
+                    group[kind] = (candidate, rounded)
                     break
             else:
-                groups.append((view, candidate.m, {kind: (candidate, steps)}, m))
-        for view, _, members, m in groups:
-            whole = {**view.fixed, **m}
+                groups.append({kind: (candidate, rounded)})
+        for group in groups:
+            first = next(iter(group.values()))[1]
             seconds = max(self.grace, deadline - time.monotonic())
-            decided = self.court.certify(whole, {k: s for k, (_, s) in members.items()}, seconds)
+            decided = self.court.certify(first.everywhere, {k: r.steps for k, (_, r) in group.items()}, seconds)
             for kind, (certified, payload) in decided.items():
-                self._accept(view, members[kind][0], whole, members[kind][1], certified, payload, found)
+                self._accept(*group[kind], certified, payload, found)
 
-    def _accept(
-        self,
-        view: View,
-        candidate: Candidate,
-        m: Mapping[str, Tensor],
-        steps: Mapping[str, Steps],
-        certified: Any,
-        payload: Any,
-        found: Found,
-    ) -> None:
+    def _accept(self, candidate: Candidate, rounded: Rounded, certified: Any, payload: Any, found: Found) -> None:
         """Keep a certificate, unless its gap is at the level of rounding in the data."""
         scale = max(abs(v) for v in certified.values.values())
         if scale < CANCELLED:
-            middle, step = _flat(view, {n: m[n] for n in view.names}), _flat_steps(view, steps)
-            scale = max(scale, *(view.summands(middle + sign * step) for sign in (-1, 0, 1)))
+            points = (rounded.middle + sign * rounded.move for sign in (-1, 0, 1))
+            scale = max(scale, *(rounded.view.summands(p) for p in points))
         relative = float(certified.gap / Fraction(scale)) if scale > 0 and math.isfinite(scale) else 0.0
         if relative < self.rounding:
             if not any(candidate.kind in note for note in found.notes):
@@ -268,104 +263,35 @@ class Refuter:
                     f"{float(certified.gap):.2g}, {relative:.1g} of the terms of J); it is not counted as a refutation"
                 )
             return
-        made = self._certificate(view, candidate, m, steps, certified, payload, relative)
-        if self._shows(made):
+        made = self._certificate(candidate, rounded, certified, payload, relative)
+        if self._shows(made, rounded):
             found.certificates[candidate.kind] = made
         else:
             found.hidden.setdefault(candidate.kind, made)
 
     def _certificate(
-        self,
-        view: View,
-        candidate: Candidate,
-        m: Mapping[str, Tensor],
-        steps: Mapping[str, Steps],
-        certified: Any,
-        payload: Any,
-        relative: float,
+        self, candidate: Candidate, rounded: Rounded, certified: Any, payload: Any, relative: float
     ) -> Certificate:
-        shifts = {n: torch.from_numpy(s.floats()).reshape(m[n].shape) for n, s in steps.items()}
-        everywhere = {n: m[n].double() if n in m else v.detach().double() for n, v in self.graph.parameters.items()}
-        ends = [{n: v + sign * shifts[n] if n in shifts else v for n, v in everywhere.items()} for sign in (1, -1)]
+        a, b, m = rounded.points(self.graph.parameters)
         return Certificate(
             kind=candidate.kind,
-            a=ends[0],
-            b=ends[1],
-            m=everywhere,
+            a=a,
+            b=b,
+            m=m,
             gap=decimal(certified.gap),
             relative_gap=relative,
             values=dict(certified.values),
             arithmetic=certified.arithmetic,
             precision_bits=certified.precision_bits,
             refuter=candidate.refuter,
-            blocks=tuple(n for n in view.names),
-            profile=_profile(view, m, shifts),
+            blocks=tuple(n for n in rounded.view.names),
+            profile=rounded.profile,
             payload=payload,
         )
 
 
-def _flat(view: View, point: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([point[n].reshape(-1) for n in view.names])
-
-
-def _flat_steps(view: View, steps: Mapping[str, Steps]) -> Tensor:
-    return torch.cat([torch.from_numpy(steps[n].floats()).reshape(-1) for n in view.names])
-
-
 def _with(view: View, candidates: Mapping[str, Candidate]) -> dict[str, tuple[View, Candidate]]:
     return {k: (view, c) for k, c in candidates.items()}
-
-
-def dyadic(view: View, candidate: Candidate, bits: int) -> tuple[dict[str, Tensor], dict[str, Steps]]:
-    """m on a grid, d = k 2^s with integers of so many bits, so that m + d and m - d are exact and stay in the box."""
-    m, d = view.unflatten(candidate.m), view.unflatten(candidate.d)
-    low, high = view.unflatten(view.lower), view.unflatten(view.upper)
-    points, steps = {}, {}
-    for name in view.names:
-        size = float(torch.maximum(m[name].abs().max(), d[name].abs().max())) if m[name].numel() else 0.0
-        top = math.frexp(size)[1] if size > 0 else 0
-        grid = min(max(top - 42, -900), 900)
-        length = float(d[name].abs().max()) if d[name].numel() else 0.0
-        scale = min(max(math.frexp(length)[1] - bits, grid) if length > 0 else grid, 900)
-        middle = torch.round(m[name] * 2.0**-grid) * 2.0**grid
-        middle = torch.minimum(torch.maximum(middle, low[name]), high[name])
-        k = torch.round(d[name] * 2.0**-scale).clamp(-(2.0**30), 2.0**30)  # shorter steps for lengths beyond 2^930
-        room = torch.minimum(high[name] - middle, middle - low[name])
-        limit = torch.where(torch.isfinite(room), torch.floor(room * 2.0**-scale), torch.inf)
-        k = torch.minimum(torch.maximum(k, -limit), limit)
-        exact = _exact(middle, k * 2.0**scale)
-        points[name] = middle.detach()
-        steps[name] = Steps(torch.where(exact, k, 0.0).detach().numpy().astype(np.int32), scale)
-    return points, steps
-
-
-def _exact(m: Tensor, d: Tensor) -> Tensor:
-    """Are m + d and m - d exact in float64, entry by entry?"""
-    good = torch.ones_like(m, dtype=torch.bool)
-    for sign in (1.0, -1.0):
-        total = m + sign * d
-        part = total - m
-        good &= ((m - (total - part)) + (sign * d - part)) == 0
-    return good
-
-
-def decimal(gap: Fraction) -> str:
-    """A decimal string of twelve digits that is not above the rational number."""
-    from decimal import ROUND_FLOOR, Context, Decimal
-
-    context = Context(prec=12, rounding=ROUND_FLOOR)
-    return format(context.divide(Decimal(gap.numerator), Decimal(gap.denominator)), "g")
-
-
-def _profile(view: View, m: Mapping[str, Tensor], shifts: Mapping[str, Tensor]) -> tuple[tuple[float, float], ...]:
-    """J along the segment, in floats, for the picture."""
-    count = 65 if view.work < 3e6 else 17 if view.size < 3e6 else 5
-    centre = _flat(view, m)
-    step = torch.cat([shifts[n].reshape(-1) for n in view.names])
-    s = torch.linspace(-1, 1, count, dtype=torch.float64)
-    rows = max(1, int(1e7 / view.size))
-    values = torch.cat([view.values(centre - part[:, None] * step) for part in s.split(rows)])  # a = m + d is at s = -1
-    return tuple((float(x), float(y)) for x, y in zip(s, values, strict=True) if math.isfinite(float(y)))
 
 
 def products(

@@ -41,7 +41,11 @@ def drawn_in(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 @final
 class View:
-    """J in some blocks, the others fixed at a point; everything that does not move is computed once."""
+    """J in some blocks, the others fixed at a point; everything that does not move is computed once.
+
+    ``wholes`` gives the shapes of the blocks where the base has size 1 along some dimensions: there the blocks stay
+    constant, and the view has one variable for all their entries.
+    """
 
     def __init__(
         self,
@@ -49,15 +53,18 @@ class View:
         base: Mapping[str, Tensor],
         domain: Domain,
         fixed: Mapping[str, Tensor] | None = None,
+        wholes: Mapping[str, torch.Size] | None = None,
     ):
         self.evaluator, self.fixed = evaluator, dict(fixed or {})
         self.names = tuple(base)
         self.base = {k: v.detach().double() for k, v in base.items()}
         self.shapes = {k: v.shape for k, v in self.base.items()}
+        self.wholes = {**self.shapes, **(wholes or {})}
         self.size = sum(v.numel() for v in self.base.values())
         graph = evaluator.graph
         self.work = sum(n.numel for n in graph if evaluator._moves[n.id]) + 1
         self.lower, self.upper = self._box(domain)
+        self.bounded = bool(torch.isfinite(self.lower).any() or torch.isfinite(self.upper).any())
         self._batched = True
 
     def _box(self, domain: Domain) -> tuple[Tensor, Tensor]:
@@ -77,6 +84,11 @@ class View:
         return torch.cat([self.base[n].reshape(-1) for n in self.names])
 
     def unflatten(self, x: Tensor) -> dict[str, Tensor]:
+        """The blocks of a flat point."""
+        return {n: v if v.shape == self.wholes[n] else v.expand(self.wholes[n]) for n, v in self.parts(x).items()}
+
+    def parts(self, x: Tensor) -> dict[str, Tensor]:
+        """The variables of each block, in the shapes of the base."""
         out, at = {}, 0
         for name, shape in self.shapes.items():
             out[name] = x[at : at + shape.numel()].reshape(shape)
@@ -107,6 +119,8 @@ class View:
 
     def reach(self, m: Tensor, d: Tensor) -> float:
         """The largest t <= 1 such that m +- t d stay in the box."""
+        if not self.bounded:
+            return 1.0
         moving = d != 0
         room = torch.minimum(self.upper - m, m - self.lower)
         ratio = torch.where(moving, room / d.abs().clamp_min(1e-300), torch.inf)
@@ -145,6 +159,8 @@ def scan(
 
 
 LARGE = 1e6  # variables; above, a few steps only are tried along a direction
+HEAVY = 1e7  # entries that one evaluation touches; above, the first clear violation is taken
+CLEAR = 0.05  # a relative defect that is a clear violation
 LADDER = (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0)
 
 
@@ -249,11 +265,12 @@ def _ladder_pairs(view: View, m: Tensor, first: Tensor, second: Tensor, kinds: S
     """Displacements a * first + b * second over a grid of magnitudes and both signs, b = 0 included."""
     sizes = [0.05, 0.2, 0.7, 2.0, 6.0, 20.0]
     steps = [(a, 0.0) for a in sizes] + [(a, s * b) for a in sizes for b in sizes for s in (1, -1)]
-    if view.size > LARGE:
-        steps = [(a, s * a) for a in sizes[3:] for s in (1, -1)]
+    heavy = view.size > LARGE or view.work > HEAVY
+    if heavy:
+        steps = [(a, s * a) for a in (2.0, 6.0, 20.0, 0.7) for s in (1, -1)]
     middle = view.values(m[None])
     best: dict[str, Candidate] = {}
-    rows = max(1, min(len(steps), int(4e6 / view.size)))
+    rows = 2 if heavy else max(1, min(len(steps), int(4e6 / view.size)))
     for start in range(0, len(steps), rows):
         moves = torch.stack([a * first + b * second for a, b in steps[start : start + rows]])
         moves *= torch.tensor([view.reach(m, d) for d in moves], dtype=torch.float64)[:, None]
@@ -263,6 +280,8 @@ def _ladder_pairs(view: View, m: Tensor, first: Tensor, second: Tensor, kinds: S
             defect = float(found[kind][worst])
             if defect > max(NOISE, best[kind].defect if kind in best else 0.0):
                 best[kind] = Candidate(kind, m, moves[worst].clone(), defect, "product direction at a zero factor")
+        if heavy and all(k in best and best[k].defect > CLEAR for k in kinds):
+            break
     return best
 
 

@@ -17,8 +17,9 @@ from torch._decomp import get_decompositions
 
 from epigraph.errors import CaptureError
 from epigraph.objective.builder import Expression
-from epigraph.objective.capture import Lowering, _functional, _map, _truncate, frames_of
+from epigraph.objective.capture import Lowering, _functional, _map, _truncate, bind, frames_of
 from epigraph.objective.graph import Origin
+from epigraph.objective.lowering.complexes import COMPLEX, Pair
 from epigraph.objective.lowering.registry import RandomOperator
 from epigraph.objective.watch import reads_of_real
 
@@ -218,16 +219,8 @@ class Walk:
             return self._plain(node, arguments, keywords)
         if target.namespace != "aten" and not target._schema.returns:
             return None
-        if any(
-            isinstance(n.meta.get("val"), Tensor) and n.meta["val"].is_complex() for n in (node, *node.all_input_nodes)
-        ):
-            raise CaptureError(
-                "E308",
-                f"{name} works on complex numbers",
-                where=self.lowering.builder.origin.location,
-                why="the graph of J is of real functions",
-                hint="write real and imaginary parts as tensors of their own",
-            )
+        if any(_is_complex(n) for n in (node, *node.all_input_nodes)):
+            return self._complex(target, arguments, keywords)
         if name.startswith(("aten.item.", "aten._local_scalar_dense.")):
             return arguments[0].reshape(()) if arguments[0].literal is None else arguments[0].literal.item()
         if _casts(node):
@@ -235,6 +228,22 @@ class Walk:
         if _rounds_within(node):
             return self.lowering.opaque(_functional(target), arguments, keywords)
         return self.lowering.call(_functional(target), arguments, keywords)
+
+    def _complex(self, target: Any, arguments: Any, keywords: Any) -> Any:
+        """An operator on complex tensors, which are pairs of real ones."""
+        name = str(_functional(target))
+        try:
+            if name not in COMPLEX:
+                raise NotImplementedError(f"{name} works on complex numbers")
+            return COMPLEX[name](self.lowering.builder, *bind(target, arguments, keywords))
+        except NotImplementedError as error:
+            raise CaptureError(
+                "E308",
+                str(error),
+                where=self.lowering.builder.origin.location,
+                why="the graph of J is of real functions, and this operator has no form in real and imaginary parts",
+                hint="write real and imaginary parts as tensors of their own",
+            ) from error
 
     def _plain(self, node: torch.fx.Node, arguments: Any, keywords: Any) -> Any:
         """Arithmetic on sizes and on numbers that were read; anything else is no operator."""
@@ -254,6 +263,13 @@ class Walk:
 def _value(node: Any) -> Tensor | None:
     value = node.meta.get("val") if isinstance(node, torch.fx.Node) else None
     return value if isinstance(value, Tensor) else None
+
+
+def _is_complex(node: Any) -> bool:
+    """Is the value complex, or are values inside it, as those of ``split`` are?"""
+    value = node.meta.get("val")
+    inside = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(v, Tensor) and v.is_complex() for v in inside)
 
 
 def _casts(node: torch.fx.Node) -> bool:
@@ -280,7 +296,7 @@ def _rounds_within(node: torch.fx.Node) -> bool:
 
 def _check_shape(node: Any, value: Any) -> None:
     expected = node.meta.get("val")
-    if isinstance(expected, Tensor) and isinstance(value, Expression) and tuple(expected.shape) != value.shape:
+    if isinstance(expected, Tensor) and isinstance(value, (Expression, Pair)) and tuple(expected.shape) != value.shape:
         raise CaptureError(
             "E306",
             f"{node.target} was lowered to shape {value.shape}, PyTorch has {tuple(expected.shape)}",

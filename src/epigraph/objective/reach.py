@@ -2,7 +2,8 @@
 
 The walk starts at the model, the loss, the function and the data, and follows attributes, containers, closures,
 default arguments, ``functools.partial``, bound methods and the globals that the user's functions name.  It stops at
-modules of Python, at PyTorch's and NumPy's own code, and at a limit of objects.
+modules of Python, at PyTorch's and NumPy's own code, and at a limit of objects.  Objects of other installed packages
+are looked into; the globals that their functions name, and their classes, are those packages' own affair.
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ def _function(function: types.FunctionType, found: Reached) -> Iterator[Any]:
             continue
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
+    if _installed(function.__module__):
+        return
     scope = function.__globals__
     for name in _names(function.__code__):
         found.names.append((scope, name))
@@ -136,7 +139,7 @@ def _instance(value: Any, found: Reached) -> Iterator[Any]:
     if isinstance(attributes, dict):
         yield attributes
     for kind in type(value).__mro__:
-        if not _library(kind.__module__):
+        if not _library(kind.__module__) and not _installed(kind.__module__):
             found.kinds.append(kind)
             yield from (v for v in vars(kind).values() if isinstance(v, types.FunctionType))
             yield from (v for v in vars(kind).values() if type(v) in MUTABLE)
@@ -149,3 +152,10 @@ def _stateful(value: Any) -> bool:
 
 def _library(module: str | None) -> bool:
     return (module or "").split(".")[0] in _LIBRARIES and module != "__main__"
+
+
+@functools.cache
+def _installed(module: str | None) -> bool:
+    """Does the code come from a package that was installed, rather than from the user's own files?"""
+    file = getattr(sys.modules.get((module or "").split(".")[0]), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file

@@ -96,6 +96,8 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, packet(func)
+        if any(isinstance(v, Tensor) and v.is_complex() for v in _leaves([list(args), list(kwargs.values())])):
+            raise _complex_refusal(func)
         updates = [i for i in (3, 4) if name in _BATCH_NORM and args[5]]  # running statistics: written, not read
         before = [None if i in updates else _map(v, self.expression) for i, v in enumerate(args)]
         keywords = {k: _map(v, self.expression) for k, v in kwargs.items()}
@@ -114,6 +116,8 @@ class Recorder(TorchDispatchMode):
         else:
             value = self.lowering.call(_functional(func), before, keywords)
         out = func(*args, **kwargs)
+        if any(isinstance(v, Tensor) and v.is_complex() for v in _leaves([out])):
+            raise _complex_refusal(func)
         if cast is None:
             self._check_discrete(name, out, value, args)
         if func._schema.is_mutable and name.endswith("_"):
@@ -192,6 +196,16 @@ class Recorder(TorchDispatchMode):
             parts = value if isinstance(value, (tuple, list)) else [value]
             for position, o in enumerate(out):
                 self._bind(o, parts[position] if position < len(parts) else None)
+
+
+def _complex_refusal(func: Any) -> CaptureError:
+    return CaptureError(
+        "E308",
+        f"{func} works on complex numbers",
+        where=_here(str(func)).location,
+        why="torch.export refused the program, and the recorder follows real tensors only",
+        hint="write real and imaginary parts as tensors of their own, or without what export refuses",
+    )
 
 
 def _here(name: str) -> Origin:

@@ -6,6 +6,7 @@ from epigraph.objective.lowering import (  # noqa: F401  (imported for their reg
     attention,
     casts,
     classification,
+    complexes,
     composites,
     conditions,
     contraction,
