@@ -79,7 +79,7 @@ SIGMOIDAL = (
     Curve("softsign", "nn.Softsign()", "Softsign", meets(flat(0.0), flat(0.0)), positive=RIGHT, least=-1.0, most=1.0),
     Curve("hardsigmoid", "nn.Hardsigmoid()", "Hardsigmoid", meets(kink(-3.0), kink(3.0)), positive=(-3.0, None), least=0.0, most=1.0, lipschitz=1 / 6),
     Curve("hardtanh", "nn.Hardtanh()", "Hardtanh", meets(kink(-1.0), kink(1.0)), positive=RIGHT, least=-1.0, most=1.0),
-    Curve("hardswish", "nn.Hardswish()", "Hardswish", (Piece("concave", None, kink(-3.0)), Piece("convex", kink(-3.0), kink(3.0)), Piece("concave", kink(3.0))),
+    Curve("hardswish", "nn.Hardswish()", "Hardswish", (Piece("concave", None, flat(-3.0)), Piece("convex", kink(-3.0), kink(3.0)), Piece("concave", flat(3.0))),
           (Piece("falls", None, turn(-1.5)), Piece("rises", turn(-1.5))), RIGHT, -0.375, None, 1.5),
 )
 SHRINKING = (

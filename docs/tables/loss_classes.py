@@ -81,7 +81,7 @@ NLL = Group(
 
 BATCH = "nn.KLDivLoss(reduction='batchmean')"
 KL = Group(
-    "KLDivLoss", "t (log t − x), x = log q", "always: it is affine in log q; after a log-softmax: targets with row sums ≥ 0",
+    "KLDivLoss", "t (log t − x), x = log q", "always: it is affine in log q; after a log-softmax: targets ≥ 0",
     "Affine in its input, the logarithm of q, with `log_target` or without. In the scores before a log-softmax it is convex. In the other direction, as a "
     "function of the target's probabilities, it is convex too (negative entropy), but not in the target's scores. Distillation scales scores by "
     "a temperature, which changes nothing.",

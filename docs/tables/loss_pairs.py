@@ -45,8 +45,8 @@ HINGE = Group(
 )
 
 COSINE = Group(
-    "CosineEmbeddingLoss", "1 − cos(x₁, x₂) for y = 1, max(0, cos − m) for y = −1", "never",
-    "The cosine is constant along rays and bounded, so it is neither convex nor concave. PyTorch adds 10⁻¹² to each squared length.",
+    "CosineEmbeddingLoss", "1 − cos(x₁, x₂) for y = 1, max(0, cos − m) for y = −1", "never, but where a margin ≥ 1 makes it 0",
+    "The cosine is bounded and all but constant along rays (PyTorch adds 10⁻¹² to each squared length), so it is neither convex nor concave.",
     (
         Case("cosine", "nn.CosineEmbeddingLoss()", "y = 1, in both inputs", PAIR, {"y": SAME}, "loss(x1, x2, y)"),
         Case("cosine_apart", "nn.CosineEmbeddingLoss()", "y = −1, in both inputs", PAIR, {"y": APART}, "loss(x1, x2, y)"),
