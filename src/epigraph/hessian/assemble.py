@@ -15,8 +15,8 @@ from typing import Any, final
 
 from epigraph.errors import CaptureError
 from epigraph.hessian.engine import Engine, Value
-from epigraph.hessian.sweep import Shapes, plus
 from epigraph.hessian.operators import OPERATORS
+from epigraph.hessian.sweep import Shapes, plus
 from epigraph.objective.graph import Graph, Node
 
 
