@@ -46,7 +46,7 @@ def info(spectrum: Spectrum, density: Density | None, bins: int = BINS) -> Info 
     """What to draw; None where the eigenvalues are one, up to rounding."""
     pairs: Sequence[Pair] = (*spectrum.bottom, *spectrum.top)
     marks = tuple(sorted({p.value for p in pairs if math.isfinite(p.value)}))
-    nodes = [x for rule in density.nodes for x in rule.tolist()] if density else []
+    nodes = [x for rule in density.nodes for x in rule.tolist()] if density and density.bulk > 0 else []
     points = [*marks, *nodes]
     if not points or not max(points) - min(points) > 10 * spectrum.noise:
         return None
