@@ -1,4 +1,6 @@
-"""What the curvature is: products with the Hessian, its ends, density and trace, and the Hessian from the graph.
+"""What the curvature is: products with the Hessian, its ends, its density and its trace.
+
+Also the Hessian from the graph, in floats for many points at once and in rigorous enclosures on a region.
 
 The package has the name of its main function: ``epigraph.hessian(J)`` works also where the package has been imported.
 """

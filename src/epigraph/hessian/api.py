@@ -12,8 +12,9 @@ from torch import Tensor
 from epigraph.errors import UsageError
 from epigraph.hessian.density import Density, density_of
 from epigraph.hessian.differences import require_agreement
-from epigraph.hessian.engines import choose
+from epigraph.hessian.engines import Probe, choose
 from epigraph.hessian.operator import Operator
+from epigraph.hessian.outer import KINDS, Outer
 from epigraph.hessian.program import Program, calmly
 from epigraph.hessian.spectrum import Spectrum, spectrum_of
 from epigraph.hessian.trace import Trace, trace_of
@@ -29,11 +30,14 @@ def hessian(
     at: Mapping[str, Tensor] | None = None,
     blocks: Sequence[str] | str | None = None,
     *,
+    kind: str = "hessian",
     dtype: str | None = None,
     engine: str | None = None,
     verify: bool = True,
+    samples: int = 1,
+    seed: int = 0,
 ) -> Operator:
-    r"""The Hessian of J at a point, as an operator that multiplies vectors.
+    r"""The Hessian of J at a point, or a Gauss-Newton or Fisher matrix, as an operator that multiplies vectors.
 
     Exact over all batches, each with its weight in J, and with the penalty.  Blocks that are not named are held; rows of
     several blocks follow one another in the order given.
@@ -42,13 +46,19 @@ def hessian(
         J: the objective.
         at: values of some parameters by name; the others are as in the model.
         blocks: names of parameters, or one name; all by default.
+        kind: "hessian"; "gauss-newton", J^T (d^2 loss) J with J the derivative of the model's outputs, and the penalty;
+            "fisher", the mean of g g^T over the gradients of the samples' own losses; "fisher-mc", the same with targets
+            drawn from the model's own distribution, which for cross-entropy, MSE and BCE with logits estimates "gauss-newton"
+            without the penalty.
         dtype: "float64" or "float32" to compute in that precision whatever the model's own is.
         engine: "retained", "forward" or "backward"; by default kept graphs where they fit into memory.
         verify: compare one product with differences of gradients in float64 (up to twenty million parameters): autograd
             gives a wrong second derivative without a word where part of J is hidden from it.
+        samples: draws of the targets for "fisher-mc".
+        seed: of these draws.
 
     Raises:
-        UsageError: an unknown block, precision or engine; a point of the wrong shape.
+        UsageError: an unknown block, kind, precision or engine; a point of the wrong shape.
         ObjectiveError: J has no second derivative by autograd, or one that differs from differences of gradients.
 
     Example:
@@ -60,13 +70,22 @@ def hessian(
     _require(J)
     if dtype is not None and dtype not in DTYPES:
         raise UsageError("E025", f"unknown precision {dtype!r}", hint="float32 or float64, or None for the model's own")
+    if kind not in KINDS:
+        raise UsageError("E025", f"unknown kind {kind!r}", hint=f"one of {', '.join(KINDS)}")
     names = J.blocks.resolve([blocks] if isinstance(blocks, str) else None if blocks is None else list(blocks))
     try_out(J)
     program = Program(J, names, at, DTYPES[dtype] if dtype else None)
+    if kind != "hessian":
+        if engine is not None:
+            raise UsageError(
+                "E028", f"engine={engine!r} beside kind={kind!r}", hint="engines are for the Hessian itself"
+            )
+        outer = Outer(program, kind, samples, seed)
+        return Operator(program, outer, Probe(outer.name, {}), kind, decayed=kind == "gauss-newton")
     chosen, probe = choose(program, engine)
     if verify:
         require_agreement(J, program, chosen)
-    return Operator(program, chosen, probe, "Hessian")
+    return Operator(program, chosen, probe, kind)
 
 
 def spectrum(
@@ -164,7 +183,8 @@ def _atoms(found: Spectrum) -> tuple[Any, Tensor]:
     """The converged eigenvalues and their vectors."""
     if found.vectors is None:
         raise UsageError("E025", "the spectrum has no vectors", hint="spectrum(J, ..., vectors=True)")
-    listed = [(found.top, found.vectors["top"]), (found.bottom, found.vectors["bottom"])]
+    low = max(0, min(len(found.bottom), found.n - len(found.top)))  # a small matrix lists values at both ends
+    listed = [(found.top, found.vectors["top"]), (found.bottom[:low], found.vectors["bottom"][:low])]
     keep = [(p.value, v) for pairs, rows in listed for p, v in zip(pairs, rows, strict=True) if p.converged]
     rows = torch.stack([v for _, v in keep]) if keep else found.vectors["top"][:0]
     return np.array([value for value, _ in keep]), rows

@@ -65,11 +65,12 @@ class Density:
         error = rows.std(0, ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else np.full(len(at), np.inf)
         return fixed + self.bulk * rows.mean(0), self.bulk * error
 
-    def histogram(self, edges: Array) -> tuple[Array, Array]:
-        """The bulk's mass between consecutive edges, and its standard error."""
-        rows = np.stack([np.histogram(x, edges, weights=w)[0] for x, w in zip(self.nodes, self.weights, strict=True)])
+    def masses(self, edges: Array) -> tuple[Array, Array]:
+        """The share of all eigenvalues between consecutive edges, and its standard error."""
+        rows = np.stack([np.diff(_cumulative(x, w, edges)) for x, w in zip(self.nodes, self.weights, strict=True)])
+        fixed = np.histogram(self.outliers, edges)[0] / self.n
         error = rows.std(0, ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else np.full(len(edges) - 1, np.inf)
-        return self.bulk * rows.mean(0), self.bulk * error
+        return fixed + self.bulk * rows.mean(0), self.bulk * error
 
     @property
     def negative(self) -> Estimate:

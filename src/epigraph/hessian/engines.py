@@ -69,7 +69,7 @@ def _through(
     return list(torch.autograd.grad(outputs, leaves, grad_outputs=seeds, retain_graph=keep, allow_unused=True))
 
 
-def _added(total: list[Tensor] | None, part: Sequence[Tensor | None], point: Sequence[Tensor]) -> list[Tensor]:
+def added(total: list[Tensor] | None, part: Sequence[Tensor | None], point: Sequence[Tensor]) -> list[Tensor]:
     """Sum over batches; None stands for zero."""
     filled = [torch.zeros_like(p) if x is None else x for x, p in zip(part, point, strict=True)]
     return filled if total is None else [a + b for a, b in zip(total, filled, strict=True)]
@@ -89,7 +89,7 @@ class Retained(Engine):
     def product(self, v: Sequence[Tensor]) -> list[Tensor]:
         total: list[Tensor] | None = None
         for gradient in self.gradients:
-            total = _added(total, _through(self.leaves, gradient, v, keep=True), self.program.point)
+            total = added(total, _through(self.leaves, gradient, v, keep=True), self.program.point)
         assert total is not None
         return total
 
@@ -109,7 +109,7 @@ class Backward(Engine):
         with self.program.world():
             for batch in self.program.batches:
                 gradient = _grad(self.program.output(leaves, batch), leaves, create=True)
-                total = _added(total, _through(leaves, gradient, v, keep=False), self.program.point)
+                total = added(total, _through(leaves, gradient, v, keep=False), self.program.point)
         assert total is not None
         return total
 
@@ -130,7 +130,7 @@ class Forward(Engine):
             for batch in self.program.batches:
                 slope = torch.func.grad(lambda tensors, b=batch: self.program.output(tensors, b))
                 part = torch.func.jvp(slope, (point,), (seeds,))[1]
-                total = _added(total, part, self.program.point)
+                total = added(total, part, self.program.point)
         assert total is not None
         return total
 
@@ -266,6 +266,6 @@ def gradient_and_value(program: Program) -> tuple[list[Tensor], float]:
         for batch in program.batches:
             out = program.output(leaves, batch)
             value += float(out.detach())
-            total = _added(total, _grad(out, leaves, create=False), program.point)
+            total = added(total, _grad(out, leaves, create=False), program.point)
     assert total is not None
     return total, value

@@ -185,7 +185,7 @@ class Krylov:
     @property
     def noise(self) -> float:
         """An estimate of the error of a product with a unit vector: rounding, or the asymmetry seen where that is more."""
-        return max(8 * self.epsilon * self.scale * max(1.0, len(self.done)) ** 0.5, 2 * self.asymmetry)
+        return max(4 * self.epsilon * self.scale * max(1.0, len(self.done)) ** 0.5, 2 * self.asymmetry)
 
     @property
     def complete(self) -> bool:

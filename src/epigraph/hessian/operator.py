@@ -34,7 +34,8 @@ class Operator:
         self.sizes = [p.numel() for p in program.point]
         self._spans = list(pairwise(np.cumsum([0, *self.sizes]).tolist()))
         self.products = 0
-        self._decay = [program.decay.get(n, 0.0) if decayed else 0.0 for n in self.names]
+        self._penalty = [program.decay.get(n, 0.0) for n in self.names]
+        self._decay = self._penalty if decayed else [0.0] * len(self.names)
         self._first: tuple[Tensor, float] | None = None
 
     # what it is ---------------------------------------------------------------------------------------------------
@@ -74,7 +75,7 @@ class Operator:
     def _start(self) -> tuple[Tensor, float]:
         if self._first is None:
             gradient, value = gradient_and_value(self.program)
-            for i, (lam, p) in enumerate(zip(self._decay, self.program.point, strict=True)):
+            for i, (lam, p) in enumerate(zip(self._penalty, self.program.point, strict=True)):
                 gradient[i] = gradient[i] + lam * p
             value += sum(
                 lam / 2 * float(self.program.values[k].double().pow(2).sum()) for k, lam in self.program.decay.items()

@@ -71,6 +71,39 @@ def read_state(path: Path) -> dict[str, Any]:
     return dict(state)
 
 
+def load_into(J: Objective, path: Path) -> dict[str, Tensor]:
+    """Read a state dict, copy its buffers and frozen parameters into J, and give the values of the trainable ones.
+
+    The model is changed: this is for an objective that was made for the purpose.
+
+    Raises:
+        UsageError: as ``point_of``; also a buffer of the model that the file lacks.
+    """
+    state, held = read_state(path), _held(J)
+    kept = {J.blocks.alias.get(name, name): value for name, value in state.items()}
+    missing = [name for name in _lasting(J) if name not in kept]
+    if missing:
+        what = f"the state dict has no value for {', '.join(repr(n) for n in missing[:4])}"
+        raise UsageError("E093", what, hint="save the whole state dict of the model")
+    for name, own in held.items():
+        value = kept.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, Tensor) or value.shape != own.shape:
+            what = f"the state dict has shape {tuple(value.shape)} for {name!r}"
+            raise UsageError("E095", what, hint=f"a tensor of shape {tuple(own.shape)}, as the model has")
+        with torch.no_grad():
+            own.copy_(value)
+    return point_of(J, state)
+
+
+def _lasting(J: Objective) -> list[str]:
+    """Buffers and frozen parameters that a state dict of the model holds."""
+    saved = J.model.state_dict(keep_vars=True) if J.model is not None else {}
+    held = {id(v) for v in _held(J).values()}
+    return [name for name, value in saved.items() if id(value) in held and J.blocks.alias.get(name, name) == name]
+
+
 def _held(J: Objective) -> dict[str, Tensor]:
     """Frozen parameters and buffers by name."""
     held = dict(J.blocks.frozen)

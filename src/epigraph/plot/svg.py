@@ -35,23 +35,23 @@ WIDE = Format(width=720, height=380, left=74, right=26, top=28, bottom=44, text=
 NARROW = Format(width=360, height=290, left=54, right=14, top=28, bottom=40, text=13, ticks=4)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     return f"{value:.1f}".rstrip("0").rstrip(".")
 
 
 def _path(points: Sequence[Pixel], css: str) -> str:
-    joined = " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
+    joined = " ".join(f"{number(x)},{number(y)}" for x, y in points)
     return f'<polyline class="{css}" points="{joined}"/>'
 
 
-def _segment(start: Pixel, stop: Pixel, css: str) -> str:
+def stroke(start: Pixel, stop: Pixel, css: str) -> str:
     (x1, y1), (x2, y2) = start, stop
-    return f'<line class="{css}" x1="{_number(x1)}" y1="{_number(y1)}" x2="{_number(x2)}" y2="{_number(y2)}"/>'
+    return f'<line class="{css}" x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}"/>'
 
 
-def _text(label: Label, css: str) -> str:
+def lettering(label: Label, css: str) -> str:
     return (
-        f'<text class="{css}" x="{_number(label.x)}" y="{_number(label.y)}" '
+        f'<text class="{css}" x="{number(label.x)}" y="{number(label.y)}" '
         f'text-anchor="{label.anchor}">{escape(label.text)}</text>'
     )
 
@@ -59,17 +59,17 @@ def _text(label: Label, css: str) -> str:
 def _axes(panel: Panel, frame: Box, shape: Format, across: Scale, up: Scale, ends: bool) -> list[str]:
     """The vertical axis with its ticks, and a, m, b under the horizontal one."""
     values = tuple(t for t in ticks(*panel.extent, shape.ticks) if panel.extent[0] <= t <= panel.extent[1])
-    out = [_segment((frame.left, up(values[0])), (frame.left, up(values[-1])), "epi-axis")] if len(values) > 1 else []
+    out = [stroke((frame.left, up(values[0])), (frame.left, up(values[-1])), "epi-axis")] if len(values) > 1 else []
     for value, text in zip(values, tick_labels(values), strict=True):
-        out.append(_segment((frame.left - 5, up(value)), (frame.left, up(value)), "epi-axis"))
-        out.append(_text(Label(text, frame.left - 9, up(value) + 0.35 * shape.text, "end"), "epi-tick"))
+        out.append(stroke((frame.left - 5, up(value)), (frame.left, up(value)), "epi-axis"))
+        out.append(lettering(Label(text, frame.left - 9, up(value) + 0.35 * shape.text, "end"), "epi-tick"))
     top = up(values[-1]) if values else frame.top
     name = Label(panel.axis, frame.left, top - 0.8 * shape.text, "middle" if len(panel.axis) < 3 else "start")
-    out.append(_text(name, "epi-name"))
-    out.append(_segment((across(-1), frame.bottom), (across(1), frame.bottom), "epi-axis"))
+    out.append(lettering(name, "epi-name"))
+    out.append(stroke((across(-1), frame.bottom), (across(1), frame.bottom), "epi-axis"))
     for s, text in ((-1.0, "a"), (0.0, "m = (a + b)/2"), (1.0, "b")) if ends else ():
-        out.append(_segment((across(s), frame.bottom), (across(s), frame.bottom + 5), "epi-axis"))
-        out.append(_text(Label(text, across(s), frame.bottom + 1.6 * shape.text, "middle"), "epi-name"))
+        out.append(stroke((across(s), frame.bottom), (across(s), frame.bottom + 5), "epi-axis"))
+        out.append(lettering(Label(text, across(s), frame.bottom + 1.6 * shape.text, "middle"), "epi-name"))
     return out
 
 
@@ -79,11 +79,11 @@ def _marks(panel: Panel, across: Scale, up: Scale) -> list[str]:
     out = [_path(line, "epi-chord")]
     out += [_path([(across(s), up(y)) for s, y in piece], "epi-curve") for piece in panel.curves]
     x, foot, tip = across(0), up(panel.foot), up(panel.tip)
-    out.append(_segment((x, foot), (x, tip), "epi-gap"))
-    out.append(_segment((x - 6, foot), (x + 6, foot), "epi-gap"))
+    out.append(stroke((x, foot), (x, tip), "epi-gap"))
+    out.append(stroke((x - 6, foot), (x + 6, foot), "epi-gap"))
     for name, (s, y) in panel.points.items():
         css = "epi-dot epi-dot-m" if name == "m" else "epi-dot"
-        out.append(f'<circle class="{css}" cx="{_number(across(s))}" cy="{_number(up(y))}" r="4"/>')
+        out.append(f'<circle class="{css}" cx="{number(across(s))}" cy="{number(up(y))}" r="4"/>')
     return out
 
 
@@ -100,7 +100,7 @@ def _labels(panel: Panel, gap: str | None, frame: Box, shape: Format, across: Sc
     def put(candidates: list[Label], css: str) -> None:
         label = choose(candidates, shape.text, ink, taken, room)
         taken.append(label.box(shape.text))
-        out.append(_text(label, css))
+        out.append(lettering(label, css))
 
     if gap is not None:
         put(_beside_gap(f"gap ≥ {superscripted(gap)}", panel, across, up, shape.text), "epi-label epi-label-gap")
@@ -162,10 +162,10 @@ def draw(segment: Segment, identifier: str, shape: Format = WIDE) -> str:
     body = _panel(segment.panel, None if both or segment.hidden else segment.gap, shape, 0, upper, ends=not both)
     if segment.magnified is not None:
         body += _panel(segment.magnified, segment.gap, shape, upper, height - upper, ends=True)
-    size = f"{_number(shape.width)} {_number(height)}"
+    size = f"{number(shape.width)} {number(height)}"
     return (
         f'<svg class="epi-svg" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" role="img" '
-        f'aria-labelledby="{identifier}-t {identifier}-d" font-size="{_number(shape.text)}">'
+        f'aria-labelledby="{identifier}-t {identifier}-d" font-size="{number(shape.text)}">'
         f'<title id="{identifier}-t">{escape(title)}</title><desc id="{identifier}-d">{escape(description)}</desc>'
         + "".join(body)
         + "</svg>"

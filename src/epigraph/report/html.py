@@ -41,7 +41,8 @@ def mathematical(text: str) -> Markup:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates that escape everything, with the filters that they use."""
     environment = Environment(
         loader=PackageLoader("epigraph.report", "templates"),
         autoescape=True,
@@ -152,10 +153,10 @@ def _view(verdict: Verdict, level: int, record: words.Record) -> dict[str, Any]:
 def fragment(verdict: Verdict, record: words.Record | None = None) -> str:
     """The verdict for a notebook: a ``<section>`` with its own style, which touches nothing around it."""
     view = _view(verdict, 3, record or words.Record())
-    return _environment().get_template("fragment.html.j2").render(view)
+    return environment().get_template("fragment.html.j2").render(view)
 
 
 def page(verdict: Verdict, record: words.Record | None = None) -> str:
     """The verdict as one HTML file that opens offline; ``record`` says what was asked and where the evidence lies."""
     view = _view(verdict, 1, record or words.Record())
-    return _environment().get_template("page.html.j2").render(view)
+    return environment().get_template("page.html.j2").render(view)

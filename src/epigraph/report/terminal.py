@@ -75,7 +75,7 @@ def console(stream: TextIO | None = None) -> Console:
     return _Console(file=stream, markup=False, highlight=False, emoji=False)
 
 
-def _write(out: Console, *parts: str | tuple[str, str], indent: int = 0) -> None:
+def write(out: Console, *parts: str | tuple[str, str], indent: int = 0) -> None:
     """Print a paragraph, wrapped and indented as a whole."""
     for line in Text.assemble(*parts).wrap(out, max(20, out.width - indent)):
         line.rstrip()
@@ -100,33 +100,33 @@ def show_verdict(out: Console, verdict: Verdict, record: words.Record | None = N
 def _headline(out: Console, verdict: Verdict, record: words.Record) -> None:
     word = verdict.verdict
     indent = len(word) + 3
-    _write(out, (word, STYLES[word]), "   ", words.subject(verdict, max(24, out.width - indent - 3)))
+    write(out, (word, STYLES[word]), "   ", words.subject(verdict, max(24, out.width - indent - 3)))
     for line in words.packed(words.context(verdict, record), out.width - indent):
-        _write(out, (line, "dim"), indent=indent)
+        write(out, (line, "dim"), indent=indent)
     out.print()
 
 
 def _standing(out: Console, verdict: Verdict) -> None:
-    _write(out, (words.standing(verdict), "bold"))
+    write(out, (words.standing(verdict), "bold"))
     for sentence in (*words.evidence(verdict), words.lemmas(verdict)):
         if sentence:
-            _write(out, sentence, indent=4)
+            write(out, sentence, indent=4)
     for sentence in (words.further(verdict), words.scope(verdict)):
         if sentence:
-            _write(out, sentence)
+            write(out, sentence)
     out.print()
 
 
 def _blocker(out: Console, verdict: Verdict, blocker: Blocker) -> None:
-    _write(out, f"{words.blocker_lead(verdict)} ", (words.place(blocker), "bold"))
+    write(out, f"{words.blocker_lead(verdict)} ", (words.place(blocker), "bold"))
     if blocker.source:
         _, number = split_location(blocker.location)
         line = words.clean(blocker.source.strip())
         out.print(Text(f"    {number or ''} | {line}", overflow="ellipsis", no_wrap=True))
-    _write(out, words.stopped(blocker.reason), indent=4)
+    write(out, words.stopped(blocker.reason), indent=4)
     more = len(verdict.blockers) - 1
     if more:
-        _write(out, (f"and at {counted(more, 'further place')}: see --report FILE or --json", "dim"), indent=4)
+        write(out, (f"and at {counted(more, 'further place')}: see --report FILE or --json", "dim"), indent=4)
     out.print()
 
 
@@ -148,19 +148,19 @@ def _freeze(out: Console, verdict: Verdict) -> None:
     sets = verdict.freeze
     if not sets:
         return
-    _write(out, f"Freeze {'this' if len(sets) == 1 else 'one of these'}, and the rest is convex:")
+    write(out, f"Freeze {'this' if len(sets) == 1 else 'one of these'}, and the rest is convex:")
     for names in sets[:SHOWN_SETS]:
         size = words.freeze_size(verdict, names)
         count = f"   ({counted(size, 'parameter')})" if size is not None else ""
-        _write(out, words.listed(names, max(24, out.width - 30)), (count, "dim"), indent=4)
+        write(out, words.listed(names, max(24, out.width - 30)), (count, "dim"), indent=4)
     if len(sets) > SHOWN_SETS:
-        _write(out, (f"... {counted(len(sets) - SHOWN_SETS, 'more set')} with --json", "dim"), indent=4)
+        write(out, (f"... {counted(len(sets) - SHOWN_SETS, 'more set')} with --json", "dim"), indent=4)
     out.print()
 
 
 def _notes(out: Console, notes: Sequence[str]) -> None:
     for note in dict.fromkeys(notes):
-        _write(out, f"Note: {words.clean(note)}")
+        write(out, f"Note: {words.clean(note)}")
     if notes:
         out.print()
 
@@ -168,34 +168,34 @@ def _notes(out: Console, notes: Sequence[str]) -> None:
 def _evidence(out: Console, verdict: Verdict, record: words.Record) -> None:
     if record.certificate:
         path = words.clean(record.certificate)
-        _write(out, f"Evidence: {path}   (check it again: epigraph verify {path})")
+        write(out, f"Evidence: {path}   (check it again: epigraph verify {path})")
     elif words.evidence_file(verdict) is not None:
-        _write(out, ("Evidence: --certificate FILE keeps it, epigraph verify FILE checks it again.", "dim"))
+        write(out, ("Evidence: --certificate FILE keeps it, epigraph verify FILE checks it again.", "dim"))
     if record.report:
-        _write(out, f"Report: {words.clean(record.report)}")
+        write(out, f"Report: {words.clean(record.report)}")
     for line in words.packed(words.effort_words(verdict.effort), out.width):
-        _write(out, (line, "dim"))
+        write(out, (line, "dim"))
 
 
 def show_region(out: Console, found: RegionVerdict) -> None:
     """Print what is known around a point."""
     out.print()
     word = {"convex": "convex", "nonconvex": "nonconvex"}.get(found.verdict, "undecided")
-    _write(out, "Around the point: ", (region_title(found), STYLES[word]))
+    write(out, "Around the point: ", (region_title(found), STYLES[word]))
     for line in region_lines(found):
-        _write(out, line, indent=4)
+        write(out, line, indent=4)
 
 
 def show_verification(out: Console, path: str, result: Mapping[str, Any], ok: bool, statement: str) -> None:
     """Print what a certificate file was found to prove."""
     head = ("verified", STYLES["convex"]) if ok else ("not verified", STYLES["nonconvex"])
-    _write(out, head, "   ", words.clean(path))
-    _write(out, words.stopped(statement), indent=4)
+    write(out, head, "   ", words.clean(path))
+    write(out, words.stopped(statement), indent=4)
     facts = []
     if result.get("arithmetic"):
         facts.append(words.arithmetic(result["arithmetic"], int(result.get("precision_bits") or 0)))
     facts += [f"{result['seconds']:.2f} s"] if isinstance(result.get("seconds"), float) else []
-    _write(out, (" · ".join(facts), "dim"), indent=4)
+    write(out, (" · ".join(facts), "dim"), indent=4)
 
 
 def show_zoo(out: Console, entries: Sequence[Mapping[str, Any]], checked: bool) -> None:
@@ -213,14 +213,14 @@ def show_zoo(out: Console, entries: Sequence[Mapping[str, Any]], checked: bool) 
     out.print(table)
     if checked:
         found = Counter(entry["agrees"] for entry in entries)
-        _write(out, f"{found[True]} as known, {found[None]} undecided, {found[False]} that contradict what is known.")
+        write(out, f"{found[True]} as known, {found[None]} undecided, {found[False]} that contradict what is known.")
     else:
-        _write(out, ("epigraph zoo NAME tells more of one, epigraph check zoo:NAME analyses it.", "dim"))
+        write(out, ("epigraph zoo NAME tells more of one, epigraph check zoo:NAME analyses it.", "dim"))
 
 
 def show_entry(out: Console, entry: Mapping[str, Any]) -> None:
     """Print one entry of the zoo: what is claimed, what is known, and where it is from."""
-    _write(out, (entry["name"], "bold"), "   ", entry["title"])
+    write(out, (entry["name"], "bold"), "   ", entry["title"])
     known = entry["known"]
     facts = [known["verdict"]]
     facts += [f"{adjective} {known[name]}" for name, adjective in words.ADJECTIVES.items() if name in known]
@@ -232,8 +232,8 @@ def show_entry(out: Console, entry: Mapping[str, Any]) -> None:
         ("Note", entry["notes"]),
     ):
         if text:
-            _write(out, f"{title}: {text}", indent=4)
-    _write(out, (f"epigraph check zoo:{entry['name']}", "dim"), indent=4)
+            write(out, f"{title}: {text}", indent=4)
+    write(out, (f"epigraph check zoo:{entry['name']}", "dim"), indent=4)
 
 
 @contextmanager
