@@ -401,6 +401,31 @@ def report(
         print(f"{verdict.verdict}   {out}")
 
 
+@app.command()
+def symmetry(
+    target: Target = None,
+    expr: Expr = None,
+    where: Where = None,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Which transformations of the parameters leave the objective unchanged?"""
+    with _outcome():
+        _require_target(target, expr)
+        with _stdout_to_stderr():
+            import epigraph
+            from epigraph.objective.target import load
+
+            found = epigraph.symmetries(load(target, expr, where or []), seed=seed)
+        if as_json:
+            _print_json(found.to_dict())
+        else:
+            from epigraph.report.symmetry import show_symmetries
+            from epigraph.report.terminal import console
+
+            show_symmetries(console(), found.to_dict())
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"epigraph {__version__}")
