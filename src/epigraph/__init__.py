@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from epigraph.hessian.spectrum import Spectrum
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
+    from epigraph.symmetry.canonical import Sameness, canonical, same
     from epigraph.symmetry.result import Symmetries, symmetries
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "ObjectiveError",
     "Proof",
     "RegionVerdict",
+    "Sameness",
     "Spectrum",
     "Step",
     "Symmetries",
@@ -57,10 +59,12 @@ __all__ = [
     "UsageError",
     "Verdict",
     "__version__",
+    "canonical",
     "check",
     "density",
     "hessian",
     "region",
+    "same",
     "spectrum",
     "symmetries",
     "trace",
@@ -86,6 +90,7 @@ _HOMES = {
     "epigraph.hessian.spectrum": ("Spectrum",),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),
+    "epigraph.symmetry.canonical": ("Sameness", "canonical", "same"),
     "epigraph.symmetry.result": ("Symmetries", "symmetries"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
