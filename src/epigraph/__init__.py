@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from epigraph.hessian.spectrum import Spectrum
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
+    from epigraph.symmetry.argument import Copies, permutation_argument
     from epigraph.symmetry.canonical import Sameness, canonical, same
     from epigraph.symmetry.result import Symmetries, symmetries
 
@@ -44,6 +45,7 @@ __all__ = [
     "CaptureError",
     "Certificate",
     "CertificateError",
+    "Copies",
     "Density",
     "EpigraphError",
     "Graph",
@@ -63,6 +65,7 @@ __all__ = [
     "check",
     "density",
     "hessian",
+    "permutation_argument",
     "region",
     "same",
     "spectrum",
@@ -90,6 +93,7 @@ _HOMES = {
     "epigraph.hessian.spectrum": ("Spectrum",),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),
+    "epigraph.symmetry.argument": ("Copies", "permutation_argument"),
     "epigraph.symmetry.canonical": ("Sameness", "canonical", "same"),
     "epigraph.symmetry.result": ("Symmetries", "symmetries"),
 }

@@ -34,6 +34,16 @@ def show_symmetries(console: Console, record: Mapping[str, Any]) -> None:
             f"checked at {seen['trials']} random points: J changes by {seen['error']:.1e} at most, "
             f"and by {seen['control']:.1e} when one tensor is left behind"
         )
+    copies = record["copies"]
+    if copies["refuted"]:
+        console.print(
+            f"two copies ({copies['element']}): J = {copies['copy']:.6g} at both, {copies['middle']:.6g} halfway; "
+            f"J is not convex (certified gap {copies['gap']['convex']})"
+            if "convex" in copies["gap"]
+            else f"two copies ({copies['element']}) refute quasi-convexity"
+        )
+    else:
+        console.print(f"two copies: {copies['reason']}")
     for note in record["notes"]:
         console.print(f"note: {note}")
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from epigraph.symmetry.group import Element, Group, Scaling
 
 STEPS = 200
-FAR = 40.0
+FAR = 12.0  # factors beyond e^12 count as none: the unit is being scaled away
 
 Array = NDArray[Any]
 
@@ -126,7 +126,7 @@ def _newton(energy: Array, exponents: Any, total: int) -> tuple[Array, bool]:
         size = 1.0
         while size > 1e-9:
             after = float((energy * np.exp(2 * (exponents @ (logs + size * step)))).sum())
-            if after <= value:
+            if after <= value * (1 + 1e-14):
                 break
             size /= 2
         if size <= 1e-9 or np.abs(size * step).max() < 1e-15:
