@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from epigraph.hessian.spectrum import Spectrum
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
+    from epigraph.symmetry.argument import Copies, permutation_argument
+    from epigraph.symmetry.canonical import Sameness, canonical, same
     from epigraph.symmetry.result import Symmetries, symmetries
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "CaptureError",
     "Certificate",
     "CertificateError",
+    "Copies",
     "Density",
     "EpigraphError",
     "Graph",
@@ -50,6 +53,7 @@ __all__ = [
     "ObjectiveError",
     "Proof",
     "RegionVerdict",
+    "Sameness",
     "Spectrum",
     "Step",
     "Symmetries",
@@ -57,10 +61,13 @@ __all__ = [
     "UsageError",
     "Verdict",
     "__version__",
+    "canonical",
     "check",
     "density",
     "hessian",
+    "permutation_argument",
     "region",
+    "same",
     "spectrum",
     "symmetries",
     "trace",
@@ -86,6 +93,8 @@ _HOMES = {
     "epigraph.hessian.spectrum": ("Spectrum",),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),
+    "epigraph.symmetry.argument": ("Copies", "permutation_argument"),
+    "epigraph.symmetry.canonical": ("Sameness", "canonical", "same"),
     "epigraph.symmetry.result": ("Symmetries", "symmetries"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

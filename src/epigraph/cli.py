@@ -481,6 +481,40 @@ def _curvature(target: str | None, expr: str | None, at: Path | None, options: d
         return summary(objective, point, progress=progress, **options)
 
 
+@app.command()
+def symmetry(
+    target: Target = None,
+    expr: Expr = None,
+    where: Where = None,
+    as_json: AsJson = False,
+    certificate: Annotated[Path | None, typer.Option("--certificate", help="Write what two copies refute.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Which transformations of the parameters leave the objective unchanged, and what do two copies of a point show?"""
+    with _outcome():
+        _require_target(target, expr)
+        _require_outputs(target, {"--certificate": certificate})
+        with _stdout_to_stderr():
+            import epigraph
+            from epigraph.objective.target import load
+
+            J = load(target, expr, where or [])
+            found = epigraph.symmetries(J, seed=seed)
+            copies = epigraph.permutation_argument(J, found, seed=seed)
+        if certificate and "convex" in copies.certificates:
+            copies.certificates["convex"].save(certificate)
+        elif certificate:
+            _say(f"{certificate} is not written: {copies.reason}")
+        record = {**found.to_dict(), "copies": copies.to_dict()}
+        if as_json:
+            _print_json(record)
+        else:
+            from epigraph.report.symmetry import show_symmetries
+            from epigraph.report.terminal import console
+
+            show_symmetries(console(), record)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"epigraph {__version__}")

@@ -181,20 +181,21 @@ class Group:
         return value
 
     def random(
-        self, generator: torch.Generator, generators: Sequence[int] | None = None, spread: float = 0.3
+        self, generator: torch.Generator, generators: Sequence[int] | None = None, *, cycles: bool = False
     ) -> Element:
-        """A random element: uniform permutations and signs, factors exp(spread N(0, 1))."""
+        """A random element: uniform permutations (``cycles``: without fixed points) and signs, factors exp(0.3 N(0, 1))."""
         permutations: dict[int, Tensor] = {}
         factors: dict[int, Tensor] = {}
         for position in range(len(self.generators)) if generators is None else generators:
             chosen = self.generators[position]
             shape = self.shape_of(chosen.set)
             if isinstance(chosen, Permutations):
-                permutations[chosen.set] = torch.rand(shape, generator=generator).argsort(-1)
+                order = torch.rand(shape, generator=generator).argsort(-1)
+                permutations[chosen.set] = _cycle(order) if cycles else order
             elif chosen.kind == "sign":
                 factors[position] = torch.randint(0, 2, shape, generator=generator).double() * 2 - 1
             else:
-                factors[position] = (spread * torch.randn(shape, generator=generator, dtype=torch.float64)).exp()
+                factors[position] = (0.3 * torch.randn(shape, generator=generator, dtype=torch.float64)).exp()
         return Element(permutations, factors)
 
     def shape_of(self, identifier: int | None) -> tuple[int, ...]:
@@ -226,3 +227,8 @@ class Group:
             first = block.offset // stride % self.shapes[name][block.dims[axis]]
             place |= {"axis": block.dims[axis], "first": first, "step": block.strides[axis] // stride}
         return place if kind == "permutation" else {**place, "power": charge}
+
+
+def _cycle(order: Tensor) -> Tensor:
+    """The permutation that sends each entry of an order to the next one."""
+    return torch.empty_like(order).scatter_(-1, order, order.roll(-1, -1))

@@ -52,8 +52,11 @@ class Symmetries:
 
     def apply(self, element: Element, point: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """A point (by default the user's) moved by an element, in float64; buffers included where they move."""
-        given = {**self.values, **(point or {})}
-        return self.group.apply(element, {k: v.detach().double() for k, v in given.items()})
+        return self.group.apply(element, self.point(point))
+
+    def point(self, point: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """All parameters and moving buffers in float64, those not given as J has them."""
+        return {k: v.detach().double() for k, v in {**self.values, **(point or {})}.items()}
 
     def describe(self) -> list[dict[str, Any]]:
         """Each generator in words and as data."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -25,6 +24,7 @@ class Value:
     shape: tuple[int, ...]
     fixed: bool = False
     zero: bool = False
+    literal: Tensor | None = None
     cells: list[Cell] = field(default_factory=list)
     index: dict[tuple[tuple[int, ...], ...], int] = field(default_factory=dict)
 
@@ -97,7 +97,7 @@ class Tracer:
             if given or tensor is None or not _uniform(tensor, d):
                 freeze(kind)
         zero = tensor is not None and not given and bool((tensor == 0).all())
-        return Value(dims, node.shape, fixed=True, zero=zero)
+        return Value(dims, node.shape, fixed=True, zero=zero, literal=tensor)
 
     def _evaluated(self, identifier: int) -> tuple[Tensor | None, bool]:
         """The value of a constant node (None for data and what is made of it), and whether data are in it."""
@@ -150,10 +150,3 @@ def refactor(kinds: Sequence[Type], shape: Sequence[int]) -> list[Type]:
         first, rest = divide(rest, n)
         out.append(first)
     return out
-
-
-def count(shape: Sequence[int]) -> int:
-    return math.prod(shape)
-
-
-Parameters = Mapping[str, Tensor]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+import torch
+from torch import Tensor
+
 from epigraph.symmetry.axes import (
     Atom,
     Misfit,
@@ -19,6 +22,7 @@ from epigraph.symmetry.axes import (
     size,
     unify,
 )
+from epigraph.symmetry.cells import Cell
 from epigraph.symmetry.charges import Charges
 from epigraph.symmetry.rules.base import Rule, agree, nothing, register, transfer
 from epigraph.symmetry.trace import Step, Value, refactor
@@ -164,24 +168,47 @@ class Concat(Rule):
 @register("take")
 @final
 class Take(Rule):
-    """Chosen rows: the rows stay where they are, all else moves freely."""
+    """Chosen rows: the rows stay where they are, all else moves freely; rows that are all repeated move with their copies."""
 
     def axes(self, step: Step) -> list[Type]:
-        d = step.node.attributes["dim"]
-        dims = list(step.inputs[0].dims)
-        freeze(dims[d], pin=True)
-        dims[d] = pinned(step.output.shape[d])
+        d, x = step.node.attributes["dim"], step.inputs[0]
+        dims = list(x.dims)
+        times = _repeats(step.inputs[1].literal, x.shape[d])
+        step.notes.update(times=times, extra=int(times > 1))
+        if times:
+            scope = frozenset(a for kind in dims for a in factors(kind))
+            dims[d] = (*dims[d], *fresh(times, scope))
+        else:
+            freeze(dims[d], pin=True)
+            dims[d] = pinned(step.output.shape[d])
         return dims
 
     def charges(self, q: Charges, step: Step) -> None:
         x, out, d = step.inputs[0], step.output, step.node.attributes["dim"]
+        repeated = step.notes["times"] > 0
         for k, cell in enumerate(x.cells):
-            key = tuple(() if i == d else c for i, c in enumerate(cell.choices))
-            kept = [j for j, p in enumerate(cell.places) if p.dim != d]
+            key = tuple(() if i == d and not repeated else c for i, c in enumerate(cell.choices))
             m = out.index.get(key)
-            there = [] if m is None else [j for j, p in enumerate(out.cells[m].places) if p.dim != d]
+            kept = [j for i in range(len(x.shape)) if i != d or repeated for j in cell.along(i)]
+            there = [] if m is None else [j for i in range(len(x.shape)) for j in self._places(step, out.cells[m], i)]
             if m is None or [cell.places[j].atom for j in kept] != [out.cells[m].places[j].atom for j in there]:
                 nothing(q, [x, out])
                 return
             for j, i in zip([-1, *kept], [-1, *there], strict=True):
                 q.equal(q.of(x, k, j), q.of(out, m, i))
+            q.vanish(*(q.of(out, m, j) for j in range(len(out.cells[m].places)) if j not in there))
+
+    def _places(self, step: Step, cell: Cell, dim: int) -> list[int]:
+        """The places of a cell of the result that the operand has as well."""
+        own = cell.along(dim)
+        if dim != step.node.attributes["dim"]:
+            return own
+        return own[: len(own) - step.notes["extra"]] if step.notes["times"] else []
+
+
+def _repeats(index: Tensor | None, count: int) -> int:
+    """r where the index is 0 r times, 1 r times, ... up to count - 1; else 0."""
+    if index is None or count == 0 or index.numel() % count or index.numel() == 0:
+        return 0
+    times = index.numel() // count
+    return times if torch.equal(index.cpu().long(), torch.arange(count).repeat_interleave(times)) else 0

@@ -1,0 +1,142 @@
+"""The groups of networks whose symmetries are known, and that nothing more is claimed."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import epigraph
+from symmetry.models import Attention, Convolutions, Grouped, Recurrent, Skips, mlp, objective
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def unchanged(J, found, seed=1, scale=1.0):
+    """J at a random point before and after a random element, by the program itself in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    point = {k: scale * torch.randn(v.shape, generator=generator, dtype=torch.float64) for k, v in J.parameters.items()}
+    moved = found.apply(found.random(seed), point)
+    before, after = (J.value({k: p[k] for k in J.parameters}, double=True) for p in (point, moved))
+    assert any(not torch.equal(moved[k], point[k]) for k in point)
+    return abs(before - after) <= 1e-12 * max(1, abs(before))
+
+
+@pytest.mark.parametrize(("width", "order"), [(1, 2), (2, 8), (3, 48), (4, 384), (5, 3840)])
+def test_tanh_has_signed_permutations(width, order):
+    found = epigraph.symmetries(mlp([3, width, 2], nn.Tanh, weight_decay=0.1))
+    assert (found.order, found.dimension) == (order, 0)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+def test_gelu_has_permutations_only(width):
+    found = epigraph.symmetries(mlp([3, width, 2], nn.GELU))
+    assert (found.order, found.dimension) == (math.factorial(width), 0)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU])
+def test_rescalings_of_relu_are_gone_under_weight_decay(activation):
+    free = epigraph.symmetries(mlp([3, 4, 5, 2], activation))
+    assert (free.order, free.dimension) == (24 * 120, 9)
+    held = epigraph.symmetries(mlp([3, 4, 5, 2], activation, weight_decay=0.01))
+    assert (held.order, held.dimension) == (24 * 120, 0)
+
+
+def test_the_sign_group_of_deep_tanh_is_one_flip_per_unit():
+    found = epigraph.symmetries(mlp([3, 4, 3, 2], nn.Tanh))
+    assert found.order == 2**7 * 24 * 6
+
+
+@pytest.mark.parametrize(
+    ("make", "groups"),
+    [
+        (lambda: objective(Recurrent(nn.LSTM, 2), (2, 3, 2), (2, 1)), [(3, 1), (3, 1)]),
+        (lambda: objective(Recurrent(nn.GRU), (2, 3, 2), (2, 1)), [(3, 1)]),
+        (lambda: objective(Recurrent(nn.RNN), (2, 3, 2), (2, 1)), [(3, 1)]),
+        (lambda: objective(Attention(), (2, 4, 6), (2, 4, 6)), [(2, 1), (3, 2), (3, 2)]),
+        (lambda: objective(Grouped(), (2, 4, 5), (2, 4, 2)), [(2, 1), (2, 2), (3, 2), (3, 2)]),
+        (lambda: objective(Convolutions(), (2, 2, 6, 6), (2, 2)), [(2, 3), (3, 1)]),
+        (lambda: objective(Skips(), (5, 3), (5, 2)), [(2, 1), (3, 1), (4, 1)]),
+    ],
+    ids=["lstm", "gru", "rnn", "fused attention", "grouped queries", "convolutions", "skips"],
+)
+def test_permutation_groups(make, groups):
+    J = make()
+    found = epigraph.symmetries(J)
+    sizes = [(found.group.sets[p.set].size, found.group.copies(p.set)) for p in found.permutations]
+    assert sorted(sizes) == groups
+    assert found.verification.error <= 1e-12 < found.verification.control
+    if not found.buffers:
+        assert unchanged(J, found)
+
+
+def test_running_statistics_move_with_their_channels():
+    found = epigraph.symmetries(objective(Convolutions(), (2, 2, 6, 6), (2, 2)))
+    assert found.buffers == ("norm.running_mean", "norm.running_var")
+    assert any(line["buffers"] == list(found.buffers) for line in found.describe() if line["kind"] == "permutation")
+
+
+def test_a_domain_removes_what_it_does_not_respect():
+    free = mlp([3, 2, 2], nn.Tanh)
+    signs = mlp([3, 2, 2], nn.Tanh, domain={"0.bias": (0.0, None)})
+    both = mlp([3, 2, 2], nn.Tanh, domain={"0.bias": (torch.tensor([0.0, -1.0]), None)})
+    box = mlp([3, 2, 2], nn.Tanh, domain={"0.bias": (-1.0, 1.0)})
+    assert [epigraph.symmetries(J).order for J in (free, signs, both, box)] == [8, 2, 1, 8]
+
+
+def test_a_cone_keeps_positive_factors():
+    cone = mlp([3, 2, 2], nn.ReLU, domain={"2.weight": (0.0, None)})
+    box = mlp([3, 2, 2], nn.ReLU, domain={"2.weight": (0.0, 1.0)})
+    assert [epigraph.symmetries(J).dimension for J in (cone, box)] == [2, 0]
+
+
+def test_data_distinguish_inputs_and_samples():
+    least_squares = objective(nn.Linear(4, 1, bias=False), (6, 4), (6, 1))
+    found = epigraph.symmetries(least_squares)
+    assert (found.order, found.dimension, found.verification.trials) == (1, 0, 0)
+
+
+def test_a_wrong_rule_is_caught(monkeypatch):
+    from epigraph.symmetry.rules import elementwise
+    from epigraph.symmetry.rules.base import RULES
+
+    monkeypatch.setitem(RULES, "sigmoid", elementwise.Odd())
+    found = epigraph.symmetries(mlp([3, 3, 2], nn.Sigmoid))
+    assert found.order == 6
+    assert len(found.verification.dropped) == 1
+    assert "left out" in found.notes[0]
+
+
+ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.GELU, nn.Softsign, nn.Hardtanh, nn.Identity, nn.SiLU]
+
+
+@settings(max_examples=25)
+@given(
+    widths=st.lists(st.integers(1, 4), min_size=3, max_size=4),
+    kinds=st.lists(st.sampled_from(ACTIVATIONS), min_size=3, max_size=3),
+    bias=st.booleans(),
+    decay=st.sampled_from([0.0, 0.1]),
+    seed=st.integers(0, 10),
+)
+def test_nothing_false_is_claimed(widths, kinds, bias, decay, seed):
+    torch.manual_seed(seed)
+    layers: list[nn.Module] = []
+    for (a, b), kind in zip(pairwise(widths), kinds, strict=False):
+        layers += [nn.Linear(a, b, bias), kind()]
+    J = objective(nn.Sequential(*layers), (5, widths[0]), (5, widths[-1]), weight_decay=decay)
+    found = epigraph.symmetries(J, seed=seed)
+    assert not found.verification.dropped, found.notes
+    if found.group.generators:
+        generator = torch.Generator().manual_seed(seed)
+        point = {k: torch.randn(v.shape, generator=generator, dtype=torch.float64) for k, v in J.parameters.items()}
+        moved = found.apply(found.random(seed + 1), point)
+        before, after = (J.value({k: p[k] for k in J.parameters}, double=True) for p in (point, moved))
+        assert abs(before - after) <= 1e-12 * max(1, abs(before))
