@@ -60,8 +60,11 @@ class GermArithmetic:
 
     def __init__(self, start: Fraction):
         self.start = start
+        self.constants: dict[Fraction, None] = {}  # numbers of the function, in the order in which they are met
 
     def constant(self, value: arb) -> GermJet:
+        if (met := germs.exact(value)) is not None:
+            self.constants[met] = None
         nothing = Germ(self.start, {})
         return GermJet(Germ(self.start, {germs.ONE: value}), nothing, nothing)
 

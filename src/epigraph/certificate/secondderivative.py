@@ -17,13 +17,16 @@ from flint import arb, arb_series, ctx
 
 from epigraph.certificate.ends import GermArithmetic, GermJet
 from epigraph.certificate.exactseries import ExactArithmetic
-from epigraph.certificate.germs import UNIT, Germ, Unknown, exact, number
+from epigraph.certificate.germs import LINEAR, UNIT, Germ, Monomial, Unknown, exact, number
+from epigraph.certificate.germs import ONE as CONSTANT
 from epigraph.certificate.jets import Jet, JetArithmetic
 from epigraph.certificate.onevariable import Functions, Term
 from epigraph.certificate.series import SeriesArithmetic
 
 TERMS = 6  # of the Taylor polynomial of the second derivative
 PIECES = 4000  # evaluations in one proof
+SHIFTS = 8
+INVERSE: Monomial = (0, -UNIT)
 NARROW = Fraction(1, 2**30)  # relative width of a piece at which a proof is given up
 STARTS = (16, 64, 256, 4, 2048, 16384, 2**20)  # where the ends may begin
 
@@ -40,6 +43,7 @@ class SecondDerivative:
         self._points: dict[Fraction, tuple[JetArithmetic, bool]] = {}
         self._known: dict[Any, Any] = {}
         self._special: set[Fraction] = set()
+        self._numbers: dict[Fraction, None] = {}
         self.hopeless = False  # no other bound will do better
         self._kinked = True  # until an evaluation has met no kinked operator
         self._least, self._left = arb(0), 0
@@ -56,8 +60,8 @@ class SecondDerivative:
         low, high = self._low, self._high
         if low == -math.inf and high == math.inf and self._piece(None, None):
             return True
-        first = self._end(low, 1) if math.isinf(low) else self._beside(low, 1)
-        last = None if first is None else self._end(high, -1) if math.isinf(high) else self._beside(high, -1)
+        first = self._end(1) if math.isinf(low) else self._beside(low, 1)
+        last = None if first is None else self._end(-1) if math.isinf(high) else self._beside(high, -1)
         return first is not None and last is not None and (first >= last or self._between(first, last))
 
     def constant(self) -> Fraction | None:
@@ -75,15 +79,24 @@ class SecondDerivative:
         return self._known[key]
 
     # the ends
-    def _end(self, end: float, direction: int) -> Fraction | None:
-        """Where the germ at an infinite end begins to satisfy the bound."""
+    def _end(self, direction: int) -> Fraction | None:
+        """Where the germ at an infinite end begins to satisfy the bound.
+
+        z = c - direction u: with c one of the function's own numbers, terms such as e^(z - c) have exact coefficients
+        that can cancel.
+        """
         for start in STARTS:
-            if self._germ(Fraction(start), None if math.isinf(end) else Fraction(end), direction):
+            if self._germ(Fraction(start), Fraction(0), -direction, LINEAR):
                 return Fraction(-direction * start)
+        shifts = [s * c for c in self._numbers if 0 < abs(c) <= 1024 for s in (1, -1)]
+        for shift in shifts[:SHIFTS]:
+            for start in STARTS[:3]:
+                if self._germ(Fraction(start), shift, -direction, LINEAR):
+                    return shift - direction * start
         return None
 
     def _beside(self, end: float, direction: int) -> Fraction | None:
-        """The end itself where the function is smooth there, else where the germ beside it ends."""
+        """The end itself where the function is smooth there, else where the germ beside it ends: z = e + direction/u."""
         at = Fraction(end)
         try:
             self._functions.evaluate(self._terms, JetArithmetic(), Jet(number(at), arb(1), arb(0)))
@@ -91,23 +104,27 @@ class SecondDerivative:
         except (Unknown, ZeroDivisionError, ValueError):
             pass
         for start in STARTS:
-            if self._germ(Fraction(start), at, direction):
+            if self._germ(Fraction(start), at, direction, INVERSE):
                 return at + direction * Fraction(1, start)
         return None
 
-    def _germ(self, start: Fraction, end: Fraction | None, direction: int) -> bool:
-        second = self._once(("germ", start, end, direction), lambda: self._near_end(start, end, direction))
+    def _germ(self, start: Fraction, base: Fraction, direction: int, monomial: Monomial) -> bool:
+        key = ("germ", start, base, direction, monomial)
+        second = self._once(key, lambda: self._near_end(start, base, direction, monomial))
         try:
             return second is not None and (second - second.constant(self._least)).nonnegative()
         except Unknown:
             return False
 
-    def _near_end(self, start: Fraction, end: Fraction | None, direction: int) -> Germ | None:
-        value = Germ(start, {(0, UNIT if end is None else -UNIT): arb(-direction if end is None else direction)})
-        if end is not None:
-            value = value + value.constant(number(end))
+    def _near_end(self, start: Fraction, base: Fraction, direction: int, monomial: Monomial) -> Germ | None:
+        """phi'' as a germ in u for z = base + direction u, or + direction/u."""
+        value = Germ(start, {monomial: arb(direction), CONSTANT: number(base)})
         variable = GermJet(value, value.constant(arb(1)), Germ(start, {}))
-        return self._functions.evaluate(self._terms, GermArithmetic(start), variable).second
+        arithmetic = GermArithmetic(start)
+        try:
+            return self._functions.evaluate(self._terms, arithmetic, variable).second
+        finally:
+            self._numbers.update(arithmetic.constants)
 
     # pieces
     def _between(self, low: Fraction, high: Fraction) -> bool:

@@ -27,7 +27,7 @@ from epigraph.certificate.secondorder import Claim, boxes, open_
 from epigraph.certificate.semidefinite import Block, blocks
 from epigraph.convexity.evidence import Court, _needed, manifest_graph, provenance
 from epigraph.convexity.prove import Derivation, Prover
-from epigraph.convexity.refute import Hint
+from epigraph.convexity.search import Hint
 from epigraph.convexity.secondderivative import bound
 from epigraph.convexity.verdict import Proof, Step
 from epigraph.objective.graph import Graph, Node

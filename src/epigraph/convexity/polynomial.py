@@ -15,7 +15,7 @@ from epigraph.certificate.secondorder import boxes
 from epigraph.certificate.sumofsquares import Claim, Monomial, holds
 from epigraph.convexity.evidence import Court, manifest_graph, provenance
 from epigraph.convexity.prove import Prover, box_of
-from epigraph.convexity.refute import Hint
+from epigraph.convexity.search import Hint
 from epigraph.convexity.squares import Form, gram
 from epigraph.convexity.verdict import Proof, Step
 

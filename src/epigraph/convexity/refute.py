@@ -16,13 +16,12 @@ from torch import Tensor
 from epigraph.convexity import quiet, search
 from epigraph.convexity.evidence import Court
 from epigraph.convexity.rounding import Rounded, decimal
-from epigraph.convexity.search import Candidate, View
+from epigraph.convexity.search import Candidate, Hint, View
 from epigraph.convexity.verdict import Certificate
 from epigraph.objective.domain import Domain
 from epigraph.objective.evaluate import Evaluator
 from epigraph.objective.graph import Graph
 
-Hint = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 Offer = dict[str, tuple[View, Candidate]]
 Program = Callable[[dict[str, Tensor]], float]
 
@@ -151,23 +150,10 @@ class Refuter:
             yield from self._lines(active, open_kinds, generator, 4, deadline)
 
     def _hinted(self, active: tuple[str, ...], kinds: Sequence[str]) -> Iterator[Offer]:
-        """Steps of several lengths along a direction in which a proof has failed."""
-        for kind, (point, direction) in self.hints.items():
-            if kind not in kinds:
-                continue
+        """Where a proof has failed for want of curvature."""
+        for kind in [k for k in self.hints if k in kinds]:
             view = self._view(active)
-            whole = [
-                {n: torch.as_tensor(p.get(n, np.zeros(s)), dtype=torch.float64) for n, s in view.shapes.items()}
-                for p in (point, direction)
-            ]
-            m, d = (_flat(view, p) for p in whole)
-            m, best = view.inside(m), dict[str, Candidate]()
-            for size in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0):
-                step = size * d
-                search._merge(
-                    best, search._judge(view, m, step * view.reach(m, step), [kind], "direction of least curvature")
-                )
-            yield _with(view, best)
+            yield _with(view, search.along(view, *self.hints[kind], kind))
 
     def _lines(
         self,

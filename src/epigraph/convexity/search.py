@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from epigraph.objective.domain import Domain
 from epigraph.objective.evaluate import Evaluator
 
+Hint = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]  # a point and a direction, by name
 KINDS = ("convex", "concave", "quasiconvex", "quasiconcave")
 NOISE = 1e-9  # a relative defect below this is not pursued
 
@@ -223,6 +225,22 @@ def _judge(view: View, m: Tensor, d: Tensor, kinds: Sequence[str], refuter: str)
     low, mid, high = view.values(torch.stack([m - d, m, m + d]))
     found = defects(low, mid, high)
     return {k: Candidate(k, m, d, float(found[k]), refuter) for k in kinds if float(found[k]) > NOISE}
+
+
+def along(
+    view: View, point: Mapping[str, np.ndarray], direction: Mapping[str, np.ndarray], kind: str
+) -> dict[str, Candidate]:
+    """Steps of several lengths from a point along a direction, blocks that are not named at zero."""
+    m, d = (
+        torch.cat(
+            [torch.as_tensor(x.get(n, np.zeros(s)), dtype=torch.float64).reshape(-1) for n, s in view.shapes.items()]
+        )
+        for x in (point, direction)
+    )
+    m, best = view.inside(m), dict[str, Candidate]()
+    for size in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0):
+        _merge(best, _judge(view, m, size * d * view.reach(m, size * d), [kind], "direction of least curvature"))
+    return best
 
 
 def product_direction(

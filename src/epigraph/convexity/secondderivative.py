@@ -84,11 +84,10 @@ def bound(functions: Functions, f: Function) -> tuple[Fraction, float] | None:
     if not math.isfinite(least):
         return None
     unit = max(abs(least), 2.0**-10 * min(size, 1e6))
-    attempts = [
-        (Fraction(least - s * unit), n) for s, n in ((0.0, 150), (2.0**-44, 400), (2.0**-30, 1000), (2.0**-12, PIECES))
-    ]
+    slacks = ((0.0, 150), (2.0**-44, 400), (2.0**-30, 1000), (2.0**-24, 1000), (2.0**-12, PIECES))
+    attempts = [(Fraction(least - s * unit), n) for s, n in slacks]
     if least >= -1e-12 * size:
-        attempts.insert(3 if least > 1e-3 * size else 0, (Fraction(0), PIECES))
+        attempts.insert(4 if least > 1e-7 * size else 0, (Fraction(0), PIECES))
     for guess, pieces in attempts:
         if prover.at_least(guess, pieces):
             return guess, at
