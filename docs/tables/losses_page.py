@@ -172,7 +172,7 @@ def modulus(found: Data | None) -> str:
         return "–"
     largest = found["beyond"].get("convex") == "refuted"
     if found["strong"] is None:
-        return "< 10⁻⁶" if largest else "?"
+        return "<\u00a010⁻⁶" if largest else "?"
     if found["strong"].get("convex") != "proved":
         return "?"
     return found["value"] if largest else f"≥ {found['value']}"
