@@ -44,9 +44,9 @@ class Weights:
     def signs(self) -> np.ndarray:
         """-1, 0 or 1 for each entry, 2 where the sign is not known."""
         middle, radius = self.numbers.middle, self.numbers.radius
-        out = np.sign(middle) * (1 if self.factor > 0 else -1)
+        out = np.sign(middle) * ((self.factor > 0) - (self.factor < 0))
         if radius is not None:
-            out = np.where(radius >= np.abs(middle), np.where(radius == 0, 0, 2), out)
+            out = np.where(radius >= np.abs(middle), np.where((radius == 0) | (self.factor == 0), 0, 2), out)
         return out.astype(np.int64)
 
 
