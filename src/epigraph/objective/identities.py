@@ -252,20 +252,24 @@ def quotient(b: Builder, x: Expression, y: Expression) -> Expression | None:
 
 
 def log_softmax(b: Builder, x: Expression, dim: int) -> Expression:
-    """A shift that is constant along the dimension does not change it."""
+    """A shift that is constant along the dimension does not change it, nor does doing it twice."""
+    if x.op == "log_softmax" and x.node.attributes["dim"] == dim:
+        return x
     split = _without_shift(x, [dim])
     inner = x if split is None or not b.total[split[1].id] else split[0]
     return b.make("log_softmax", (inner,), {"dim": dim}, x.shape)
 
 
 def logsumexp(b: Builder, x: Expression, dims: list[int]) -> Expression | None:
-    """log sum e^(z + s) = s + log sum e^z for a shift s that is constant along the dimensions."""
+    """log sum e^(z + s) = s + log sum e^z for a shift s that is constant along the dimensions; 0 where z is a log-softmax."""
+    dropped = tuple(n for d, n in enumerate(x.shape) if d not in dims)
+    if x.op == "log_softmax" and dims == [x.node.attributes["dim"]] and b.total[x.id]:
+        return b.rational(0).expand(dropped)
     split = _without_shift(x, dims)
     if split is None:
         return None
     inner, shift = split
     kept = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
-    dropped = tuple(n for d, n in enumerate(x.shape) if d not in dims)
     return inner.logsumexp(dims) + shift.expand(kept).reshape(dropped)
 
 
