@@ -17,6 +17,7 @@ import numpy as np
 from epigraph.calculus.interval import WHOLE, Interval
 from epigraph.calculus.lattice import AFFINE, CONCAVE, CONVEX, Bits, Facts, close, compose, uniform
 from epigraph.calculus.rule import RULES, Elementwise
+from epigraph.calculus.rules.arithmetic import scaled
 from epigraph.objective.graph import Node
 
 NODES = 40  # between the ratio and the product
@@ -38,7 +39,18 @@ def claims(nodes: Sequence[Node], node: Node, facts: Sequence[Facts]) -> Bits:
         first, second = node.inputs
         found = _product(nodes, node, facts, first, second) | _product(nodes, node, facts, second, first)
         return found | _shared(nodes, node, facts)
+    if node.op == "div":
+        return _over_parameter(nodes, node, facts)
     return _entropy(nodes, node, facts) if node.op == "add" else 0
+
+
+def _over_parameter(nodes: Sequence[Node], node: Node, facts: Sequence[Facts]) -> Bits:
+    """f / y for a parameter y >= 0 that is held: scaling; y = 0 is an edge of the box, where there is no value."""
+    above, below = (facts[i] for i in node.inputs)
+    if below.varies or nodes[node.inputs[1]].op != "parameter":
+        return 0
+    fits = _all(below.interval.nonnegative) or _all(below.interval.nonpositive)
+    return scaled(uniform(above.bits), below.interval) if fits else 0
 
 
 def _product(nodes: Sequence[Node], node: Node, facts: Sequence[Facts], s: int, h: int) -> Bits:

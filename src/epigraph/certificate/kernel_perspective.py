@@ -23,7 +23,7 @@ import numpy as np
 
 from epigraph.certificate.graph import Node
 from epigraph.certificate.kernel_carriers import carried
-from epigraph.certificate.kernel_claims import Claims, closure
+from epigraph.certificate.kernel_claims import Claims, closure, scaled
 from epigraph.certificate.kernel_curves import CURVES
 from epigraph.certificate.kernel_lemmas import LEMMAS
 from epigraph.certificate.kernel_records import Record
@@ -53,9 +53,24 @@ def claims(nodes: Sequence[Node], position: int, records: Records) -> Claims:
                 if convex or concave:
                     return Claims(convex=np.bool_(convex), concave=np.bool_(concave))
             return _shared(nodes, position, records)
+    if node.op == "div":
+        return _over_parameter(nodes, node, records)
     if node.op == "add" and _entropy(nodes, node, records):
         return Claims(convex=np.bool_(True))
     return Claims()
+
+
+def _over_parameter(nodes: Sequence[Node], node: Node, records: Records) -> Claims:
+    """f/y for a held parameter y >= 0, or y <= 0: each y inside the box scales f, and y = 0 lies on its edge."""
+    f, y = (records[i] for i in node.inputs)
+    if y.varies or nodes[node.inputs[1]].op != "parameter":
+        return Claims()
+    shared = Claims(*(np.bool_(np.all(m)) for m in f.claims))
+    return (
+        scaled(shared, np.bool_(np.all(y.lower >= 0)), np.bool_(np.all(y.upper <= 0)))
+        if (np.all(y.lower >= 0) or np.all(y.upper <= 0))
+        else Claims()
+    )
 
 
 def _perspective(nodes: Sequence[Node], node: Node, records: Records, s: int, h: int) -> tuple[bool, bool]:
