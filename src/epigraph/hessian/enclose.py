@@ -203,6 +203,15 @@ class Centred:
             value = self.total(self.mul(weights, x), dims)
         return value, weights
 
+    def order(self, node: Node, x: Form, dim: int) -> Tensor:
+        """The order of the centres, where no two neighbours' bounds overlap."""
+        found = x.c.argsort(dim=dim, stable=True)
+        low, high = (tensor(b).gather(dim, found) for b in self.within(node, x).arrays(tuple(x.shape)))
+        size = x.shape[dim]
+        if size > 1 and not bool((high.narrow(dim, 0, size - 1) <= low.narrow(dim, 1, size - 1)).all()):
+            raise Undecided(node, "the order of entries may change inside the region")
+        return found
+
     def mask(self, node: Node, x: Form) -> Tensor:
         """Conditions are 0 or 1, so that bounds within a quarter of one of them decide."""
         if not bool((self.a.deviation(x) < 0.25).all()):
