@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -49,9 +50,13 @@ class Source:
         self.nodes = [nodes[k] for k in self.names]
         self.size = sum(self.counts)
         self.fixed = {k: v.detach().double().cpu() for k, v in fixed.items()}
-        self.constants = {n.id: self._constant(n) for n in self.program if not n.inputs and n.id not in self.nodes}
         varies = self.program.depends(self.names)
         self.widest = max((n.numel for n, v in zip(self.program, varies, strict=True) if v), default=1)
+
+    @cached_property
+    def constants(self) -> dict[int, Form]:
+        """Constants and the parameters that are held."""
+        return {n.id: self._constant(n) for n in self.program if not n.inputs and n.id not in self.nodes}
 
     def _constant(self, node: Node) -> Form:
         if node.op == "parameter":
