@@ -82,6 +82,8 @@ SMOOTH = {
 }
 
 KINKED = {
+    "sorted": lambda: of(lambda w: (torch.sort((X @ w).tanh(), 0).values.pow(2) * X[:, :2]).sum(), w=(3, 2)),
+    "median": lambda: of(lambda w: (X @ w).median(0).values.exp().sum(), w=(3, 2)),
     "relu": lambda: network(torch.relu),
     "leaky": lambda: network(F.leaky_relu),
     "elu": lambda: network(F.elu),

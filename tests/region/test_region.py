@@ -164,6 +164,24 @@ def test_a_saddle_is_refuted_without_a_radius():
     assert found.verdict == "nonconvex" and found.largest_radius == 0
 
 
+def test_where_j_has_no_value_nothing_is_claimed():
+    for f, x in ((lambda x: (x / 0.0).sum(), 0.5), (lambda x: torch.log(x).sum() ** 2, -1.0)):
+        found = epigraph.region(of(f, [x]), effort="quick")
+        assert found.verdict == "undecided" and "no finite value" in found.reason
+
+
+def test_an_operator_without_derivative_is_named():
+    J = Objective.from_function(lambda w: torch.linalg.svdvals(w).sum() ** 3, {"w": torch.eye(2, dtype=D)})
+    found = epigraph.region(J, radius=0.1, effort="quick")
+    assert found.verdict == "undecided" and "svdvals" in found.reason
+
+
+def test_an_infinite_constant_ends_in_undecided():
+    limit = torch.tensor([math.inf, 1.0], dtype=D)
+    J = of(lambda x: (torch.minimum(x, limit) ** 4 - x * x).sum(), [1.0, 0.5])
+    assert epigraph.region(J, radius=0.01, effort="quick").verdict == "undecided"
+
+
 def test_the_point_is_read_from_a_file(tmp_path):
     from safetensors.torch import save_file
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
+import torch
 from torch import Tensor
 
 from epigraph.convexity.neighbourhood import Answer, Neighbourhood
 from epigraph.convexity.verdict import Certificate
 from epigraph.convexity.witness import witness
 from epigraph.errors import UsageError
+from epigraph.objective.evaluate import Evaluator
 from epigraph.objective.objective import Objective
 from epigraph.objective.point import point_of, radius_of
 from epigraph.objective.world import untouched
@@ -54,6 +56,7 @@ class RegionVerdict:
     reason: str | None = None
     where: str | None = None
     certificate: Certificate | None = None
+    notes: tuple[str, ...] = ()
     effort: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,6 +73,7 @@ class RegionVerdict:
             "where": self.where,
             "blocks": list(self.active),
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
+            "notes": list(self.notes),
             "effort": dict(self.effort),
         }
 
@@ -145,6 +149,10 @@ class _Run:
 
     def run(self, radius: float | None) -> RegionVerdict:
         self.say("enclosing the Hessian")
+        value = Evaluator(replace(self.graph, parameters=self.point), ())({})
+        if not bool(torch.isfinite(value)):
+            nowhere = Answer(None, "none", 0, f"J has no finite value at the point: {float(value)}")
+            return self._verdict(radius or AROUND, "undecided", nowhere, 0.0)
         everywhere = self.near.by_rules()
         if everywhere is not None:
             return self._verdict(radius or math.inf, "convex", everywhere, math.inf)
@@ -215,6 +223,7 @@ class _Run:
             answer.reason,
             answer.where,
             certificate,
+            tuple(self.J.notes),
             {
                 "level": self.effort,
                 "seed": self.seed,

@@ -49,6 +49,7 @@ class Walk:
                 "E320",
                 f"no derivative is known for {node.attributes.get('target', node.op)}",
                 where=node.origin.location,
+                hint="write it with operators that are known",
             )
         x, dx, shapes = self._operands(node)
         value, memory = operator.value(self.e, node, x, shapes)

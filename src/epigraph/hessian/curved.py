@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
@@ -226,6 +226,34 @@ class Where(Operator):
         self, e: Engine, node: Node, x: Sequence[Value], g: Value, i: int, memory: Any, shapes: Shapes
     ) -> Value:
         return self._part(e, g, memory if i == 1 else ~memory)
+
+
+@final
+class Sort(Operator):
+    """Entries along one axis in ascending order: a permutation where the order does not change."""
+
+    def value(self, e: Engine, node: Node, x: Sequence[Value], shapes: Shapes) -> tuple[Value, Any]:
+        dim = node.attributes["dim"] - len(node.shape)
+        order = e.order(node, x[0], dim)
+        return e.move(x[0], _gathered(order, dim)), (order, dim)
+
+    def tangent(self, e: Engine, node: Node, x: Sequence[Value], dx: Tangents, memory: Any, shapes: Shapes) -> Value:
+        order, dim = memory
+        return e.move(dx[0], _gathered(order.unsqueeze(-(len(node.shape) + 1)), dim))
+
+    def adjoint(
+        self, e: Engine, node: Node, x: Sequence[Value], g: Value, i: int, memory: Any, shapes: Shapes
+    ) -> Value:
+        order, dim = memory
+        return e.move(g, _gathered(order.argsort(dim), dim))
+
+
+def _gathered(order: Tensor, dim: int) -> Callable[[Tensor], Tensor]:
+    def move(t: Tensor) -> Tensor:
+        shape = torch.broadcast_shapes(t.shape, order.shape)
+        return t.expand(shape).gather(dim, order.expand(shape))
+
+    return move
 
 
 @final

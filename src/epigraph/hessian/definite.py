@@ -88,6 +88,8 @@ class Bound:
         return best
 
     def _theta(self, G: Form) -> float:
+        if not all(t is None or bool(torch.isfinite(t).all()) for t in (G.c, G.L, G.r)):
+            return -math.inf
         middle = (G.c + G.c.T) / 2
         spread = (G.r if G.r is not None else torch.zeros_like(G.c)) + 2 * EPS * G.c.abs()
         linear = 0.0

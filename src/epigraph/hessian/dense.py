@@ -83,6 +83,9 @@ class Reals:
         greatest = (x == top).to(x)
         return top.squeeze(list(dims)), greatest / greatest.sum(list(dims), keepdim=True)
 
+    def order(self, node: Node, x: Tensor, dim: int) -> Tensor:
+        return x.argsort(dim=dim, stable=True)
+
     def mask(self, node: Node, x: Tensor) -> Tensor:
         return x != 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -49,9 +50,13 @@ class Source:
         self.nodes = [nodes[k] for k in self.names]
         self.size = sum(self.counts)
         self.fixed = {k: v.detach().double().cpu() for k, v in fixed.items()}
-        self.constants = {n.id: self._constant(n) for n in self.program if not n.inputs and n.id not in self.nodes}
         varies = self.program.depends(self.names)
         self.widest = max((n.numel for n, v in zip(self.program, varies, strict=True) if v), default=1)
+
+    @cached_property
+    def constants(self) -> dict[int, Form]:
+        """Constants and the parameters that are held."""
+        return {n.id: self._constant(n) for n in self.program if not n.inputs and n.id not in self.nodes}
 
     def _constant(self, node: Node) -> Form:
         if node.op == "parameter":
@@ -202,6 +207,15 @@ class Centred:
         if not bool(kink.any()):
             value = self.total(self.mul(weights, x), dims)
         return value, weights
+
+    def order(self, node: Node, x: Form, dim: int) -> Tensor:
+        """The order of the centres, where no two neighbours' bounds overlap."""
+        found = x.c.argsort(dim=dim, stable=True)
+        low, high = (tensor(b).gather(dim, found) for b in self.within(node, x).arrays(tuple(x.shape)))
+        size = x.shape[dim]
+        if size > 1 and not bool((high.narrow(dim, 0, size - 1) <= low.narrow(dim, 1, size - 1)).all()):
+            raise Undecided(node, "the order of entries may change inside the region")
+        return found
 
     def mask(self, node: Node, x: Form) -> Tensor:
         """Conditions are 0 or 1, so that bounds within a quarter of one of them decide."""

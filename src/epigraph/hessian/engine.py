@@ -60,6 +60,10 @@ class Engine(Protocol):
         """The value, and the weights of the greatest entries."""
         ...
 
+    def order(self, node: Node, x: Value, dim: int) -> Tensor:
+        """For each place along the axis, where the entry comes from that is sorted there."""
+        ...
+
     def mask(self, node: Node, x: Value) -> Tensor:
         """A condition as a boolean tensor."""
         ...

@@ -12,6 +12,7 @@ OPERATORS: dict[str, Operator] = {
     "mul": curved.Mul(),
     "matmul": curved.Matmul(),
     "where": curved.Where(),
+    "sort": curved.Sort(),
     "sum": linear.Sum(),
     "amax": curved.Amax(),
     "logsumexp": curved.LogSumExp(),
