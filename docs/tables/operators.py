@@ -14,6 +14,7 @@ import torch
 
 from epigraph.objective import recorder
 from epigraph.objective.lowering import EXACT, LOWERINGS
+from epigraph.objective.lowering.complexes import COMPLEX
 from epigraph.objective.lowering.composites import OPENED
 
 PAGE = Path(__file__).resolve().parent.parent / "reference" / "operators.md"
@@ -34,7 +35,10 @@ function, or not this one.
 """
 REASONS = {
     "random": ("refused", "draws random numbers: J would be no function of its parameters (E207)"),
-    "complex": ("refused", "complex numbers, where no lowering follows them as pairs of real tensors (E308)"),
+    "complex": (
+        "composite",
+        "`torch.fft`'s own functions are followed as pairs of real tensors (below); by itself refused (E308)",
+    ),
     "looks": (
         "conditional",
         "a number read by Python: kept where it is the same for all parameters, else refused (E301)",
@@ -104,6 +108,8 @@ def page() -> str:
     text += "\n## Other overloads with a lowering\n\nComposites and operators outside the core set.\n\n"
     text += _listed(n for n in others if n not in OPENED)
     text += "\n## Composites that are opened\n\nRun once and followed operator by operator.\n\n" + _listed(opened)
+    text += "\n## On complex tensors\n\nFollowed as pairs of real tensors where the program is exported; others are refused (E308).\n\n"
+    text += _listed(sorted(n.removeprefix("aten.") for n in COMPLEX))
     return text
 
 

@@ -254,4 +254,29 @@ CASTS = [
     row("new_full.default", X, [2, 2], 0.3),
     row("zero.default", data(3)),
 ]
-ROWS = [*UNARY, *BINARY, *CONDITIONS, *ACTIVATIONS, *CASTS, row("lerp.Tensor", X, Z, data(3, 4))]
+GUARDS = [
+    *[row(f"{n}.default", X, smooth=False) for n in ("isfinite", "isreal", "isnan", "isinf", "isposinf", "isneginf")],
+    row("nan_to_num.default", X),
+    *[
+        row(f"{n}.Scalar", X, side, smooth=False)
+        for n in ("lt", "le", "gt", "ge", "eq", "ne")
+        for side in (torch.inf, -torch.inf)
+    ],
+]
+DERIVATIVES = [
+    row("tanh_backward.default", X, Y),
+    row("sigmoid_backward.default", X, UNIT),
+    row("threshold_backward.default", X, Y, 0.5),
+    row("threshold_backward.default", X, Y, 0),
+    row("leaky_relu_backward.default", X, Y, 0.1, False),
+    row("leaky_relu_backward.default", X, Y, 0.1, True),
+    row("softplus_backward.default", X, V((3, 4), -5.0, 5.0), 1.5, 20.0),
+    row("silu_backward.default", X, Y),
+    row("elu_backward.default", X, 0.7, 1.2, 1.1, False, Y),
+    *[
+        row(f"{n}.default", X, Y, dim, torch.float64)
+        for n in ("_softmax_backward_data", "_log_softmax_backward_data")
+        for dim in (0, 1)
+    ],
+]
+ROWS = [*GUARDS, *DERIVATIVES, *UNARY, *BINARY, *CONDITIONS, *ACTIVATIONS, *CASTS, row("lerp.Tensor", X, Z, data(3, 4))]

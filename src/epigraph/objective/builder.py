@@ -326,6 +326,8 @@ class Builder:
         return self.make("where", (condition, x, y), {}, shape) if found is None else found
 
     def compare(self, x: Expression, y: Expression, relation: str) -> Expression:
+        if x.id == y.id and self.total[x.id]:
+            return self.rational(int(relation != "lt")).expand(x.shape)
         return self.make("compare", (x, y), {"relation": relation}, broadcast(x.shape, y.shape))
 
     def graph(self, output: Expression) -> Graph:

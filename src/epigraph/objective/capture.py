@@ -113,6 +113,8 @@ def _instead(op: str) -> str:
     """What to write in the place of an operator without a shape rule."""
     if op.startswith("aten._is_all_true"):
         return "validate_args=False, where a distribution of torch.distributions looks at its arguments"
+    if op.startswith(("aten._ctc_loss", "aten.ctc_loss")):
+        return "the recursion over alignments written with torch.logaddexp: the fused CTC loss has no lowering"
     return (
         "torch.where with a mask in place of indexing by one"
         if op.startswith("aten.")

@@ -20,7 +20,7 @@ from epigraph.objective.builder import Expression
 from epigraph.objective.capture import Lowering, _functional, _map, _truncate, bind, frames_of
 from epigraph.objective.graph import Origin
 from epigraph.objective.lowering.complexes import COMPLEX, Pair
-from epigraph.objective.lowering.registry import RandomOperator
+from epigraph.objective.lowering.registry import DECIDES, DISCRETE, EXACT, RandomOperator
 from epigraph.objective.watch import reads_of_real
 
 Locate = Callable[[str], tuple[str, int] | None]
@@ -225,7 +225,11 @@ class Walk:
             return arguments[0].reshape(()) if arguments[0].literal is None else arguments[0].literal.item()
         if _casts(node):
             return _truncate(self.lowering, arguments[0], node.meta["val"].dtype)
-        if _rounds_within(node):
+        if _joins_truths(node):
+            return self.lowering.call(
+                torch.ops.aten.logical_or.default, [_truth(self.lowering, v) for v in arguments[:2]], {}
+            )
+        if _rounds_within(node) or _makes_truths(node):
             return self.lowering.opaque(_functional(target), arguments, keywords)
         return self.lowering.call(_functional(target), arguments, keywords)
 
@@ -292,6 +296,27 @@ def _rounds_within(node: torch.fx.Node) -> bool:
         return False
     sources = [_value(n) for n in node.all_input_nodes]
     return any(s is not None and s.is_floating_point() for s in sources)
+
+
+def _joins_truths(node: Any) -> bool:
+    """The sum of truth values, which is their ``or``."""
+    value = _value(node)
+    return value is not None and value.dtype == torch.bool and str(node.target).startswith(("aten.add.", "aten.add_."))
+
+
+def _makes_truths(node: Any) -> bool:
+    """Are truth values made here by an operator whose lowering was written for numbers?"""
+    value, name = _value(node), str(node.target).split(".")[1].removesuffix("_")
+    return (
+        value is not None
+        and value.dtype == torch.bool
+        and name not in DECIDES | DISCRETE
+        and str(node.target) not in EXACT
+    )
+
+
+def _truth(lowering: Lowering, value: Any) -> Expression:
+    return value if isinstance(value, Expression) else lowering.builder.rational(int(value))
 
 
 def _check_shape(node: Any, value: Any) -> None:

@@ -59,15 +59,20 @@ class Memory:
         """The expression of a tensor; an unknown tensor is a constant, copied since the program may write to it."""
         entry = self._entry(tensor)
         if entry is None:
-            if self._relatives(tensor):
+            relatives = self._relatives(tensor)
+            twin = next((e for t, e in relatives if _same_place(t, tensor)), None)
+            if twin is not None:  # autograd hands out what it has saved as a tensor of its own
+                self._enter(tensor, entry := _Entry(tensor, twin.expression, twin.spoiled))
+            elif relatives:
                 raise CaptureError(
                     "E302",
                     "a tensor shares the memory of another in a way that is not followed",
                     why="it was made before the recording, or by .data or set_()",
                     hint="make the view inside the objective",
                 )
-            entry = _Entry(tensor, self.builder.literal(tensor.detach().clone(), "constant"))
-            self._enter(tensor, entry)
+            else:
+                entry = _Entry(tensor, self.builder.literal(tensor.detach().clone(), "constant"))
+                self._enter(tensor, entry)
         if entry.expression is None:
             raise CaptureError("E302", "a tensor is read whose content is not known", why=entry.spoiled)
         return entry.expression
@@ -102,6 +107,16 @@ class Memory:
         order = torch.where(source >= 0, old.numel + source, torch.arange(places.numel()))
         joined = self.builder.concat([old.reshape((old.numel,)), value.reshape((value.numel,))], 0)
         entry.expression = joined.take(order, 0).reshape(old.shape)
+
+
+def _same_place(left: Tensor, right: Tensor) -> bool:
+    """The same entries of one memory, read as the same type?"""
+    return (
+        left.dtype == right.dtype
+        and left.shape == right.shape
+        and left.stride() == right.stride()
+        and left.storage_offset() == right.storage_offset()
+    )
 
 
 def _storage(tensor: Tensor) -> int:

@@ -78,8 +78,12 @@ class Recorder(TorchDispatchMode):
         lowering: Lowering,
         tensors: Sequence[tuple[Tensor, Expression]],
         origin: Callable[[str], Origin] | None = None,
+        keep: bool = False,
     ):
         super().__init__()
+        self.kept: list[Any] | None = (
+            [] if keep else None
+        )  # autograd holds memory without the tensors that it came from
         self.lowering, self.memory = lowering, Memory(lowering.builder)
         self.origin = origin or _here
         self.guards: list[tuple[Expression, Any]] = []
@@ -113,11 +117,16 @@ class Recorder(TorchDispatchMode):
             source = self.expression(args[1] if name == "copy_" else args[0])
             value = _truncate(self.lowering, source, cast)
             value = value.expand(tuple(args[0].shape)) if name == "copy_" else value
+        elif name in ("add", "add_") and all(_true_or_false(v) for v in args[:2]):
+            both = [v if isinstance(v, Expression) else self.lowering.builder.rational(int(v)) for v in before[:2]]
+            value = self.lowering.call(torch.ops.aten.logical_or.default, both, {})
         else:
             value = self.lowering.call(_functional(func), before, keywords)
         out = func(*args, **kwargs)
         if any(isinstance(v, Tensor) and v.is_complex() for v in _leaves([out])):
             raise _complex_refusal(func)
+        if self.kept is not None:
+            self.kept.append((args, out))
         if cast is None:
             self._check_discrete(name, out, value, args)
         if func._schema.is_mutable and name.endswith("_"):
@@ -156,7 +165,7 @@ class Recorder(TorchDispatchMode):
             return
         real = any(isinstance(a, Tensor) and a.is_floating_point() for a in _leaves(args))
         known = DECIDES if real else DISCRETE
-        followed = name.removesuffix("_") in known or not (real or out.dtype == torch.bool)
+        followed = name.removesuffix("_") in known | {"add"} or not (real or out.dtype == torch.bool)
         if not followed and self.lowering.builder.varies[value.id] and value.op != "opaque":
             raise CaptureError(
                 "E302",
@@ -198,6 +207,10 @@ class Recorder(TorchDispatchMode):
                 self._bind(o, parts[position] if position < len(parts) else None)
 
 
+def _true_or_false(value: Any) -> bool:
+    return value.dtype == torch.bool if isinstance(value, Tensor) else isinstance(value, bool)
+
+
 def _complex_refusal(func: Any) -> CaptureError:
     return CaptureError(
         "E308",
@@ -235,24 +248,41 @@ def record(
         **dict(module.named_buffers(remove_duplicate=False)),
     }
     pairs += [(tensor, sources[name]) for name, tensor in named.items()]
-    recorder = Recorder(lowering, pairs)
-    try:
-        with torch.no_grad(), _plain_kernels(), _NoBlindReads(recorder), recorder:
-            out = module(*values)
-    except RandomOperator:
-        raise
-    except EpigraphError as error:
-        if error.code not in ("E302", "E304", "E305", "E306"):
-            raise
-        raise _refused(lowering, refusal, error.what if error.why is None else f"{error.what}: {error.why}") from error
-    except Exception as error:
-        raise _refused(lowering, refusal, f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]) from error
+    recorder, out = _run(lowering, pairs, module, values, refusal)
     from epigraph.objective.assemble import _last_scalar
 
     result = _last_scalar([recorder.expression(out)])
     _check_guards(recorder, refusal)
     lowering.notes.append("captured by recording one run, since torch.export refused it")
     return result
+
+
+def _run(
+    lowering: Lowering,
+    pairs: list[tuple[Tensor, Expression]],
+    module: nn.Module,
+    values: tuple[Tensor, ...],
+    refusal: str,
+) -> tuple[Recorder, Any]:
+    """The recorded run; with gradients where the program takes derivatives itself, as a gradient penalty does."""
+    for gradients in (False, True):
+        recorder = Recorder(lowering, pairs, keep=gradients)
+        try:
+            with torch.set_grad_enabled(gradients), _plain_kernels(), _NoBlindReads(recorder), recorder:
+                return recorder, module(*values)
+        except RandomOperator:
+            raise
+        except EpigraphError as error:
+            if error.code not in ("E302", "E304", "E305", "E306"):
+                raise
+            why = error.what if error.why is None else f"{error.what}: {error.why}"
+            raise _refused(lowering, refusal, why) from error
+        except Exception as error:
+            if not gradients and "not require grad" in str(error):
+                continue
+            why = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+            raise _refused(lowering, refusal, why) from error
+    raise AssertionError("unreachable")
 
 
 def _refused(lowering: Lowering, refusal: str, why: str) -> CaptureError:

@@ -11,6 +11,7 @@ from epigraph.objective.lowering import (  # noqa: F401  (imported for their reg
     conditions,
     contraction,
     creation,
+    derivatives,
     einsum,
     elementary,
     embedding,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from epigraph.objective.builder import Builder, Expression
-from epigraph.objective.lowering.extended import known, scalar
+from epigraph.objective.lowering.extended import all_finite, known, scalar
 from epigraph.objective.lowering.registry import lowers
 
 _RELATIONS = {
@@ -25,6 +26,8 @@ def _comparison(name: str) -> None:
     relation, swapped = _RELATIONS[name]
 
     def lower(b: Builder, x: Expression, y: Any) -> Expression:
+        if isinstance(y, float) and math.isinf(y):
+            return _against_infinity(b, x, name, y > 0)
         other = b.wrap(y)
         return b.compare(other, x, relation) if swapped else b.compare(x, other, relation)
 
@@ -35,8 +38,17 @@ for _name in _RELATIONS:
     _comparison(_name)
 
 
+def _against_infinity(b: Builder, x: Expression, name: str, high: bool) -> Expression:
+    """A real number lies below infinity and above minus infinity."""
+    _everywhere(b, x)
+    holds = {"lt": high, "le": high, "less": high, "less_equal": high, "eq": False}.get(name, not high)
+    return b.rational(int(holds)).expand(x.shape)
+
+
 @lowers("aten.ne.Tensor", "aten.ne.Scalar", "aten.not_equal.Tensor", "aten.not_equal.Scalar", exact=True)
 def ne(b: Builder, x: Expression, y: Any) -> Expression:
+    if isinstance(y, float) and math.isinf(y):
+        return 1 - _against_infinity(b, x, "eq", y > 0)
     return 1 - b.compare(x, b.wrap(y), "eq")
 
 
@@ -163,3 +175,28 @@ def masked_fill(b: Builder, x: Expression, mask: Expression, value: Any) -> Expr
 @lowers("aten.heaviside.default", exact=True)
 def heaviside(b: Builder, x: Expression, at_zero: Expression) -> Expression:
     return b.where(b.compare(x, b.rational(0), "eq"), at_zero, b.compare(b.rational(0), x, "lt"))
+
+
+# guards against what is no number ---------------------------------------------------------------------------------
+def _everywhere(b: Builder, x: Expression) -> None:
+    """A real function that is defined for all parameters has finite values; overflow is rounding."""
+    if not b.total[x.id] or not all_finite(b):
+        raise NotImplementedError("a test for finite numbers where J may have no value")
+
+
+@lowers("aten.isfinite.default", "aten.isreal.default")
+def is_finite(b: Builder, x: Expression) -> Expression:
+    _everywhere(b, x)
+    return b.rational(1).expand(x.shape)
+
+
+@lowers("aten.isnan.default", "aten.isinf.default", "aten.isposinf.default", "aten.isneginf.default")
+def is_not_finite(b: Builder, x: Expression) -> Expression:
+    _everywhere(b, x)
+    return b.rational(0).expand(x.shape)
+
+
+@lowers("aten.nan_to_num.default")
+def nan_to_num(b: Builder, x: Expression, nan: Any, high: Any, low: Any) -> Expression:
+    _everywhere(b, x)
+    return x

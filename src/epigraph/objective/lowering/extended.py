@@ -75,6 +75,16 @@ def _holds_infinity(b: Builder) -> bool:
     return found
 
 
+def all_finite(b: Builder) -> bool:
+    """Are all constants of the graph so far finite?  Each is looked at once."""
+    seen, found = b.memory.get("finite", (0, True))
+    if found and seen < len(b.tensors):
+        new = [leaf.tensor for leaf in list(b.tensors.values())[seen:]]
+        found = all(bool(torch.isfinite(t).all()) for t in new if t.is_floating_point())
+        b.memory["finite"] = (len(b.tensors), found)
+    return found
+
+
 def _split_constant(b: Builder, constant: Tensor, role: str) -> Split | None:
     allowed = constant != -torch.inf
     if not constant.is_floating_point() or bool(allowed.all()):

@@ -24,7 +24,7 @@ EXACT: set[str] = set()
 DECIDES = frozenset(
     """
     lt le gt ge eq ne less less_equal greater greater_equal not_equal logical_and logical_or logical_xor logical_not
-    any all count_nonzero
+    any all count_nonzero isfinite isinf isnan isposinf isneginf isreal
 """.split()
 )
 
