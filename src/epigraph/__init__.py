@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from epigraph.hessian.api import density, hessian, spectrum, trace
     from epigraph.hessian.density import Density
+    from epigraph.hessian.monitor import CurvatureMonitor
     from epigraph.hessian.spectrum import Spectrum
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
@@ -46,6 +47,7 @@ __all__ = [
     "Certificate",
     "CertificateError",
     "Copies",
+    "CurvatureMonitor",
     "Density",
     "EpigraphError",
     "Graph",
@@ -90,6 +92,7 @@ _HOMES = {
     ),
     "epigraph.hessian.api": ("density", "hessian", "spectrum", "trace"),
     "epigraph.hessian.density": ("Density",),
+    "epigraph.hessian.monitor": ("CurvatureMonitor",),
     "epigraph.hessian.spectrum": ("Spectrum",),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),

@@ -20,6 +20,7 @@ from epigraph.hessian.spectrum import Spectrum, spectrum_of
 from epigraph.hessian.trace import Trace, trace_of
 from epigraph.objective.agreement import try_out
 from epigraph.objective.objective import Objective
+from epigraph.objective.world import mode_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -73,7 +74,8 @@ def hessian(
     if kind not in KINDS:
         raise UsageError("E025", f"unknown kind {kind!r}", hint=f"one of {', '.join(KINDS)}")
     names = J.blocks.resolve([blocks] if isinstance(blocks, str) else None if blocks is None else list(blocks))
-    try_out(J)
+    with mode_of(J.modules(), J.mode):
+        try_out(J)
     program = Program(J, names, at, DTYPES[dtype] if dtype else None)
     if kind != "hessian":
         if engine is not None:

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from epigraph.errors import UsageError
-from epigraph.hessian.krylov import Array, Krylov
+from epigraph.hessian.krylov import Array, Krylov, Ritz
 from epigraph.hessian.operator import Operator
 from epigraph.hessian.program import calmly
 from epigraph.hessian.trace import Estimate
@@ -38,6 +37,7 @@ class Density:
 
     nodes: tuple[Array, ...]
     weights: tuple[Array, ...]
+    widths: tuple[Array, ...]
     halves: tuple[tuple[Array, Array], ...]
     outliers: Array
     n: int
@@ -60,14 +60,19 @@ class Density:
 
     def cumulative(self, at: Array) -> tuple[Array, Array]:
         """The share of eigenvalues up to each point, and its standard error."""
-        rows = np.stack([_cumulative(x, w, at) for x, w in zip(self.nodes, self.weights, strict=True)])
+        rows = self._staircases(at)
         fixed = np.searchsorted(np.sort(self.outliers), at, side="right") / self.n
         error = rows.std(0, ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else np.full(len(at), np.inf)
         return fixed + self.bulk * rows.mean(0), self.bulk * error
 
+    def _staircases(self, at: Array) -> Array:
+        """The share of the bulk up to each point, by each probe: a node's weight is spread evenly over its width."""
+        rules = zip(self.nodes, self.weights, self.widths, strict=True)
+        return np.stack([np.clip((at[:, None] - x + h) / (2 * h), 0.0, 1.0) @ w for x, w, h in rules])
+
     def masses(self, edges: Array) -> tuple[Array, Array]:
         """The share of all eigenvalues between consecutive edges, and its standard error."""
-        rows = np.stack([np.diff(_cumulative(x, w, edges)) for x, w in zip(self.nodes, self.weights, strict=True)])
+        rows = np.diff(self._staircases(edges), axis=1)
         fixed = np.histogram(self.outliers, edges)[0] / self.n
         error = rows.std(0, ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else np.full(len(edges) - 1, np.inf)
         return fixed + self.bulk * rows.mean(0), self.bulk * error
@@ -113,16 +118,18 @@ def density_of(
     if probes < 1 or steps < 1:
         raise UsageError("E025", f"probes={probes}, steps={steps}", hint="at least one of each")
     start, before = time.perf_counter(), H.products
-    nodes, weights, halves = [], [], []
+    nodes, weights, widths, halves = [], [], [], []
     values, vectors = outliers if outliers is not None else (np.zeros(0), None)
     for k in range(probes):
-        (x, w), half = _quadrature(H, steps, vectors, seed * 1_000_003 + k)
+        (x, w, h), half = _quadrature(H, steps, vectors, seed * 1_000_003 + k)
         nodes.append(x)
         weights.append(w)
+        widths.append(h)
         halves.append(half)
     return Density(
         tuple(nodes),
         tuple(weights),
+        tuple(widths),
         tuple(halves),
         np.asarray(values, float),
         H.n,
@@ -132,32 +139,29 @@ def density_of(
     )
 
 
-def _quadrature(H: Operator, steps: int, vectors: Tensor | None, seed: int) -> tuple[Rule, Rule]:
-    """The Gauss rule of one random direction in the complement of the outliers, and that of half its steps."""
+def _quadrature(H: Operator, steps: int, vectors: Tensor | None, seed: int) -> tuple[tuple[Array, Array, Array], Rule]:
+    """The Gauss rule of one random direction in the complement of the outliers with its nodes' widths, and that of half its steps."""
     process = Krylov(H.multiply, H.n, H.dtype, H.device, seed, H.epsilon)
     for vector in vectors if vectors is not None else ():
         process.lock(vector)
     if process.start() is None:
-        return (np.zeros(1), np.ones(1)), (np.zeros(1), np.ones(1))
+        return (np.zeros(1), np.ones(1), np.full(1, 1e-300)), (np.zeros(1), np.ones(1))
     chain: list[int] = []
     front: int | None = process.pending[0]
     while front is not None and len(chain) < steps:
         chain.append(front)
         front = process.step(front)
-    return _rule(process, chain), _rule(process, chain[: max(1, len(chain) // 2)] if front is not None else chain)
+    ritz, half = process.ritz(chain), chain[: max(1, len(chain) // 2)] if front is not None else chain
+    coarse = process.ritz(half)
+    return (ritz.values, ritz.vectors[0] ** 2, _widths(ritz)), (coarse.values, coarse.vectors[0] ** 2)
 
 
-def _rule(process: Krylov, chain: list[int]) -> Rule:
-    values, modes = np.linalg.eigh(process.projected(chain))
-    return values, modes[0] ** 2
-
-
-def _cumulative(nodes: Array, weights: Array, at: Array) -> Array:
-    """The quadrature's own staircase, each step counted half at its node: the Gauss rule brackets the measure there [1]."""
-    order: NDArray[np.intp] = np.argsort(nodes)
-    x, w = nodes[order], weights[order]
-    middle = np.cumsum(w) - w / 2
-    return np.interp(at, x, middle, left=0.0, right=1.0) if len(x) > 1 else (at >= x[0]).astype(float)
+def _widths(ritz: Ritz) -> Array:
+    """How far to each side a node's weight is spread: half-way to its nearer neighbour, and no further than its residual."""
+    apart = np.append(np.append(np.inf, np.diff(ritz.values)), np.inf)
+    near = np.minimum(apart[:-1], apart[1:]) / 2
+    tiny = 1e-12 * max(float(np.abs(ritz.values).max()), 1e-280)
+    return np.maximum(np.minimum(near, ritz.residuals), tiny)
 
 
 def _spread(values: list[float]) -> float:

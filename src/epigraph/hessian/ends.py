@@ -36,6 +36,7 @@ class Request:
     risk: float
     most: int
     capacity: int
+    least: int = 1
 
 
 @final
@@ -120,7 +121,9 @@ def assess(process: Krylov, request: Request) -> Progress:
         if k not in low or process.n < request.top + request.bottom
     ]
     wanted = list(dict.fromkeys(high + low))
-    enough = len(low) + len(high) >= min(request.top + request.bottom, process.n) or process.complete
+    enough = (
+        m >= request.least and len(low) + len(high) >= min(request.top + request.bottom, process.n)
+    ) or process.complete
     noise = process.noise
     good = [enough and bool(errors[k] <= max(request.tol * abs(ritz.values[k]), noise)) for k in wanted]
     return Progress(ritz, errors, gaps, wanted, good)

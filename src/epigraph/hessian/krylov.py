@@ -112,6 +112,11 @@ class Krylov:
             out += rows.T @ torch.from_numpy(np.ascontiguousarray(weights[start : start + len(rows)])).to(rows)
         return out
 
+    def begin(self, vector: Tensor) -> None:
+        """The process starts from this vector in place of a random one."""
+        w, _ = self._without_basis(vector.to(self.device, self.dtype))
+        self._append(w / w.norm())
+
     def start(self) -> int | None:
         """A random direction orthogonal to the multiplied vectors becomes the first pending one; None where none is left.
 
