@@ -34,11 +34,11 @@ class Recurrent(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention between two linear maps; ``fused`` as PyTorch does it, else by hand with grouped queries."""
+    """Self-attention with the fused projection of PyTorch."""
 
     def __init__(self, bias: bool = False):
         super().__init__()
-        self.inner = nn.MultiheadAttention(6, 2, bias=bias, batch_first=True)
+        self.inner = nn.MultiheadAttention(6, 2, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x, x, x, need_weights=False)[0]

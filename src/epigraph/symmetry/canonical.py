@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
 from epigraph.symmetry.balance import balance
+from epigraph.symmetry.continuous import Linear, Shift
 from epigraph.symmetry.group import Element
 from epigraph.symmetry.matching import Matcher, Slab, distance
 from epigraph.symmetry.result import Symmetries
@@ -51,7 +51,8 @@ def same(
 
     Exact for one hidden layer: the least distance over all permutations and signs is one assignment problem.  For
     deeper networks a search (coordinate descent with restarts) finds elements, and a lower bound on the distance shows
-    that there is none; between the two the answer is "undecided".
+    that there is none; between the two the answer is "undecided".  General linear maps and rotations are not searched:
+    where the group has them, the answer is "same" or "undecided".
 
     Args:
         found: the group, from ``epigraph.symmetries(J)``.
@@ -69,13 +70,14 @@ def same(
         >>> epigraph.same(found, theta, found.apply(found.random(2), theta)).verdict
         'same'
     """
-    one, two = (balance(found.group, found.point(p)) for p in (first, second))
+    one, two = (balance(found.group, _without_shifts(found, p)) for p in (first, second))
     limit = tolerance * max(sum(float((v**2).sum()) for v in one.point.values()) ** 0.5, 1e-300)
     matcher = Matcher(found.group)
     bound = matcher.lower_bound(one.point, two.point)
     if not (one.attained and two.attained):
         return Sameness("undecided", distance(one.point, two.point), bound, limit, ())
-    if bound > limit:
+    linear = any(isinstance(f, Linear) for f in found.flows)
+    if bound > limit and not linear:
         return Sameness("different", distance(one.point, two.point), bound, limit, ())
     elements, left = matcher.nearest(one.point, two.point, restarts, seed, limit)
     return Sameness("same" if left <= limit else "undecided", left, bound, limit, elements)
@@ -88,10 +90,21 @@ def canonical(found: Symmetries, point: Mapping[str, Tensor]) -> dict[str, Tenso
     with a positive number where a sign is free, and units are sorted by them.  Equal up to rounding on an orbit unless
     units nearly tie; ``same`` decides in any case.
     """
-    moved = balance(found.group, found.point(point)).point
+    moved = balance(found.group, _without_shifts(found, point)).point
     matcher = Matcher(found.group)
     for mover, known in matcher._order(moved):
         moved = found.group.apply(_ordering(matcher, mover, known, moved), moved)
+    return moved
+
+
+def _without_shifts(found: Symmetries, point: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The point of least norm among all shifts."""
+    moved = {k: v.clone() for k, v in found.point(point).items()}
+    for flow in found.flows:
+        if isinstance(flow, Shift):
+            block = found.group.blocks[flow.tensor][flow.block]
+            view = moved[flow.tensor].as_strided(block.sizes, block.strides, block.offset)
+            view -= view.clone() if flow.axis is None else view.mean(flow.axis, keepdim=True)
     return moved
 
 
@@ -103,10 +116,10 @@ def _ordering(matcher: Matcher, mover: int | None, known: frozenset[int | None],
     if not slabs:  # sorted sizes do not depend on the order and the signs that are still open
         slabs = [Slab(s.values.abs().sort(-1).values, (0,) * count, s.others) for s in every]
     values = torch.cat([s.values for s in slabs], -1)
-    options = list(product((1.0, -1.0), repeat=count))
+    options = matcher.options(mover)
     keys = []
     for signs in options:
-        weights = [_product(signs, s.parity) for s in slabs]
+        weights = [matcher.sign(signs, s.parity) for s in slabs]
         keys.append(torch.cat([w * s.values for w, s in zip(weights, slabs, strict=True)], -1))
     copies, units = values.shape[:2]
     shape = matcher.group.shape_of(mover)
@@ -125,10 +138,3 @@ def _ordering(matcher: Matcher, mover: int | None, known: frozenset[int | None],
     picked = chosen.gather(-1, order)
     factors = {g: table[picked, k].reshape(shape) for k, g in enumerate(matcher.signs.get(mover, []))}
     return Element({mover: order.reshape(shape)} if mover in matcher.permuted and mover is not None else {}, factors)
-
-
-def _product(signs: tuple[float, ...], parity: tuple[int, ...]) -> float:
-    out = 1.0
-    for s, p in zip(signs, parity, strict=True):
-        out *= s if p else 1.0
-    return out

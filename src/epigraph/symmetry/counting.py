@@ -10,7 +10,7 @@ of the charges in that sector.  This holds over the rationals and modulo 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
@@ -49,29 +49,47 @@ class Direction:
         return row
 
 
-def dimension(directions: Sequence[Direction], modulus: int) -> int:
-    """The dimension of the span, over the rationals (modulus 0) or modulo 2."""
-    sectors: dict[frozenset[int], tuple[int, list[dict[Any, int]]]] = {}
-    for direction in directions:
+@final
+class Span:
+    """The span of directions, over the rationals (modulus 0) or modulo 2; grows one by one."""
+
+    def __init__(self, modulus: int):
+        self.modulus = modulus
+        self.dimension = 0
+        self._pivots: dict[frozenset[int], list[tuple[Any, dict[Any, Fraction]]]] = {}
+
+    def add(self, direction: Direction) -> int:
+        """How much the dimension grows."""
+        before = self.dimension
         for key, times, row in direction.sectors():
-            sectors.setdefault(key, (times, []))[1].append(row)
-    return sum(times * rank(rows, modulus) for times, rows in sectors.values() if times)
+            if times and self._extend(self._pivots.setdefault(key, []), row):
+                self.dimension += times
+        return self.dimension - before
 
-
-def rank(rows: Sequence[Mapping[Any, int]], modulus: int) -> int:
-    """The rank of sparse integer rows, exactly."""
-
-    def reduced(entries: Mapping[Any, Fraction]) -> dict[Any, Fraction]:
-        whole = {k: Fraction(v % modulus) if modulus else v for k, v in entries.items()}
-        return {k: v for k, v in whole.items() if v}
-
-    pivots: list[tuple[Any, dict[Any, Fraction]]] = []  # a pivot's row has no entry at the pivots before it
-    for given in rows:
-        row = reduced({k: Fraction(v) for k, v in given.items()})
+    def _extend(self, pivots: list[tuple[Any, dict[Any, Fraction]]], given: Mapping[Any, int]) -> bool:
+        """Is a row independent?  A pivot's row has no entry at the pivots before it."""
+        row = self._reduced({k: Fraction(v) for k, v in given.items()})
         for key, pivot in pivots:
             if key in row:
-                row = reduced({k: row.get(k, ZERO) - row[key] * pivot.get(k, ZERO) for k in {**row, **pivot}})
-        if row:
-            key = next(iter(row))
-            pivots.append((key, {k: v / row[key] for k, v in row.items()}))
-    return len(pivots)
+                factor = row[key]
+                for k, v in pivot.items():
+                    row[k] = row.get(k, ZERO) - factor * v
+                row = self._reduced(row)
+        if not row:
+            return False
+        key = next(iter(row))
+        first = row[key]
+        pivots.append((key, {k: v / first for k, v in row.items()}))
+        return True
+
+    def _reduced(self, row: Mapping[Any, Fraction]) -> dict[Any, Fraction]:
+        whole = {k: Fraction(v % self.modulus) for k, v in row.items()} if self.modulus else row
+        return {k: v for k, v in whole.items() if v}
+
+
+def dimension(directions: Iterable[Direction], modulus: int) -> int:
+    """The dimension of a span, over the rationals (modulus 0) or modulo 2."""
+    span = Span(modulus)
+    for direction in directions:
+        span.add(direction)
+    return span.dimension

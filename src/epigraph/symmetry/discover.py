@@ -16,7 +16,7 @@ from epigraph.errors import EpigraphError
 from epigraph.symmetry.axes import Atom, freeze, scope_of
 from epigraph.symmetry.cells import Cell, narrow_scopes
 from epigraph.symmetry.charges import Charges, atoms_of, solutions
-from epigraph.symmetry.counting import dimension
+from epigraph.symmetry.counting import Span
 from epigraph.symmetry.group import Block, Generator, Group, IndexSet, Permutations, Scaling
 from epigraph.symmetry.trace import Tracer, Value
 
@@ -177,13 +177,8 @@ class _Maker:
 
 def _independent(group: Group, scalings: Sequence[Scaling], kind: str) -> list[Generator]:
     """Those that enlarge the group, units before whole tensors."""
-    kept: list[Generator] = []
-    reached = 0
-    for scaling in sorted(scalings, key=lambda s: s.set is None):
-        count = dimension(group.only([*kept, scaling]).directions(kind), 2 if kind == "sign" else 0)
-        if count > reached:
-            kept, reached = [*kept, scaling], count
-    return kept
+    span = Span(2 if kind == "sign" else 0)
+    return [s for s in sorted(scalings, key=lambda s: s.set is None) if span.add(group.direction(s))]
 
 
 def captured(J: Objective) -> tuple[Objective, tuple[str, ...], str | None]:

@@ -154,11 +154,11 @@ class Group:
     def _permuted(self, value: Tensor, block: Block, identifier: int, images: Tensor) -> Tensor:
         for axis, s in enumerate(block.sets):
             if s == identifier:
-                index = self._spread(images, block, identifier, axis).expand(value.shape)
+                index = self.spread(images, block, identifier, axis).expand(value.shape)
                 value = value.gather(axis, index)
         return value
 
-    def _spread(self, values: Tensor, block: Block, identifier: int | None, axis: int) -> Tensor:
+    def spread(self, values: Tensor, block: Block, identifier: int | None, axis: int) -> Tensor:
         """An array over (scope, units) with its axes where the block has them."""
         if identifier is None:
             return values
@@ -176,7 +176,7 @@ class Group:
         for axis in range(-1, len(block.sets)):
             charge = generator.charges.get((*key, axis))
             if charge:
-                spread = self._spread(factor, block, generator.set, axis).to(value.dtype)
+                spread = self.spread(factor, block, generator.set, axis).to(value.dtype)
                 value = value * (spread if generator.kind == "sign" and charge % 2 else spread**charge)
         return value
 

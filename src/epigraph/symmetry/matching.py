@@ -8,6 +8,7 @@ well: for each index set, an assignment whose costs use only what no other permu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -88,6 +89,15 @@ class Matcher:
         """The movers that permute the copies of a mover."""
         return set() if mover is None else {s for s in self.group.sets[mover].scope if s in self.movers}
 
+    def options(self, mover: Mover) -> list[tuple[int, ...]]:
+        """The choices of signs of one unit, the identity first."""
+        return list(product((1, -1), repeat=len(self.signs.get(mover, []))))
+
+    @staticmethod
+    def sign(signs: Sequence[int], parity: Sequence[int]) -> int:
+        """The sign that a slab gets under a choice."""
+        return math.prod(s for s, p in zip(signs, parity, strict=True) if p)
+
     # one assignment -------------------------------------------------------------------------------------------
     def assign(self, mover: Mover, a: Point, b: Point, known: frozenset[Mover] | None) -> Element:
         """The best element of one mover; ``known``: only what involves no other movers than these is looked at."""
@@ -103,7 +113,7 @@ class Matcher:
 
         A pair that is not exact is compared by sorted sizes: no permutation or sign brings it nearer.
         """
-        options = list(product((1, -1), repeat=len(self.signs.get(mover, []))))
+        options = self.options(mover)
         copies = self.group.copies(mover)
         units = 1 if mover is None else self.group.sets[mover].size
         totals = torch.zeros(len(options), copies, units, units, dtype=torch.float64)
@@ -112,7 +122,7 @@ class Matcher:
             near = _squares(u, v)
             far = _squares(u, -v) if exact and any(x.parity) else near
             for k, signs in enumerate(options):
-                totals[k] += near if not exact or _sign(signs, x.parity) > 0 else far
+                totals[k] += near if not exact or self.sign(signs, x.parity) > 0 else far
         best, choice = totals.min(0)
         return best, choice
 
@@ -122,7 +132,7 @@ class Matcher:
             images = torch.stack([_assignment(c) for c in cost])
         picked = choice.gather(-1, images[..., None])[..., 0]
         shape = self.group.shape_of(mover)
-        signs = torch.tensor(list(product((1.0, -1.0), repeat=len(self.signs.get(mover, [])))), dtype=torch.float64)
+        signs = torch.tensor(self.options(mover), dtype=torch.float64)
         factors = {g: signs[picked, k].reshape(shape) for k, g in enumerate(self.signs.get(mover, []))}
         permutations = {mover: images.reshape(shape)} if mover in self.permuted and mover is not None else {}
         return Element(permutations, factors)
@@ -216,13 +226,6 @@ def _squares(u: Tensor, v: Tensor) -> Tensor:
     for c in range(u.shape[0]):
         for start in range(0, u.shape[1], rows):
             out[c, start : start + rows] = ((u[c, start : start + rows, None] - v[c, None]) ** 2).sum(-1)
-    return out
-
-
-def _sign(signs: Sequence[int], parity: Sequence[int]) -> int:
-    out = 1
-    for s, p in zip(signs, parity, strict=True):
-        out *= s if p else 1
     return out
 
 

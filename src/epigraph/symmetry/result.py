@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
+from epigraph.symmetry.continuous import Flow, Linear, Shift, continuous, describe, tangent_rank
 from epigraph.symmetry.discover import captured, discover
 from epigraph.symmetry.group import Element, Generator, Group, Permutations
-from epigraph.symmetry.verify import Verification, verify
+from epigraph.symmetry.stabiliser import Stabiliser, stabiliser
+from epigraph.symmetry.verify import Checker, Verification, verify
 
 if TYPE_CHECKING:
     from epigraph.objective.objective import Objective
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 class Symmetries:
     """The verified group of an objective: generators, order, dimension, and what it does to named tensors.
 
-    ``order`` counts permutations and sign flips exactly; ``dimension`` counts independent positive rescalings.
+    ``order`` counts permutations and sign flips exactly; ``dimension`` is that of the continuous part: positive
+    rescalings, and the ``flows``: general linear maps, rotations, shifts.
     ``buffers`` are the running statistics that move with the parameters; a generator that moves one is a symmetry of J
     alone only where those statistics agree.
     """
 
     group: Group
+    flows: tuple[Flow, ...]
     verification: Verification
     buffers: tuple[str, ...]
     values: Mapping[str, Tensor]
@@ -40,7 +44,38 @@ class Symmetries:
 
     @property
     def dimension(self) -> int:
-        return self.group.dimension
+        total = self.group.dimension + self._shifts()
+        for flow in self.flows:
+            if isinstance(flow, Linear):  # the diagonal of GL(n) is among the rescalings
+                copies, n = self.group.copies(flow.set), self.group.sets[flow.set].size
+                total += flow.dimension(self.group) - (copies * n if flow.kind == "linear" else 0)
+        return total
+
+    def _shifts(self) -> int:
+        """The dimension of the shifts; those along several axes of one block overlap."""
+        axes: dict[tuple[str, int], set[int | None]] = {}
+        for flow in self.flows:
+            if isinstance(flow, Shift):
+                axes.setdefault((flow.tensor, flow.block), set()).add(flow.axis)
+        total = 0
+        for (name, k), chosen in axes.items():
+            sizes = self.group.blocks[name][k].sizes
+            total += math.prod(sizes)
+            total -= 0 if None in chosen else math.prod(n - 1 if d in chosen else n for d, n in enumerate(sizes))
+        return total
+
+    def flat(self, point: Mapping[str, Tensor] | None = None) -> int:
+        """The dimension of the orbit at a point: the Hessian of J has at least so many zero eigenvalues at a critical one.
+
+        Directions that move a buffer are left out.  Costs a singular value decomposition of directions by parameters:
+        for small models.
+        """
+        whole = self.point(point)
+        return tangent_rank(self.group, self.flows, whole, self.buffers)
+
+    def stabiliser(self, point: Mapping[str, Tensor] | None = None) -> Stabiliser:
+        """How many permutations and sign flips leave a point where it is, and so how many copies it has."""
+        return stabiliser(self.group, self.point(point))
 
     @property
     def permutations(self) -> tuple[Permutations, ...]:
@@ -60,7 +95,7 @@ class Symmetries:
 
     def describe(self) -> list[dict[str, Any]]:
         """Each generator in words and as data."""
-        return [self._record(g) for g in self.group.generators]
+        return [*(self._record(g) for g in self.group.generators), *(describe(self.group, f) for f in self.flows)]
 
     def _record(self, generator: Generator) -> dict[str, Any]:
         group, own = self.group, generator.set
@@ -99,7 +134,7 @@ class Symmetries:
         digits = f"{self.order}" if self.order < 10**12 else f"about 10^{math.log10(self.order):.1f}"
         return (
             f"Symmetries(order {digits}, {len(self.permutations)} permutation groups, "
-            f"{self.dimension} rescalings, verified to {self.verification.error})"
+            f"{self.dimension} continuous dimensions, verified to {self.verification.error})"
         )
 
 
@@ -132,12 +167,15 @@ def symmetries(J: Objective, *, seed: int = 0, trials: int = 2) -> Symmetries:
     graph = moved.graph()
     found = discover(graph, moved.domain, buffers)
     group, seen = verify(graph, moved.domain, buffers, found, seed, trials)
+    flows, failed = continuous(Checker(graph, moved.domain, buffers, group, seed + 1))
     notes = [note] if note else []
+    if failed:
+        notes.append(f"{len(failed)} continuous symmetries that a gradient suggested do not hold and are left out")
     if seen.dropped:
         words = "; ".join(f"{g.kind} of {_first(found, g)}" for g in seen.dropped)
         notes.append(f"{len(seen.dropped)} generators found by the rules changed J and are left out: {words}")
     values = {k: v.detach() for k, v in moved.parameters.items()}
-    return Symmetries(group, seen, buffers, values, tuple(notes))
+    return Symmetries(group, flows, seen, buffers, values, tuple(notes))
 
 
 def _first(group: Group, generator: Generator) -> str:
