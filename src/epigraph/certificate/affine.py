@@ -42,7 +42,9 @@ class Numbers:
         if self.radius is not None or other.radius is not None:
             r = np.zeros_like(self.middle) if self.radius is None else self.radius
             s = np.zeros_like(other.middle) if other.radius is None else other.radius
-            total = _up(error + np.abs(self.middle) * s + r * np.abs(other.middle) + r * s)
+            size, own = np.abs(self.middle), np.abs(other.middle)
+            unsure = (error > 0) | ((r > 0) & ((own > 0) | (s > 0))) | ((s > 0) & (size > 0))  # sizes may underflow
+            total = _up(error + size * s + r * own + r * s, unsure)
         return Numbers(middle, total if total.any() else None)
 
     def gathered(self, where: np.ndarray, count: int) -> Numbers:
@@ -60,9 +62,9 @@ class Numbers:
         return Numbers(middle, error)
 
 
-def _up(x: np.ndarray) -> np.ndarray:
-    """Above the exact value of a sum of a few nonnegative products."""
-    return x * (1 + 2.0**-48) + np.where(x > 0, 2.0**-1000, 0.0)
+def _up(x: np.ndarray, positive: np.ndarray | None = None) -> np.ndarray:
+    """Above the exact value of a sum of a few nonnegative products; ``positive``: where that value is not zero."""
+    return x * (1 + 2.0**-48) + np.where(x > 0 if positive is None else positive, 2.0**-1000, 0.0)
 
 
 def _checked(x: np.ndarray) -> np.ndarray:

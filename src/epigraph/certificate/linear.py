@@ -123,9 +123,12 @@ class Linear:
         if not all(b.is_finite() for b in balls):
             raise Unsuited
         middle = np.array([float(b.mid()) for b in balls], dtype=np.float64)
+        if not bool(np.isfinite(middle).all()):
+            raise Unsuited
         with ctx.workprec(PRECISION):
-            far = [float((b - arb(m)).abs_upper()) for b, m in zip(balls, middle.tolist(), strict=True)]
-        radius = np.nextafter(np.array(far, dtype=np.float64), np.inf) * (np.array(far) > 0)
+            gaps = [b - arb(m) for b, m in zip(balls, middle.tolist(), strict=True)]
+            far = np.array([float(g.abs_upper()) for g in gaps], dtype=np.float64)
+        radius = np.where([not g.is_zero() for g in gaps], np.nextafter(far, np.inf), 0.0)  # gaps may underflow
         return Numbers(middle, radius if radius.any() else None)
 
     # index maps -----------------------------------------------------------------------------------------------------
