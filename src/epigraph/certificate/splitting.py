@@ -13,7 +13,7 @@ from typing import Literal, final
 
 import numpy as np
 
-from epigraph.certificate.affine import Numbers, Unsuited, joined
+from epigraph.certificate.affine import HUGE, TINY, Numbers, Unsuited, joined
 from epigraph.certificate.graph import Node
 from epigraph.certificate.linear import MOVING, Linear
 from epigraph.certificate.series import rational
@@ -188,6 +188,8 @@ def _sum(v: Weights, w: Weights) -> Weights:
         return Weights(v.factor + w.factor, v.numbers)
     where = np.tile(np.arange(count), 2)
     ratio = w.factor / v.factor
+    if not Fraction(TINY) < abs(ratio) < Fraction(HUGE):
+        raise Unsuited
     near = float(ratio)
     if Fraction(near) == ratio:
         other = w.numbers.times(Numbers(np.full(count, near)))
