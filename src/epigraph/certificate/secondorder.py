@@ -133,7 +133,11 @@ class Curved:
         for k, least in enumerate(claim.bounds):
             if not bounded(curvature, k, least):
                 refuse("E440", f"the bound of function number {k} is not proved", why=f"phi'' >= {float(least):.17g}")
-        if not curvature.proves(claim.bounds, claim.modulus):
+        try:
+            proved = curvature.proves(claim.bounds, claim.modulus)
+        except Unsuited:
+            proved = False
+        if not proved:
             refuse("E440", "the matrix inequality is not proved")
         extra = f" J - m/2 |theta|^2 is so as well for m = {float(claim.modulus):.17g}." if claim.modulus else ""
         return Proved(kernel.statement(raw) + (extra if claim.sign > 0 else extra.replace("J - m", "J + m")))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from flint import fmpz, fmpz_mat
 
-from epigraph.certificate.affine import Rows, Unsuited
+from epigraph.certificate.affine import HUGE, TINY, Rows, Unsuited
 
 EXACT_SIZE = 24
 WORK_LIMIT = 4e9
@@ -42,7 +42,8 @@ def semidefinite(rows: Rows, kinds: np.ndarray, weights: Sequence[Fraction], siz
     for block in blocks(rows, kinds, size):
         covered += len(block.columns)
         key = (
-            block.matrix.tobytes()
+            repr(block.matrix.shape).encode()
+            + block.matrix.tobytes()
             + block.kinds.tobytes()
             + b"|"
             + (b"" if block.radius is None else block.radius.tobytes())
@@ -110,11 +111,13 @@ def _block(block: Block, weights: Sequence[Fraction], mu: Fraction) -> bool:
 def _spread(block: Block, weights: Sequence[Fraction]) -> Fraction:
     """A bound of the spectral norm of what the radii may change: the largest row sum, rounded up."""
     assert block.radius is not None
+    if any(w and not Fraction(TINY) < abs(w) < Fraction(HUGE) for w in weights):
+        raise Unsuited
     s = np.array([abs(float(weights[i])) * (1 + 2.0**-50) for i in block.kinds.tolist()])
     a, r = np.abs(block.matrix), block.radius
     total, spread = a.sum(1) + r.sum(1), r.sum(1)
     sums = (s * spread) @ a + (s * total) @ r
-    return Fraction(float(sums.max()) * (1 + 2.0**-20) + 2.0**-900)
+    return Fraction(float(sums.max()) * (1 + 2.0**-20) + 2.0**-600)
 
 
 def _integers(block: Block, weights: Sequence[Fraction], mu: Fraction) -> list[list[int]]:
