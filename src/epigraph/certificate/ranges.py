@@ -50,12 +50,12 @@ class Ranges:
             return np.full(count, -math.inf), np.full(count, math.inf)
         a, r = rows.values.middle, rows.values.radius
         spread = np.zeros_like(a) if r is None else r
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             ends = [_times(a + s * spread, side[rows.columns]) for s in (-1, 1) for side in (low, high)]
         offset, radius = self._offset(position)
         down = self._summed(rows, np.minimum.reduce(ends), -1) + offset - radius
         up = self._summed(rows, np.maximum.reduce(ends), 1) + offset + radius
-        bad = ~(down <= up)
+        bad = ~(down <= up) | (down == math.inf) | (up == -math.inf)  # what overflows is not known
         return np.where(bad, -math.inf, down), np.where(bad, math.inf, up)
 
     @staticmethod
