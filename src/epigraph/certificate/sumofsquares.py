@@ -122,7 +122,8 @@ def _one_variable(ring: Ring, J: Polynomial, domain: Mapping[str, tuple[Any, Any
     coefficients = [fmpq(0)] * (second.total_degree() + 1 if not second.is_zero() else 1)
     for m, c in second.to_dict().items():
         coefficients[int(m[0])] = c
-    ((low, high),) = domain.values() if domain else ((-math.inf, math.inf),)
+    (name,) = ring.offsets
+    low, high = domain.get(name, (-math.inf, math.inf))
     return never_negative(fmpq_poly(coefficients), float(np.min(low)), float(np.max(high)))
 
 

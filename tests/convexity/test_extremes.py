@@ -1,0 +1,84 @@
+"""Numbers at the ends of the range of floats: what underflows or overflows is never taken for zero or for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from epigraph import Objective, check
+from epigraph.certificate.affine import Numbers, Rows
+from epigraph.certificate.semidefinite import semidefinite
+from epigraph.convexity.curvature import Attempt, curvature_claims
+from epigraph.convexity.evidence import Court
+from epigraph.convexity.polynomial import polynomial_claims
+from epigraph.convexity.prove import Prover
+
+LOW = torch.tensor(-1000.0, dtype=torch.float64)  # e^-1000 is positive and no float
+
+
+def of(f: Callable[..., Tensor], start: dict[str, Any], **options: Any) -> tuple[Prover, tuple[str, ...], Court]:
+    J = Objective.from_function(f, {k: torch.tensor(v, dtype=torch.float64) for k, v in start.items()}, **options)
+    graph = J.graph()
+    return Prover(graph, J.domain, J.describe()), tuple(J.parameters), Court(graph, J.domain, J.describe())
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, y: x**2 - torch.exp(LOW) * y**4,
+        lambda x, y: x**2 + torch.exp(LOW) * torch.sin(y),
+        lambda x, y: x**2 + 2.0**-300 * (torch.exp(LOW) * torch.sin(y)),
+        lambda x, y: torch.sqrt(1 + x**2) - torch.exp(LOW) * y**2,
+    ],
+)
+def test_a_weight_that_underflows_is_not_zero(f: Callable[..., Tensor]) -> None:
+    assert curvature_claims(*of(f, {"x": 0.5, "y": 0.5}))[0] == {}
+
+
+def test_products_of_radii_that_underflow_keep_a_radius() -> None:
+    unsure = Numbers(np.array([2.0**-300, 0.0]), np.array([2.0**-900, 0.0]))
+    found = unsure.times(Numbers(np.full(2, 2.0**-300)))
+    assert found.radius is not None
+    assert found.radius[0] > 0
+    assert found.radius[1] == 0
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e300, -1e-300), (1e-300, -1e300), (-1e300, 1e-300), (-1e-300, 1e300)])
+def test_factors_of_very_different_size_are_not_lost(a: float, b: float) -> None:
+    f = lambda z: a * torch.exp(z)[0] + b * torch.exp(z)[1]  # noqa: E731
+    assert curvature_claims(*of(f, {"z": [0.0, 0.0]}))[0] == {}
+    v = check(Objective.from_function(f, {"z": torch.zeros(2, dtype=torch.float64)}), effort="quick")
+    assert v.convex != "proved"
+    assert v.concave != "proved"
+
+
+def test_blocks_with_the_same_bytes_and_another_shape_are_told_apart() -> None:
+    # column 0: rows 1, 1, 1 of the kinds 0, 1, 2; columns 1 and 2: rows (1, 1) and (1, 0) of the kinds 1 and 2
+    rows = Rows(np.array([0, 1, 2, 3, 5, 6]), np.array([0, 0, 0, 1, 2, 1]), Numbers(np.ones(6)))
+    kinds = np.array([0, 1, 2, 1, 2])
+    weights = [Fraction(10), Fraction(-1), Fraction(1)]
+    assert not semidefinite(rows, kinds, weights, 3, Fraction(0))  # -(x_1 + x_2)^2 + x_1^2 at (0, 1)
+
+
+def test_a_range_that_overflows_is_the_whole_line() -> None:
+    box = {"x": (1e300, 1.5e300)}
+    prover, active, _ = of(
+        lambda x, y: torch.sin(1e100 * x + y), {"x": 1.2e300, "y": 0.0}, domain={**box, "y": (0.0, 1.0)}
+    )
+    curvature = Attempt(prover, active, 1).curvature()
+    assert [(f.low, f.high) for f in curvature.functions] == [(-np.inf, np.inf)]
+
+
+@pytest.mark.parametrize("box", [{"y": (0.0, 1.0)}, {"y": (0.0, 1.0), "z": (0.0, 2.0)}])
+def test_the_box_of_another_parameter_bounds_nothing(box: dict[str, Any]) -> None:
+    f = lambda x, y, z: x**4 + x**3  # noqa: E731  convex for x >= 0 only
+    parts = of(f, {"x": 0.5, "y": 0.5, "z": 0.5}, domain=box)
+    assert polynomial_claims(*parts) == {}
+    inside = of(f, {"x": 0.5, "y": 0.5, "z": 0.5}, domain={**box, "x": (0.0, None)})
+    assert "convex" in polynomial_claims(*inside)
