@@ -204,6 +204,40 @@ def test_an_exponent_is_read_as_the_fraction_that_it_is_written_for() -> None:
     assert {n.attributes["exponent"] for n in literal.graph() if n.op == "power"} == {str(Fraction(0.33333333333333))}
 
 
+def _gram(t: torch.Tensor) -> torch.Tensor:
+    rows = torch.tensor([[1.0, 2.0], [0.5, -1.0], [3.0, 0.25]], dtype=torch.float64)
+    return rows.T @ torch.diag(t) @ rows
+
+
+def _pair(t: torch.Tensor, last: int) -> torch.Tensor:
+    return torch.stack([torch.stack([t[0], t[2]]), torch.stack([t[last], t[1]])])
+
+
+BOX = ([2.0, 2.0, -1.0], [3.0, 3.0, 1.0])
+DETERMINANTS: dict[str, tuple[Any, int, Any, str, bool]] = {
+    "weights of outer products": (lambda t: torch.logdet(_gram(t)), 3, (0.0, None), "concave", True),
+    "weights of both signs": (lambda t: torch.logdet(_gram(t)), 3, (-0.01, None), "concave", False),
+    "a box of definite matrices": (lambda t: torch.logdet(_pair(t, 2)), 3, BOX, "concave", True),
+    "a box that reaches beyond": (lambda t: torch.logdet(_pair(t, 2)), 3, ([2, 2, -2.5], [3, 3, 2.5]), "concave", False),
+    "the square root of size two": (lambda t: torch.linalg.det(_pair(t, 2)).sqrt(), 3, BOX, "concave", True),
+    "the determinant itself": (lambda t: torch.linalg.det(_pair(t, 2)), 3, BOX, "concave", False),
+    "no symmetric matrix": (
+        lambda t: torch.logdet(_pair(t, 3)), 4, ([2, 2, 0.25, 0.25], [3, 3, 1, 1]), "concave", False),
+    "the size by slogdet": (lambda t: torch.slogdet(_gram(t)).logabsdet, 3, (0.5, None), "concave", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DETERMINANTS)
+def test_determinants(name: str) -> None:
+    function, size, box, prop, expected = DETERMINANTS[name]
+    start = torch.tensor([2.5, 2.5, 0.5, 0.5], dtype=torch.float64)[:size]
+    prover_of = Objective.from_function(function, {"t": start}, domain={"t": box})
+    prover = Prover(prover_of.graph(), prover_of.domain)
+    assert (prop in prover.proofs(("t",))) is expected
+    if expected:
+        recheck(*_built(prover, ("t",), prop))
+
+
 # the inequalities of the means themselves ----------------------------------------------------------------------------
 def _mean(r: float, u: float, v: float, s: float) -> float:
     if r <= 0 and u * v == 0:

@@ -290,7 +290,6 @@ OPAQUE: dict[str, Callable[[Tensor], Tensor]] = {
     "lgamma": lambda w: torch.lgamma(w * w + 1).sum(),
     "erfinv": lambda w: torch.erfinv(torch.tanh(w)).sum(),
     "bessel": lambda w: torch.special.i0(w).sum(),
-    "determinant": lambda w: torch.logdet(torch.outer(w, w) + torch.eye(4)),
     "inverse": lambda w: torch.linalg.inv(torch.outer(w, w) + torch.eye(4)).sum(),
     "grid sample": lambda w: F.grid_sample(
         w.reshape(1, 1, 2, 2), w.tanh().reshape(1, 1, 2, 2), align_corners=False

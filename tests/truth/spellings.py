@@ -26,6 +26,12 @@ EDGES = torch.tensor([[0, 1], [1, 2], [2, 3], [0, 3]])
 LEFT = X[:, :2]  # one factor of a factorisation, held fixed
 
 
+def _pencil(t: Tensor) -> Tensor:
+    """A linear family of symmetric matrices."""
+    bases = [X[3 * k : 3 * k + 3, :3] + X[3 * k : 3 * k + 3, :3].T for k in range(3)]
+    return t[0] * bases[0] + t[1] * bases[1] + t[2] * bases[2]
+
+
 def logits(t: Tensor) -> Tensor:
     """Scores of three classes."""
     return X @ t.reshape(4, 3)
@@ -287,7 +293,9 @@ LIKELIHOODS: list[Case] = [
         "convex",
         LOGISTIC,
     ),
-    row("Plackett and Luce by hand", 4, lambda t: sum(torch.logsumexp(t[k:], 0) - t[k] for k in range(3)), "convex", LSE),
+    row(
+        "Plackett and Luce by hand", 4, lambda t: sum(torch.logsumexp(t[k:], 0) - t[k] for k in range(3)), "convex", LSE
+    ),
     row("chain of labels by a recursion", 21, _chain, "convex", LSE),
     row(
         "distillation",
@@ -550,4 +558,68 @@ STRUCTURED: list[Case] = [
         "half of the samples do not matter, which half changes",
     ),
 ]
-CASES = POINT + LIKELIHOODS + STRUCTURED
+SPECTRAL: list[Case] = [
+    row(
+        "D-optimal design",
+        5,
+        lambda t: -torch.logdet(X[:5, :2].T @ torch.diag(t) @ X[:5, :2]),
+        "convex",
+        "minus log-determinant of an affine map [BV04 3.1.5]",
+        box=(0.01, None),
+    ),
+    row(
+        "D-optimal design by slogdet",
+        5,
+        lambda t: t.sum() - torch.linalg.slogdet((X[:5, :2].T * t) @ X[:5, :2]).logabsdet,
+        "convex",
+        "minus log-determinant of an affine map [BV04 3.1.5]",
+        box=(0.01, None),
+    ),
+    row(
+        "root of a determinant",
+        5,
+        lambda t: torch.linalg.det((X[:5, :2].T * t) @ X[:5, :2]).sqrt(),
+        "concave",
+        "Minkowski's inequality for determinants",
+        box=(0.01, None),
+    ),
+    row("largest eigenvalue", 3, lambda t: torch.linalg.eigvalsh(_pencil(t))[-1], "convex", "[BV04 3.1.5]"),
+    row(
+        "two largest of three eigenvalues",
+        3,
+        lambda t: torch.linalg.eigvalsh(_pencil(t))[1:].sum(),
+        "convex",
+        "Fan's theorem",
+    ),
+    row(
+        "second of three eigenvalues",
+        3,
+        lambda t: torch.linalg.eigvalsh(_pencil(t))[1],
+        "nonconvex",
+        "odd in t and not linear",
+    ),
+    row(
+        "nuclear norm and squares",
+        6,
+        lambda t: (
+            ((LEFT[:3] @ t[:4].reshape(2, 2) - Q[:3, :2]) ** 2).sum() + torch.linalg.matrix_norm(t.reshape(2, 3), "nuc")
+        ),
+        "convex",
+        "norm [BV04 A.1.6]",
+    ),
+    row(
+        "sum of the two largest singular values",
+        9,
+        lambda t: torch.linalg.svdvals(t.reshape(3, 3))[:2].sum(),
+        "convex",
+        "Ky Fan norm",
+    ),
+    row(
+        "least singular value",
+        4,
+        lambda t: torch.linalg.svdvals(t.reshape(2, 2))[-1],
+        "nonconvex",
+        "0 at diag(1, 0) and diag(0, 1), 1/2 between",
+    ),
+]
+CASES = POINT + LIKELIHOODS + STRUCTURED + SPECTRAL

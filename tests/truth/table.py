@@ -27,5 +27,6 @@ FAMILIES: dict[str, list[Case]] = {
     "spellings of one variable": spellings.POINT,
     "spellings of likelihoods": spellings.LIKELIHOODS,
     "spellings of structured problems": spellings.STRUCTURED,
+    "spellings of spectra": spellings.SPECTRAL,
 }
 TABLE = [case for family in FAMILIES.values() for case in family]

@@ -174,6 +174,11 @@ def _raised(f: Means, e: Fraction) -> Means:
     return Means(_divided(found.upper, abs(e)), _divided(found.lower, abs(e)), 1)
 
 
+def determinant(size: int) -> Means:
+    """det^(1/n) is concave on positive semidefinite matrices, by Minkowski [Horn and Johnson 7.8.21]."""
+    return Means(None, Fraction(1, size), 1)
+
+
 def _best(f: Means, g: Means) -> Means:
     """Both are known of one function."""
     uppers, lowers = [v for v in (f.upper, g.upper) if v is not None], [v for v in (f.lower, g.lower) if v is not None]

@@ -16,7 +16,7 @@ from epigraph.calculus import (
 from epigraph.calculus import interval as iv
 from epigraph.calculus.interval import Interval
 from epigraph.calculus.lattice import AFFINE, CONVEX, Bits, Facts, close, constant_bits, pack, uniform
-from epigraph.calculus.means import after, bits_of, logarithms, square_of_difference
+from epigraph.calculus.means import after, bits_of, determinant, logarithms, square_of_difference
 from epigraph.calculus.quadratic import Quadratics
 from epigraph.calculus.rule import RULES
 from epigraph.objective.domain import Domain
@@ -100,8 +100,9 @@ class Propagation:
                 facts.append(Facts(constant_bits(bound), bound, None, 0, False))
                 continue
             extra = perspective.claims(nodes, node, facts)
+            root = node.op == "det" and quadratics.definite(nodes[node.inputs[0]], facts)
             extra = extra | (CONVEX if square_of_difference(nodes, node, facts) else 0)
-            made = _apply(node, operands, [nodes[i] for i in node.inputs], bound, extra)
+            made = _apply(node, operands, [nodes[i] for i in node.inputs], bound, extra, root)
             made.bits = pack(close(made.bits | quadratics.claims(node, facts, made.bits), bound.nonnegative))
             facts.append(made)
         return facts
@@ -115,9 +116,9 @@ def _parameter(node: Node, bound: Interval) -> Facts:
     return Facts(close(AFFINE, bound.nonnegative), bound, (node.id, 1), 1)
 
 
-def _apply(node: Node, operands: list[Facts], below: list[Node], bound: Interval, extra: Bits) -> Facts:
+def _apply(node: Node, operands: list[Facts], below: list[Node], bound: Interval, extra: Bits, root: bool) -> Facts:
     rule, shapes = RULES[node.op], [n.shape for n in below]
-    means = after(node, operands, bound)
+    means = determinant(below[0].shape[-1]) if root else after(node, operands, bound)
     found = extra | rule.claims(node, operands, shapes) | bits_of(means) | combinations.claims(node, operands, shapes)
     bits = pack(close(found, bound.nonnegative))
     carrier = rule.carrier(node, operands, shapes)

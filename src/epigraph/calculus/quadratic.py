@@ -7,6 +7,7 @@ polynomial, and where that and every other term are convex, so is the sum, in wh
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from bisect import bisect_right
@@ -26,6 +27,7 @@ ENTRIES = 1024  # of any tensor on the way
 RESULTS = 64  # entries of the polynomial itself
 Polynomial = Mapping[tuple[int, ...], Fraction]  # coefficient by the sorted numbers of its at most two variables
 Objects = NDArray[Any]
+Matrix = list[list[Fraction]]
 ZERO = Fraction(0)
 
 
@@ -62,6 +64,49 @@ class Quadratics:
             return self._decide(node, facts, wanted)
         except _Unfit:
             return 0
+
+    def definite(self, node: Node, facts: Sequence[Facts]) -> bool:
+        """Are the matrices of a node symmetric, affine in the parameters, and positive semidefinite on the whole box?
+
+        A(x) = A_0 + sum x_i A_i.  Where A_i is semidefinite, the bound of x_i at which it is least suffices; for the others
+        all combinations of both bounds do, since A(x) is a mean of those.  A matrix that is singular somewhere inside
+        is singular everywhere then, so that its determinant is positive inside or always zero.
+        """
+        try:
+            if self._degree(node) > 1 or not self._quadratic(node):
+                return False
+            matrices = self._expand(node)
+            return all(self._definite(m, facts) for m in matrices.reshape(-1, *matrices.shape[-2:]))
+        except _Unfit:
+            return False
+
+    def _definite(self, matrix: Objects, facts: Sequence[Facts]) -> bool:
+        n = matrix.shape[-1]
+        if any(matrix[i, j] != matrix[j, i] for i in range(n) for j in range(i)):
+            return False
+
+        def part(key: tuple[int, ...], c: Fraction | int = 1) -> Matrix:
+            return [[c * matrix[i, j].get(key, ZERO) for j in range(n)] for i in range(n)]
+
+        base, open_ = part(()), list[tuple[Matrix, Matrix]]()
+        for v in sorted({k for p in matrix.reshape(-1) for key in p for k in key}):
+            low, high = self._bounds(v, facts)
+            if low is not None and _semidefinite(part((v,))):
+                base = _plus(base, part((v,), low))
+            elif high is not None and _semidefinite(part((v,), -1)):
+                base = _plus(base, part((v,), high))
+            elif low is not None and high is not None and len(open_) < 6:
+                open_.append((part((v,), low), part((v,), high)))
+            else:
+                return False
+        return all(_semidefinite(functools.reduce(_plus, choice, base)) for choice in itertools.product(*open_))
+
+    def _bounds(self, v: int, facts: Sequence[Facts]) -> tuple[Fraction | None, Fraction | None]:
+        name = self._names[bisect_right(self._first, v) - 1]
+        place, shape = v - self._first[self._names.index(name)], tuple(self._graph.parameters[name].shape)
+        ends = facts[self._graph.parameter_nodes[name]].interval.arrays(shape)
+        low, high = (float(b.reshape(-1)[place]) for b in ends)
+        return Fraction(low) if math.isfinite(low) else None, Fraction(high) if math.isfinite(high) else None
 
     def _decide(self, node: Node, facts: Sequence[Facts], wanted: int) -> Bits:
         terms = list(self._terms(node, Fraction(1)))
@@ -179,6 +224,10 @@ class Quadratics:
         found = CONVEX if _semidefinite(_matrix(p, moving)) else 0
         found |= CONCAVE if _semidefinite(_matrix(p, moving, -1)) else 0
         return found | (ROOTCONVEX if _semidefinite(_homogeneous(p, variables)) else 0)
+
+
+def _plus(A: Matrix, B: Matrix) -> Matrix:
+    return [[a + b for a, b in zip(u, v, strict=True)] for u, v in zip(A, B, strict=True)]
 
 
 def _everywhere(bits: Bits, claim: int) -> bool:

@@ -227,6 +227,13 @@ class Balls:
         wide = lift(x) if x.shape[-2] <= x.shape[-1] else lift(x).swapaxes(-1, -2)
         return self._spectra(node, wide, spectra.singular_values)
 
+    def _det(self, node: Node, x: np.ndarray) -> np.ndarray:
+        out = np.empty(node.numel, dtype=object)
+        for i, matrix in enumerate(lift(x).reshape(-1, *x.shape[-2:]).tolist()):
+            known = all(v.is_finite() for row in matrix for v in row)
+            out[i] = bf.finite(arb_mat(matrix).det()) if known else bf.NAN
+        return out.reshape(node.shape)
+
     def _spectra(self, node: Node, matrices: np.ndarray, values: Callable[[Any], Any]) -> np.ndarray:
         out = np.empty(node.shape, dtype=object)
         lines = out.reshape(-1, node.shape[-1])

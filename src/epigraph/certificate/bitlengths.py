@@ -124,6 +124,8 @@ def _size(
         return Size(x.bits + program.nodes[node.inputs[0]].numel.bit_length(), x.denominator, x.denominator_bits)
     if node.op == "div":
         return _quotient(program, node, x, rest[0])
+    if node.op == "det":
+        return _determinant(program.nodes[node.inputs[0]].shape[-1], x)
     if node.op == "power":
         return _power(node.numel, int(a["exponent"].p), x)
     if node.op == "piecewise":
@@ -138,6 +140,14 @@ def _quotient(program: Program, node: Node, x: Size, y: Size) -> Size:
         return Size(x.bits + p.bit_length() + q.bit_length(), x.denominator * p, (x.denominator * p).bit_length())
     common = y.bits * program.nodes[node.inputs[1]].numel
     return Size(x.bits + common + y.denominator_bits, None, x.denominator_bits + common)
+
+
+def _determinant(size: int, x: Size) -> Size:
+    """Hadamard: at most n^(n/2) times the n-th power of the largest entry."""
+    if size * max(x.bits + size.bit_length(), x.denominator_bits, 1) > BIT_LIMIT:
+        raise _TooLarge
+    known = None if x.denominator is None else x.denominator**size
+    return Size(size * (x.bits + size.bit_length()), known, size * x.denominator_bits)
 
 
 def _power(numel: int, exponent: int, x: Size) -> Size:
@@ -179,6 +189,9 @@ def _exact_seconds(program: Program, position: int, sizes: Mapping[int, Size]) -
         each = 1.5 * limbs + 0.5 * min(left.bits, right.bits) / 64 * limbs
         held = 0.05e-6 * padded(program, node) if node.op == "convolution" else 0.0
         return 2e-5 * count + 1e-9 * macs * each + 1e-6 * entries * (0.5 + 0.05 * words**1.5) + held
+    if node.op == "det":
+        size = inputs(program, node)[0].shape[-1]
+        return 5e-6 + 1e-6 * node.numel * size**3 * (0.3 + 0.02 * words**1.5)
     entries = max([node.numel, *(n.numel for n in inputs(program, node))])
     if node.op in LAYOUT or node.op in ("take", "concat", "constant", "parameter"):
         return 5e-6 + 0.1e-6 * entries * (1 + 0.01 * words)

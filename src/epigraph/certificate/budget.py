@@ -64,6 +64,7 @@ _PER_INPUT_ENTRY = {
     "sort": 4.0,
     "eigvalsh": 40.0,
     "svdvals": 40.0,
+    "det": 2.0,
 }
 _TRANSCENDENTAL = frozenset(
     "exp log sigmoid tanh softplus erf log_ndtr sin cos atan xlogx silu gelu mish elu logsumexp log_softmax".split()
@@ -143,7 +144,7 @@ def _ball_seconds(program: Program, node: Node, bits: int) -> float:
     micro = _MICROSECONDS.get(node.op)
     if micro is None:
         micro, entries = _PER_INPUT_ENTRY[node.op], operands[0].numel
-    if node.op in ("eigvalsh", "svdvals"):
+    if node.op in ("eigvalsh", "svdvals", "det"):
         micro *= max(1.0, max(operands[0].shape[-2:]) / 8)
     if node.op == "piecewise":
         micro += 0.8 * len(node.attributes["pieces"])

@@ -142,6 +142,8 @@ class _Kernel:
         of_exp = node.op == "exp" and record.varies
         found = kernel_means.exponential(operands[0], powers[0]) if of_exp else unknown
         self._means[position] = found if of_exp else kernel_means.derive(node, operands, means, record)
+        if node.op == "det" and record.varies and self._quadratics.definite(node.inputs[0], self._reading.domain):
+            self._means[position] = kernel_means.determinant(below[0].shape[-1])
         varies = record.varies and inputs
         self._exponentials[position] = (
             kernel_means.derive_exponential(node, below, operands, means, powers) if varies else unknown

@@ -348,6 +348,6 @@ LEMMAS: Mapping[str, Lemma] = {
     **dict.fromkeys(CURVES, _elementwise), "add": _add, "neg": _neg, "mul": _mul, "div": _div, "maximum": _maximum,
     "matmul": _contraction, "convolution": _contraction, "sum": _reduction, "amax": _reduction, "logsumexp": _reduction,
     "log_softmax": _log_softmax, "sort": _sort, "eigvalsh": _spectrum,
-    "svdvals": _spectrum, "reshape": _layout, "permute": _layout, "expand": _layout, "slice": _layout,
+    "svdvals": _spectrum, "det": lambda node, x: Claims(), "reshape": _layout, "permute": _layout, "expand": _layout, "slice": _layout,
     "concat": _concat, "take": _take, "same": _same, "where": _where, "compare": _compare,
 }  # fmt: skip

@@ -156,6 +156,11 @@ def squared_difference(nodes: Sequence[Node], position: int, bounds: Callable[[i
     return Claims(convex=np.bool_(fits))
 
 
+def determinant(size: int) -> Bounds:
+    """Of positive semidefinite matrices A, B of size n: det(A + B)^(1/n) >= det(A)^(1/n) + det(B)^(1/n) (Minkowski)."""
+    return Bounds(None, Fraction(1, size), 1)
+
+
 def _over(r: Exponent, e: Fraction) -> Exponent:
     return r / e if isinstance(r, Fraction) else r
 

@@ -11,6 +11,7 @@ Terms of a sum may be added in any order: a sum is convex where its quadratic pa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, final
@@ -75,6 +76,41 @@ class Quadratics:
                 convex, concave = convex & own.convex, concave & own.concave
         return Claims(convex=convex, concave=concave)
 
+    def definite(self, position: int, domain: Mapping[str, Any]) -> bool:
+        """Are the matrices of a node symmetric, affine, and positive semidefinite for all parameters in the box?
+
+        A(x) = A(0) + sum x_k (A(e_k) - A(0)): for a semidefinite slope the bound that makes the term least is enough, for
+        others both bounds in all combinations, of which A(x) is a mean.
+        """
+        node = self._program.nodes[position]
+        needed = self._needed([position])
+        entries = self._entries(needed)
+        largest = max(self._program.nodes[i].numel for i in needed)
+        if self._degrees[position] > 1 or len(entries) > VARIABLES or largest > ENTRIES:
+            return False
+        try:
+            values = _Values(self._program, self._tensors, needed, [position], [Fraction(1)], node.shape)
+            zero = values.at()
+            slopes = [values.at((*e, 1)) - zero for e in entries]
+        except Undefined:
+            return False
+        size = node.shape[-1] ** 2
+        bounds = [self._sides(i, k, domain) for i, k in entries]
+        return all(_definite(zero[s : s + size], [d[s : s + size] for d in slopes], bounds, node.shape[-1])
+                   for s in range(0, node.numel, size))  # fmt: skip
+
+    def _sides(self, i: int, k: int, domain: Mapping[str, Any]) -> list[fmpq | None]:
+        node = self._program.nodes[i]
+        found = []
+        for side in domain.get(node.attributes["name"], (np.asarray(-np.inf), np.asarray(np.inf))):
+            value = float(np.broadcast_to(side, node.shape).reshape(-1)[k])
+            found.append(fmpq(*value.as_integer_ratio()) if np.isfinite(value) else None)
+        return found
+
+    def _entries(self, needed: Sequence[int]) -> list[tuple[int, int]]:
+        nodes = self._program.nodes
+        return [(i, k) for i in needed if nodes[i].op == "parameter" for k in range(nodes[i].numel)]
+
     def _terms(self, position: int) -> list[tuple[Fraction, int]]:
         """(factor, node) for each term of a sum of tensors of one shape."""
         nodes, shape = self._program.nodes, self._program.nodes[position].shape
@@ -98,8 +134,7 @@ class Quadratics:
 
     def _decided(self, positions: Sequence[int], factors: Sequence[Fraction], shape: tuple[int, ...]) -> Claims | None:
         needed = self._needed(positions)
-        entries = [(i, k) for i in needed if self._program.nodes[i].op == "parameter"
-                   for k in range(self._program.nodes[i].numel)]  # fmt: skip
+        entries = self._entries(needed)
         largest = max(self._program.nodes[i].numel for i in needed)
         if len(entries) > VARIABLES or largest > ENTRIES:
             return None
@@ -187,6 +222,27 @@ class _Form:
         part = [[self.H[i][j] for j in moving] for i in moving]
         whole = [[*self.H[i], self.b[i]] for i in range(self._n)] + [[*self.b, 2 * self.c]]
         return semidefinite(part), semidefinite([[-v for v in row] for row in part]), semidefinite(whole)
+
+
+def _definite(base: Any, slopes: Sequence[Any], bounds: Sequence[Sequence[fmpq | None]], n: int) -> bool:
+    """The same for one matrix, its entries in row-major order."""
+
+    def rows(flat: Any) -> list[list[Any]]:
+        return flat.reshape(n, n).tolist()
+
+    if any(bool(np.any(m.reshape(n, n) != m.reshape(n, n).T)) for m in (base, *slopes)):
+        return False
+    choices: list[tuple[Any, Any]] = []
+    for slope, (low, high) in zip(slopes, bounds, strict=True):
+        if low is not None and semidefinite(rows(slope)):
+            base = base + slope * low
+        elif high is not None and semidefinite(rows(-slope)):
+            base = base + slope * high
+        elif low is not None and high is not None and len(choices) < 6:
+            choices.append((slope * low, slope * high))
+        elif bool(np.any(slope != 0)):
+            return False
+    return all(semidefinite(rows(sum(parts, base))) for parts in itertools.product(*choices))
 
 
 def semidefinite(rows: list[list[Any]]) -> bool:

@@ -150,6 +150,10 @@ def _spectrum(node: Node, x: Sequence[Record], out: Record) -> Pair:
     return below or _all(at_least_product(out.lower, -bound, side)), above
 
 
+def _unbounded(node: Node, x: Sequence[Record], out: Record) -> Pair:
+    return _all(out.lower == -INF), _all(out.upper == INF)
+
+
 def _logsumexp(node: Node, x: Sequence[Record], out: Record) -> Pair:
     """Increasing in every entry."""
     f, dims = x[0], node.attributes["dims"]
@@ -356,7 +360,8 @@ CHECKS: Mapping[str, Check] = {
     "relu": _exact(lambda v: np.maximum(v, 0.0)), "sign": _exact(np.sign), "floor": _exact(np.floor), "power": _power,
     "piecewise": _piecewise, "sin": _wave, "cos": _wave,
     **dict.fromkeys(("reshape", "permute", "expand", "slice"), _moved(lambda node, v, x: layout.arrange(node, v))),
-    "sort": _sort, "eigvalsh": _spectrum, "svdvals": _spectrum, "take": _moved(_taken), "concat": _concat, "same": _same, "where": _where, "compare": _compare,
+    "sort": _sort, "eigvalsh": _spectrum, "svdvals": _spectrum, "det": _unbounded, "take": _moved(_taken),
+    "concat": _concat, "same": _same, "where": _where, "compare": _compare,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from epigraph.certificate.points import Dyadic, dyadic
 
 OPERATORS = frozenset(
     "parameter constant add neg mul div maximum power matmul convolution where compare sum amax reshape permute expand "
-    "slice concat take same sort abs relu piecewise sign floor".split()
+    "slice concat take same sort det abs relu piecewise sign floor".split()
 )
 ZERO, ONE = fmpz(0), fmpz(1)
 
@@ -179,6 +179,12 @@ class Rationals:
     def _amax(self, node: Node, x: Rational) -> Rational:
         entries = layout.rows(x.objects, node.attributes["dims"])
         return Rational(_wrap(np.frompyfunc(max, 2, 1).reduce(entries, axis=-1)), x.denominator)
+
+    def _det(self, node: Node, x: Rational) -> Rational:
+        size = x.integers.shape[-1]
+        out = np.empty(node.numel, dtype=object)
+        out[:] = [fmpz_mat(matrix).det() for matrix in x.objects.reshape(-1, size, size).tolist()]
+        return Rational(out.reshape(node.shape), x.denominator**size)
 
     def _sort(self, node: Node, x: Rational) -> Rational:
         dim = node.attributes["dim"]

@@ -114,6 +114,13 @@ def _spectrum(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
     return (*x[:-2], min(x[-2:]))
 
 
+def _determinant(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
+    (x,) = shapes
+    if len(x) < 2 or x[-1] != x[-2] or x[-1] == 0:
+        _fail(f"a determinant of {list(x)}", where)
+    return x[:-2]
+
+
 def _reshape(shapes: Sequence[Shape], a: Attributes, where: str) -> Shape:
     if math.prod(a["shape"]) != math.prod(shapes[0]):
         _fail(f"{list(shapes[0])} cannot be reshaped to {list(a['shape'])}", where)
@@ -183,6 +190,7 @@ SIGNATURES: dict[str, Signature] = {name: Signature(_unary) for name in _ELEMENT
     "sort": Signature(_along, attributes=_DIM),
     "eigvalsh": Signature(_spectrum),
     "svdvals": Signature(_spectrum),
+    "det": Signature(_determinant),
     "reshape": Signature(_reshape, attributes={"shape": at.shape}),
     "permute": Signature(_permute, attributes={"dims": at.permutation}),
     "expand": Signature(_expand, attributes={"shape": at.shape}),

@@ -81,6 +81,7 @@ KERNELS: dict[str, Kernel] = {
     "log_softmax": lambda a, x: torch.log_softmax(x[0], a["dim"]),
     "sort": lambda a, x: torch.sort(x[0], a["dim"]).values,
     "eigvalsh": lambda a, x: torch.linalg.eigvalsh((x[0] + x[0].mT) / 2),
+    "det": lambda a, x: torch.linalg.det(x[0]),
     "svdvals": lambda a, x: torch.linalg.svdvals(x[0]).flip(-1),
     "reshape": lambda a, x: x[0].reshape(a["shape"]),
     "permute": lambda a, x: x[0].permute(a["dims"]),

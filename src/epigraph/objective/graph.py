@@ -26,6 +26,7 @@ Reductions; ``dims`` is a sorted list of non-negative dimensions, which are drop
 
 Spectra; both over the last two dimensions, which become one, in ascending order
     ``eigvalsh(x)``  the eigenvalues of (x + x')/2, x [..., n, n]     ``svdvals(x)``  the min(m, n) singular values, x [..., m, n]
+    ``det(x)``       the determinant, x [..., n, n]; both dimensions are dropped
 
 Layout
     ``reshape(x)``  attribute ``shape`` (row-major)       ``permute(x)``  attribute ``dims``

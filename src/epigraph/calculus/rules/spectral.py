@@ -1,4 +1,4 @@
-"""eigvalsh, svdvals."""
+"""eigvalsh, svdvals, det."""
 
 from __future__ import annotations
 
@@ -56,6 +56,23 @@ class SingularValues(Spectrum):
 
     def interval(self, node: Node, x: Sequence[Interval], shapes: Shapes) -> Interval:
         return Interval(0.0, _largest(x[0], shapes[0]))
+
+
+@register("det")
+@final
+class Determinant(Rule):
+    """The determinant: a positive semidefinite affine matrix of size n has det^(1/n) concave, see ``quadratic``."""
+
+    lemma = "the n-th root of the determinant of a positive semidefinite matrix is concave"
+
+    def interval(self, node: Node, x: Sequence[Interval], shapes: Shapes) -> Interval:
+        return iv.WHOLE
+
+    def claims(self, node: Node, x: Sequence[Facts], shapes: Shapes) -> Bits:
+        return 0
+
+    def reason(self, node: Node, x: Sequence[Facts]) -> str:
+        return "the determinant has curvature for affine matrices only that are symmetric and positive semidefinite"
 
 
 def _largest(x: Interval, shape: tuple[int, ...]) -> float:

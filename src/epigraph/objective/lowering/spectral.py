@@ -57,6 +57,24 @@ def norm(b: Builder, x: Expression, p: Number | str, dims: list[int], keepdim: b
     return out.reshape(tuple(1 if d in (rows, columns) else n for d, n in enumerate(x.shape))) if keepdim else out
 
 
+@lowers("aten.linalg_det.default", "aten.det.default")
+def det(b: Builder, x: Expression) -> Expression:
+    return b.make("det", (x,), {}, x.shape[:-2])
+
+
+@lowers("aten.logdet.default")
+def logdet(b: Builder, x: Expression) -> Expression:
+    """The logarithm of a positive determinant."""
+    return det(b, x).unary("log")
+
+
+@lowers("aten.slogdet.default", "aten.linalg_slogdet.default")
+def slogdet(b: Builder, x: Expression) -> tuple[Expression, Expression]:
+    """The sign of the determinant and the logarithm of its size."""
+    found = det(b, x)
+    return found.unary("sign"), found.unary("abs").unary("log")
+
+
 @lowers("aten.nuclear_norm.default")
 def nuclear_norm(b: Builder, x: Expression, keepdim: bool) -> Expression:
     return norm(b, x, "nuc", [0, 1], keepdim)
@@ -65,5 +83,3 @@ def nuclear_norm(b: Builder, x: Expression, keepdim: bool) -> Expression:
 @lowers("aten.nuclear_norm.dim")
 def nuclear_norm_dim(b: Builder, x: Expression, dims: list[int], keepdim: bool) -> Expression:
     return norm(b, x, "nuc", dims, keepdim)
-
-
