@@ -27,13 +27,12 @@ def directions(n: int, ball: bool, count: int = 12) -> torch.Tensor:
     return torch.cat([e, torch.zeros(1, n, dtype=torch.float64)])
 
 
-@pytest.mark.parametrize("ball", [True, False], ids=["ball", "box"])
-@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize(("order", "ball"), [(1, True), (1, False), (0, False)], ids=["ball", "box", "intervals"])
 @pytest.mark.parametrize("name", [*SMOOTH, *KINKED])
 def test_points_of_the_region_are_enclosed(name, order, ball):
     J = made(name)
     decided = 0
-    for radius in (0.3, 1e-3, 1e-5):
+    for radius in (0.2, 1e-5):
         source, region, dense = region_of(J, radius, ball)
         try:
             H, a = source.hessian(region, order)

@@ -24,6 +24,7 @@ from epigraph.errors import CaptureError
 from epigraph.hessian.definite import Bound
 from epigraph.hessian.dense import Dense
 from epigraph.hessian.enclose import Region, Source, Undecided
+from epigraph.hessian.operators import OPERATORS
 from epigraph.objective.domain import Domain
 from epigraph.objective.graph import Graph
 
@@ -153,10 +154,15 @@ class Neighbourhood:
                 heapq.heappush(pending, (-float(half.radius.max()), next(order), half))
         return Answer(least, self.method, used)
 
+    @property
+    def differentiable(self) -> bool:
+        """Are the derivatives of all operators known?"""
+        return all(n.op in OPERATORS for n in self.source.program if n.inputs)
+
     @cached_property
     def _dense(self) -> Dense | None:
         """The Hessian in floats, where the graph has one."""
-        if any(n.op == "opaque" for n in self.source.program):
+        if not self.differentiable:
             return None
         return Dense(replace(self.graph, parameters=self.point), self.source.names)
 

@@ -29,7 +29,7 @@ def witness(J: Objective, graph: Graph, near: Neighbourhood, radius: float, seed
     names, size = near.source.names, near.source.size
     box = near.source.box(near.region(radius))
     court = Court(graph, box, J.describe())
-    if not court.possible or not 0 < size <= LARGEST_SIZE or not _searchable(near):
+    if not court.possible or not 0 < size <= LARGEST_SIZE or not near.differentiable:
         return None
     at = replace(graph, parameters=near.point)
     dense = Dense(at, names)
@@ -54,10 +54,6 @@ def _on_lines(graph: Graph, court: Court, near: Neighbourhood, radius: float, se
     refuter = Refuter(graph, near.source.box(near.region(inner)), court, seed)
     made = refuter.search(near.source.names, ["convex"], SECONDS / 5).certificates.get("convex")
     return made if made is not None and _inside(made, near, radius) else None
-
-
-def _searchable(near: Neighbourhood) -> bool:
-    return all(n.op != "opaque" for n in near.source.program)
 
 
 def _directions(dense: Dense, near: Neighbourhood, radius: float, seed: int) -> list[tuple[Tensor, Tensor]]:
