@@ -23,8 +23,8 @@ from epigraph.objective.graph import Origin
 from epigraph.objective.lowering import EXACT, LOWERINGS
 from epigraph.objective.lowering.registry import RandomOperator
 
-_TORCH = os.path.dirname(torch.__file__)
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_TORCH = os.path.join(os.path.dirname(torch.__file__), "")  # not torchvision, whose path begins alike
+_HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 _ZOO = os.path.join(_HERE, "zoo")  # its entries are quoted like a user's file
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in ')
 
