@@ -287,7 +287,9 @@ LIKELIHOODS: list[Case] = [
         "convex",
         LOGISTIC,
     ),
-    row("Plackett and Luce by hand", 4, lambda t: sum(torch.logsumexp(t[k:], 0) - t[k] for k in range(3)), "convex", LSE),
+    row(
+        "Plackett and Luce by hand", 4, lambda t: sum(torch.logsumexp(t[k:], 0) - t[k] for k in range(3)), "convex", LSE
+    ),
     row("chain of labels by a recursion", 21, _chain, "convex", LSE),
     row(
         "distillation",
