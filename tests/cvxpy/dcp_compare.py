@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from dcp_pairs import SIZE, Maker, Pair
 
+from epigraph.convexity.curvature import curvature_claims
 from epigraph.convexity.evidence import Court, recheck_proof
 from epigraph.convexity.prove import Prover
 from epigraph.convexity.quadratic import quadratic_claims
 from epigraph.convexity.refute import Refuter
-from epigraph.convexity.univariate import univariate_claims
 from epigraph.errors import EpigraphError
 from epigraph.objective.objective import Objective
 
@@ -75,7 +75,7 @@ def ours(J: Objective, names: tuple[str, ...]) -> tuple[set[str], str | None]:
     prover, court = Prover(graph, J.domain, J.describe()), Court(graph, J.domain, {})
     proofs = prover.proofs(names)
     if not {"convex", "concave"} & set(proofs):
-        proofs |= quadratic_claims(prover, names, court) | univariate_claims(prover, names, court)
+        proofs |= quadratic_claims(prover, names, court) | curvature_claims(prover, names, court)[0]
     refusals = [f"{k}: {why}" for k, p in proofs.items() if (why := recheck_proof(graph, p)) is not None]
     return set(proofs), refusals[0] if refusals else None
 

@@ -12,6 +12,11 @@ EQUIVALENT: list[tuple[str, str, str, str]] = [
     ("rules/power", "return out if p > 0 else iv.reciprocal(out)", "p > 0 -> p >= 0", "x^0 is 1, and so is its reciprocal"),
     ("rules/power", "if p > 0:", "p > 0 -> p >= 0", "x^0 is a constant, which has all claims"),
     ("rules/kinked", "np.array(column)[place].reshape(low.shape)", "low -> high", "both arrays have one shape"),
+    ("interval", "moved = layout(np.broadcast_to(low, shape))", "low -> high", "the two are one object there"),
+    ("interval", "(size < 2.0**32)", "size < 2.0 ** 32 -> size <= 2.0 ** 32", "sums of 2^52 units are exact as well"),
+    ("interval", "(abs(product) > 1e-300)", "abs(product) > 1e-300 -> abs(product) >= 1e-300", "a limit of effort"),
+    ("interval", "if math.prod(sa) * sb[-1] > 2e9:", "math.prod(sa) * sb[-1] > 2000000000.0 -> math.prod(sa) * sb[-1] >= 2000000000.0",
+     "a limit of effort"),
 ]  # fmt: skip
 
 
