@@ -214,8 +214,8 @@ def test_least_second_derivatives_of_one_variable(
     with ctx.workprec(128):
         found = bound(curvature.reader, function)
         assert found is not None
-        assert float(found[0]) * weight == pytest.approx(least, rel=1e-9, abs=1e-300)
-        above = Fraction(found[0]) + Fraction(max(1e-7 * abs(least), 1e-7))
+        assert float(found) * weight == pytest.approx(least, rel=1e-9, abs=1e-300)
+        above = found + Fraction(max(1e-7 * abs(least), 1e-7))
         if name != "entropy":
             prover = SecondDerivative(curvature.reader, function.terms, function.low, function.high)
             assert not prover.at_least(above, 300)
@@ -293,7 +293,7 @@ def attacked(seed: int) -> bool:
     a, b = (centre - half).clamp(low, high), (centre + half).clamp(low, high)
     value = torch.vmap(f)
     gap = (value(a) + value(b)) / 2 - value((a + b) / 2)
-    needed = float(found[0]) * weight * ((b - a) / 2) ** 2 / 2
+    needed = float(found) * weight * ((b - a) / 2) ** 2 / 2
     rounding = 1e-9 * (value(a).abs() + value(b).abs() + needed.abs() + 1e-3)
     assert not bool((torch.isfinite(gap) & (gap < needed - rounding)).any()), seed
     return True

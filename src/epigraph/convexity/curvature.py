@@ -28,7 +28,7 @@ from epigraph.certificate.semidefinite import Block, blocks
 from epigraph.convexity.evidence import Court, _needed, manifest_graph, provenance
 from epigraph.convexity.prove import Derivation, Prover
 from epigraph.convexity.search import Hint
-from epigraph.convexity.secondderivative import bound
+from epigraph.convexity.secondderivative import Sample, bound, sampled
 from epigraph.convexity.verdict import Proof, Step
 from epigraph.objective.graph import Graph, Node
 
@@ -58,7 +58,8 @@ class Attempt:
         used = {prover.graph[i].attributes["name"] for i in self.order if prover.graph[i].op == "parameter"}
         self.active = [n for n in active if n in used]
         self.unused = [n for n in active if n not in used]
-        self.lowest: list[float] = []  # where each second derivative is least
+        self.samples: list[Sample] = []
+        self.scale = 0.0
         self.hint: Hint | None = None
 
     @cached_property
@@ -110,20 +111,28 @@ class Attempt:
             return None
 
     def _bounds(self, curvature: Curvature) -> tuple[Fraction, ...] | None:
+        """Proved bounds of all functions, where the bounds that were sampled would be enough."""
         found = []
         with ctx.workprec(PRECISION):
             for f in curvature.functions:
-                known = bound(curvature.reader, f)
+                sample = sampled(curvature.reader, f)
+                if sample is None or time.monotonic() > self.deadline:
+                    return None
+                self.samples.append(sample)
+            least, slack = self._eigenvalue(curvature, [Fraction(s.least) for s in self.samples])
+            if least < -max(slack, 1e-9 * self.scale):
+                return None
+            for f, sample in zip(curvature.functions, self.samples, strict=True):
+                known = bound(curvature.reader, f, sample)
                 if known is None or time.monotonic() > self.deadline:
                     return None
-                found.append(known[0])
-                self.lowest.append(known[1])
+                found.append(known)
         return tuple(found)
 
-    def _modulus(self, curvature: Curvature, bounds: tuple[Fraction, ...]) -> Fraction | None:
-        """The largest of a few numbers near the least eigenvalue that is proved; where it is negative, a hint is left."""
+    def _eigenvalue(self, curvature: Curvature, bounds: Sequence[Fraction]) -> tuple[float, float]:
+        """The least eigenvalue in floats, and a size of its rounding; a hint is left where it belongs."""
         rows, kinds, weights = curvature.assembled(bounds)
-        size, covered, least, scale = curvature.linear.size, 0, np.inf, 0.0
+        size, covered, least, self.scale = curvature.linear.size, 0, np.inf, 0.0
         s = np.array([float(w) for w in weights])
         for block in blocks(rows, kinds, size):
             covered += len(block.columns)
@@ -132,10 +141,14 @@ class Attempt:
             if values[0] < least:
                 least = float(values[0])
                 self._leave_hint(curvature, block, s, vectors[:, 0])
-            scale = max(scale, float(np.abs(G).max()))
+            self.scale = max(self.scale, float(np.abs(G).max()))
         if covered < size or self.unused:
             least = min(least, 0.0)
-        slack = (1 + size) * 2.0**-44 * scale
+        return least, (1 + size) * 2.0**-44 * self.scale
+
+    def _modulus(self, curvature: Curvature, bounds: tuple[Fraction, ...]) -> Fraction | None:
+        """The largest of a few numbers near the least eigenvalue that is proved."""
+        least, slack = self._eigenvalue(curvature, bounds)
         guesses = [least - slack, least - 64 * slack, least * (1 - 2.0**-10)] if least > slack else []
         if least >= -slack:
             guesses.append(0.0)
@@ -150,7 +163,7 @@ class Attempt:
         used = (numbers >= 0) & (s[block.kinds] < 0)
         A = block.matrix[used]
         share = np.sqrt(-s[block.kinds][used]) * np.abs(A @ v)
-        target = np.array([self.lowest[k] for k in numbers[used].tolist()])
+        target = np.array([self.samples[k].at for k in numbers[used].tolist()])
         point, direction = np.zeros(curvature.linear.size), np.zeros(curvature.linear.size)
         if len(A):
             point[block.columns] = np.linalg.lstsq(share[:, None] * A, share * target, rcond=None)[0]

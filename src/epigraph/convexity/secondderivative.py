@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import final
 
 import numpy as np
 from flint import arb, arb_series, ctx
@@ -43,19 +45,33 @@ def grid(low: float, high: float) -> np.ndarray:
     return z[(z >= low) & (z <= high)]
 
 
-def lowest(functions: Functions, f: Function) -> tuple[float, float, float]:
-    """(least value, where, largest size) of phi'' on a grid, the least one refined by golden section."""
+@final
+@dataclass(frozen=True)
+class Sample:
+    """The least value of phi'' that was seen, where, and the largest size; ``exact``: phi'' is that number everywhere."""
+
+    least: float
+    at: float
+    size: float
+    exact: Fraction | None = None
+
+
+def sampled(functions: Functions, f: Function) -> Sample | None:
+    """phi'' on a grid, the least value refined by golden section; None where it is not defined at any point."""
+    level = SecondDerivative(functions, f.terms, f.low, f.high).constant()
+    if level is not None:
+        return Sample(float(level), 0.0, abs(float(level)), level)
     z = grid(f.low, f.high)
     values = np.array([second(functions, f, float(x)) for x in z])
     if not np.isfinite(values).any():
-        return math.nan, math.nan, math.nan
+        return None
     size = float(np.nanmax(np.abs(values)))
     k = int(np.nanargmin(values))
     a, b = float(z[max(k - 1, 0)]), float(z[min(k + 1, len(z) - 1)])
     at, least = _golden(lambda x: second(functions, f, x), a, b)
     if not least < values[k]:
         at, least = float(z[k]), float(values[k])
-    return least, at, size
+    return Sample(least, at, size)
 
 
 def _golden(f: Callable[[float], float], a: float, b: float) -> tuple[float, float]:
@@ -74,23 +90,21 @@ def _golden(f: Callable[[float], float], a: float, b: float) -> tuple[float, flo
     return (c, fc) if fc < fd else (d, fd)
 
 
-def bound(functions: Functions, f: Function) -> tuple[Fraction, float] | None:
-    """A proved lower bound of phi'', as near to its least value as a few attempts give, and where that value is taken."""
-    prover = SecondDerivative(functions, f.terms, f.low, f.high)
-    level = prover.constant()
-    if level is not None:
-        return level, 0.0
-    least, at, size = lowest(functions, f)
-    if not math.isfinite(least):
-        return None
+def bound(functions: Functions, f: Function, sample: Sample | None = None) -> Fraction | None:
+    """A proved lower bound of phi'', as near to its least value as a few attempts give."""
+    sample = sample or sampled(functions, f)
+    if sample is None or sample.exact is not None:
+        return None if sample is None else sample.exact
+    least, size = sample.least, sample.size
     unit = max(abs(least), 2.0**-10 * min(size, 1e6))
     slacks = ((0.0, 150), (2.0**-44, 400), (2.0**-30, 1000), (2.0**-24, 1000), (2.0**-12, PIECES))
     attempts = [(Fraction(least - s * unit), n) for s, n in slacks]
     if least >= -1e-12 * size:
         attempts.insert(4 if least > 1e-7 * size else 0, (Fraction(0), PIECES))
+    prover = SecondDerivative(functions, f.terms, f.low, f.high)
     for guess, pieces in attempts:
         if prover.at_least(guess, pieces):
-            return guess, at
+            return guess
         if prover.hopeless:
             break
     return None
