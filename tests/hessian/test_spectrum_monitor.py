@@ -80,7 +80,9 @@ def test_the_share_of_time_is_kept() -> None:
         time.sleep(0.001)
     whole = time.perf_counter() - start
     assert monitor.skipped > 0 and len(monitor.records) >= 2
-    assert monitor.spent <= 0.2 * whole + 3 * max(monitor._last, monitor.spent / len(monitor.records))  # the load varies
+    assert monitor.spent <= 0.2 * whole + 3 * max(
+        monitor._last, monitor.spent / len(monitor.records)
+    )  # the load varies
 
 
 def test_wrong_calls() -> None:
