@@ -84,7 +84,10 @@ class Operator:
     def _start(self) -> tuple[Tensor, float]:
         if self._first is None:
             gradient, value = gradient_and_value(self.program)
-            flat, value = self._reduced(self.flatten(gradient)), float(self._reduced(torch.tensor(value, dtype=torch.float64)))
+            flat, value = (
+                self._reduced(self.flatten(gradient)),
+                float(self._reduced(torch.tensor(value, dtype=torch.float64))),
+            )
             gradient = self.unflatten(flat)
             for i, (lam, p) in enumerate(zip(self._penalty, self.program.point, strict=True)):
                 gradient[i] = gradient[i] + lam * p
