@@ -80,7 +80,7 @@ def test_gauss_newton_and_fisher_against_dense(name: str, unchanged) -> None:
         assert torch.allclose(
             epigraph.hessian(J, kind="gauss-newton").to_dense(), G + 0.3 * torch.eye(len(G)), atol=1e-12
         )
-        assert torch.allclose(epigraph.hessian(J, kind="fisher").to_dense(), E, atol=1e-12)
+        assert torch.allclose(epigraph.hessian(J, kind="fisher").to_dense(), E, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["cross-entropy", "mse", "bce", "sum of cross-entropies"])
@@ -106,7 +106,7 @@ def test_batches_of_uneven_size_and_graphs_that_are_not_kept() -> None:
     whole = epigraph.Objective(model, nn.CrossEntropyLoss(), x, y)
     for kind in ("gauss-newton", "fisher"):
         dense = epigraph.hessian(whole, kind=kind).to_dense()
-        assert torch.allclose(epigraph.hessian(J, kind=kind).to_dense(), dense, atol=1e-12)
+        assert torch.allclose(epigraph.hessian(J, kind=kind).to_dense(), dense, rtol=1e-10, atol=1e-12)
         program = Program(J, tuple(J.parameters))
         engine = Outer(program, kind, room=1.0)
         assert engine.graphs is None
@@ -119,7 +119,7 @@ def test_batches_of_uneven_size_and_graphs_that_are_not_kept() -> None:
                     for u, p in zip(unit.split([p.numel() for p in program.point]), program.point, strict=True)
                 ]
             )
-            assert torch.allclose(torch.cat([p.reshape(-1) for p in parts]), dense[:, i], atol=1e-12)
+            assert torch.allclose(torch.cat([p.reshape(-1) for p in parts]), dense[:, i], rtol=1e-10, atol=1e-12)
 
 
 def test_rows_of_a_segmentation() -> None:
@@ -132,7 +132,7 @@ def test_rows_of_a_segmentation() -> None:
     jacobian = torch.func.jacrev(lambda t: call(t, x).reshape(-1))(theta)
     inner = torch.func.hessian(lambda u: F.cross_entropy(u.view(2, 3, 4, 4), y))(call(theta, x).reshape(-1))
     G = jacobian.T @ inner @ jacobian
-    assert torch.allclose(epigraph.hessian(J, kind="gauss-newton").to_dense(), G, atol=1e-12)
+    assert torch.allclose(epigraph.hessian(J, kind="gauss-newton").to_dense(), G, rtol=1e-10, atol=1e-12)
     drawn = epigraph.hessian(J, kind="fisher-mc", samples=4000).to_dense()
     assert float((drawn - G).norm() / G.norm()) < 0.05
     with pytest.raises(ObjectiveError, match="E218"):  # targets are ignored: no mean over samples

@@ -15,6 +15,7 @@ from epigraph.hessian.differences import require_agreement
 from epigraph.hessian.engines import Probe, choose
 from epigraph.hessian.operator import Operator
 from epigraph.hessian.outer import KINDS, Outer
+from epigraph.hessian.parallel import Group
 from epigraph.hessian.program import Program, calmly
 from epigraph.hessian.spectrum import Spectrum, spectrum_of
 from epigraph.hessian.trace import Trace, trace_of
@@ -37,6 +38,7 @@ def hessian(
     verify: bool = True,
     samples: int = 1,
     seed: int = 0,
+    group: Any = None,
 ) -> Operator:
     r"""The Hessian of J at a point, or a Gauss-Newton or Fisher matrix, as an operator that multiplies vectors.
 
@@ -57,6 +59,8 @@ def hessian(
             gives a wrong second derivative without a word where part of J is hidden from it.
         samples: draws of the targets for "fisher-mc".
         seed: of these draws.
+        group: a process group of ``torch.distributed``: each process has its share of the data in J, and products are those
+            of the whole.  All processes must make the same calls.
 
     Raises:
         UsageError: an unknown block, kind, precision or engine; a point of the wrong shape.
@@ -77,17 +81,18 @@ def hessian(
     with mode_of(J.modules(), J.mode):
         try_out(J)
     program = Program(J, names, at, DTYPES[dtype] if dtype else None)
+    shared = None if group is None else Group(J, program, group)
     if kind != "hessian":
         if engine is not None:
             raise UsageError(
                 "E028", f"engine={engine!r} beside kind={kind!r}", hint="engines are for the Hessian itself"
             )
         outer = Outer(program, kind, samples, seed)
-        return Operator(program, outer, Probe(outer.name, {}), kind, decayed=kind == "gauss-newton")
+        return Operator(program, outer, Probe(outer.name, {}), kind, kind == "gauss-newton", shared)
     chosen, probe = choose(program, engine)
     if verify:
         require_agreement(J, program, chosen)
-    return Operator(program, chosen, probe, kind)
+    return Operator(program, chosen, probe, kind, group=shared)
 
 
 def spectrum(

@@ -174,7 +174,7 @@ def _look_for_copies(process: Krylov, state: Progress, request: Request) -> floa
         below.append(float(np.linalg.norm(ahead)))
         if below[-1] <= 50 * process.epsilon * process.scale:
             return 0.0  # the start lies in an invariant space: what it does not meet has no share in it
-        risk = max(missed(np.array(diagonal), np.array(below), dimension, t) for t in limits)
+        risk = min(1.0, sum(missed(np.array(diagonal), np.array(below), dimension, t) for t in limits))
         if risk <= request.risk or process.count >= request.capacity:
             return risk
         front = process.turn(ahead)

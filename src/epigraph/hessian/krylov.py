@@ -20,8 +20,8 @@ from torch import Tensor
 Multiply = Callable[[Tensor], Tensor]
 Array = NDArray[np.float64]
 
-CHUNK = 16, 128  # rows of the basis that are allocated together: at least and at most so many
-CHUNK_ENTRIES = 1_000_000  # and as many as these in between
+CHUNK = 4, 128  # rows of the basis that are allocated together: at least and at most so many
+CHUNK_ENTRIES = 16_000_000  # and as many as these in between
 KEPT = 1_000_000  # rows up to which products are kept, so that true residuals cost nothing
 
 

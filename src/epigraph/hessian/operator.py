@@ -13,6 +13,7 @@ from torch import Tensor
 
 from epigraph.errors import UsageError
 from epigraph.hessian.engines import Engine, Probe, gradient_and_value
+from epigraph.hessian.parallel import Group
 from epigraph.hessian.program import Program, calmly, require_finite
 
 DENSE = 5_000  # rows; above, a dense matrix is refused unless it is asked for by its size
@@ -27,8 +28,16 @@ class Operator:
     (see ``probe``); ``products`` counts them.
     """
 
-    def __init__(self, program: Program, engine: Engine, probe: Probe, kind: str, decayed: bool = True):
-        self.program, self.engine, self.probe, self.kind = program, engine, probe, kind
+    def __init__(
+        self,
+        program: Program,
+        engine: Engine,
+        probe: Probe,
+        kind: str,
+        decayed: bool = True,
+        group: Group | None = None,
+    ):
+        self.program, self.engine, self.probe, self.kind, self.group = program, engine, probe, kind, group
         self.names = program.names
         self.shapes = [tuple(p.shape) for p in program.point]
         self.sizes = [p.numel() for p in program.point]
@@ -75,6 +84,11 @@ class Operator:
     def _start(self) -> tuple[Tensor, float]:
         if self._first is None:
             gradient, value = gradient_and_value(self.program)
+            flat, value = (
+                self._reduced(self.flatten(gradient)),
+                float(self._reduced(torch.tensor(value, dtype=torch.float64))),
+            )
+            gradient = self.unflatten(flat)
             for i, (lam, p) in enumerate(zip(self._penalty, self.program.point, strict=True)):
                 gradient[i] = gradient[i] + lam * p
             value += sum(
@@ -104,8 +118,9 @@ class Operator:
             require_finite(summed, "a product with the Hessian")
         return summed
 
-    def _reduced(self, flat: Tensor) -> Tensor:
-        return flat
+    def _reduced(self, value: Tensor) -> Tensor:
+        """Summed over the processes that share the data."""
+        return value if self.group is None else self.group.sum(value * self.group.weight)
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, Mapping):

@@ -42,6 +42,10 @@ def calmly(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def inside(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not (
+            torch.is_inference_mode_enabled() or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+        ):
+            return function(*args, **kwargs)
         with calm():
             return function(*args, **kwargs)
 

@@ -35,13 +35,13 @@ def per_sample(loss: Callable[[Tensor, Any], Tensor], z: Tensor, batch: Batch) -
     (slopes,) = _slope(losses.sum(), z)
     for weight in (1.0 / len(losses), 1.0):
         near = SAME.get(z.dtype, 1e-2)
-        same = abs(float(total) * weight - float(whole)) <= near * float(size) * weight
+        same = abs(float(total) * weight - float(whole.detach())) <= near * float(size) * weight
         if same and float((slopes * weight - slope).norm()) <= near * float(slope.norm()) + 1e-30:
-            return torch.tensor(weight * float(batch.weight)).to(z), slopes.unsqueeze(0), tuple(range(2, z.ndim + 1))
+            return z.new_tensor(weight * float(batch.weight)), slopes.unsqueeze(0), tuple(range(2, z.ndim + 1))
     raise ObjectiveError(
         "E218",
         "the loss of a batch is neither the mean nor the sum of its samples' losses",
-        why=f"{float(whole):.9g} for the batch, {float(losses.mean()):.9g} the mean over its {len(losses)} samples",
+        why=f"{float(whole.detach()):.9g} for the batch, {float(losses.detach().mean()):.9g} the mean over its {len(losses)} samples",
         hint='kind="gauss-newton", or a loss without weights, ignored targets and terms across samples',
     )
 

@@ -138,7 +138,9 @@ def spectrum_of(
     for direction in room:
         process.lock(direction)
     width = H.n * torch.finfo(H.dtype).bits / 8 * (2 if H.n <= KEPT else 1)
-    capacity = int(min(max(free_memory(H.device) / 2 / width, 2 * (top + bottom) + 8), 1200))
+    room = free_memory(H.device) / 2 / width
+    room = room if H.group is None else H.group.least(room)  # every process must take the same steps
+    capacity = int(min(max(room, 2 * (top + bottom) + 8), 1200))
     budget = most if most is not None else 20 * (top + bottom) + 300
     request = Request(top, bottom, tol, CHECKED if copies else 1.0, budget, capacity)
     state = ends(process, request)

@@ -53,7 +53,7 @@ def read(
             hint="leave targets out",
         )
     rows = _rows(inputs)
-    chosen = _known(reduction or _reduction(loss) or "mean")
+    chosen = _known(reduction or reduction_of(loss) or "mean")
     counts = _counts(inputs, rows)
     total = sum(counts)
     batches = [
@@ -98,7 +98,7 @@ def _known(reduction: str) -> str:
     return reduction
 
 
-def _reduction(loss: Callable[..., Any] | None) -> str | None:
+def reduction_of(loss: Callable[..., Any] | None) -> str | None:
     """What the loss says of itself: a module's attribute, or the keyword of a ``functools.partial``."""
     while isinstance(loss, functools.partial):
         if "reduction" in loss.keywords:
@@ -110,7 +110,7 @@ def _reduction(loss: Callable[..., Any] | None) -> str | None:
 
 def _notes(loader: DataLoader[Any], loss: Callable[..., Any] | None, reduction: str | None, batches: int) -> list[str]:
     notes = []
-    if batches > 1 and reduction is None and _reduction(loss) is None:
+    if batches > 1 and reduction is None and reduction_of(loss) is None:
         notes.append(
             "the loss does not say how it reduces a batch: it is taken for a mean, so J is the mean over all samples "
             '(reduction="sum" where it is a sum)'

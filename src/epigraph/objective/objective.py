@@ -179,6 +179,10 @@ class Objective:
             self.notes.extend(notes)
         return self._batches
 
+    def reduction(self) -> str:
+        """What J is over samples: "mean" or "sum"."""
+        return self._reduction or data.reduction_of(self.loss) or "mean"
+
     # evaluation -----------------------------------------------------------------------------------------------
     def value(self, point: Mapping[str, Tensor] | None = None, *, double: bool = False) -> float:
         """J in PyTorch's own arithmetic, at the user's point or another; the model is left as it was.
