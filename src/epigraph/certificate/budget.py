@@ -56,7 +56,15 @@ _MICROSECONDS = {
     "convolution": 0.4,
     "matmul": 0.4,
 }
-_PER_INPUT_ENTRY = {"sum": 0.15, "amax": 0.4, "logsumexp": 1.5, "log_softmax": 1.8, "sort": 4.0, "eigvalsh": 40.0, "svdvals": 40.0}
+_PER_INPUT_ENTRY = {
+    "sum": 0.15,
+    "amax": 0.4,
+    "logsumexp": 1.5,
+    "log_softmax": 1.8,
+    "sort": 4.0,
+    "eigvalsh": 40.0,
+    "svdvals": 40.0,
+}
 _TRANSCENDENTAL = frozenset(
     "exp log sigmoid tanh softplus erf log_ndtr sin cos atan xlogx silu gelu mish elu logsumexp log_softmax".split()
 )

@@ -65,5 +65,3 @@ def nuclear_norm(b: Builder, x: Expression, keepdim: bool) -> Expression:
 @lowers("aten.nuclear_norm.dim")
 def nuclear_norm_dim(b: Builder, x: Expression, dims: list[int], keepdim: bool) -> Expression:
     return norm(b, x, "nuc", dims, keepdim)
-
-
