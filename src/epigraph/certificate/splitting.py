@@ -61,7 +61,10 @@ class Part:
 
 
 def split(linear: Linear, sign: int) -> list[Part]:
-    """The parts of sign J, nearest to the output first.  Raises ``Unsuited`` where weights are not known."""
+    """The parts of sign J, nearest to the output first.  Raises ``Unsuited`` where weights are not known.
+
+    Parts of weight zero are kept: J has a value only where they have one.
+    """
     waiting: dict[int, list[Weights]] = {linear.program.output: [Weights(Fraction(sign), Numbers(np.ones(1)))]}
     parts: list[Part] = []
     for position in range(linear.program.output, -1, -1):
@@ -70,8 +73,6 @@ def split(linear: Linear, sign: int) -> list[Part]:
         if not linear.varies[position] or linear.affine(position):
             continue
         weights = _merged(waiting.pop(position))
-        if not weights.numbers.middle.any() and weights.numbers.radius is None:
-            continue
         pushed = _push(linear, position, weights)
         if pushed is None:
             parts.append(Part(position, _kind(linear, position), weights))
