@@ -95,7 +95,7 @@ class Curvature:
 
     # the parts -----------------------------------------------------------------------------------------------------
     def _rest(self, part: Part) -> None:
-        signs = set(part.weights.signs().tolist()) - {0}
+        signs = set(part.weights.signs().tolist()) - {0} or {1}
         if len(signs) > 1 or 2 in signs:
             raise Unsuited
         for s in signs:
@@ -132,9 +132,10 @@ class Curvature:
     def _alone(self, base: int, part: Part) -> None:
         """Each entry of a part by itself."""
         index, labels, signs = self._index(part), self.reader.labels(part.position), part.weights.signs()
-        used = np.flatnonzero((index >= 0) & (signs != 0))
+        used = np.flatnonzero(index >= 0)
         if 2 in signs[used]:
             raise Unsuited
+        signs = np.where(signs == 0, 1, signs)
         ranges = self._ranges(base, index[used])
         table, first, which = np.unique(
             np.column_stack([labels[used], signs[used], ranges]), axis=0, return_index=True, return_inverse=True
@@ -152,13 +153,14 @@ class Curvature:
             index, signs = self._index(part), part.weights.signs()
             if 2 in signs:
                 raise Unsuited
-            for e in np.flatnonzero((index >= 0) & (signs != 0)).tolist():
+            for e in np.flatnonzero(index >= 0).tolist():
                 entries.setdefault(int(index[e]), []).append((part, e))
         places, numbers, sizes = [], [], []
         for place, terms in entries.items():
             for group in self._groups(terms):
                 exact = [p.weights.exact(e) for p, e in group]
-                unit = abs(exact[0]) if exact[0] is not None else None
+                known = [abs(w) for w in exact if w is not None]
+                unit = next((w for w in known if w), Fraction(1)) if len(known) == len(exact) else None
                 places.append(place)
                 sizes.append((unit, unit) if unit is not None else _size(group[0][0].weights.bounds(group[0][1])))
                 numbers.append(self._relative(base, place, group, exact, unit))

@@ -18,12 +18,6 @@ from epigraph.certificate.graph import Node
 from epigraph.certificate.linear import MOVING, Linear
 from epigraph.certificate.series import rational
 
-EVERYWHERE = frozenset(
-    "parameter add neg mul matmul convolution maximum where compare sum amax logsumexp log_softmax sort reshape permute expand "
-    "slice concat take same exp abs relu sigmoid tanh softplus erf log_ndtr sin cos atan silu gelu mish elu piecewise sign "
-    "floor".split()
-)  # a quotient is not: its divisor may be zero
-
 Kind = Literal["carried", "product", "soft", "rest"]
 
 
@@ -47,14 +41,6 @@ class Weights:
         ends = sorted((self.factor * (middle - radius), self.factor * (middle + radius)))
         return ends[0], ends[1]
 
-    @property
-    def zero(self) -> np.ndarray:
-        """Which weights are exactly zero?"""
-        out = self.numbers.middle == 0
-        if self.numbers.radius is not None:
-            out = out & (self.numbers.radius == 0)
-        return out | (self.factor == 0)
-
     def signs(self) -> np.ndarray:
         """-1, 0 or 1 for each entry, 2 where the sign is not known."""
         middle, radius = self.numbers.middle, self.numbers.radius
@@ -75,8 +61,10 @@ class Part:
 
 
 def split(linear: Linear, sign: int) -> list[Part]:
-    """The parts of sign J, nearest to the output first.  Raises ``Unsuited`` where weights are not known."""
-    total = _total(linear)
+    """The parts of sign J, nearest to the output first.  Raises ``Unsuited`` where weights are not known.
+
+    Parts of weight zero are kept: J has a value only where they have one.
+    """
     waiting: dict[int, list[Weights]] = {linear.program.output: [Weights(Fraction(sign), Numbers(np.ones(1)))]}
     parts: list[Part] = []
     for position in range(linear.program.output, -1, -1):
@@ -85,10 +73,6 @@ def split(linear: Linear, sign: int) -> list[Part]:
         if not linear.varies[position] or linear.affine(position):
             continue
         weights = _merged(waiting.pop(position))
-        if not total[position] and bool(weights.zero.any()):
-            raise Unsuited  # what has weight zero may have no value
-        if bool(weights.zero.all()):
-            continue
         pushed = _push(linear, position, weights)
         if pushed is None:
             parts.append(Part(position, _kind(linear, position), weights))
@@ -98,18 +82,6 @@ def split(linear: Linear, sign: int) -> list[Part]:
         if linear.nodes[position].op == "log_softmax":
             parts.append(Part(position, "soft", weights))
     return parts
-
-
-def _total(linear: Linear) -> list[bool]:
-    """Which nodes have a value whatever their operands are?  Constants count as such: a value is looked for elsewhere."""
-    out: list[bool] = []
-    for position, node in enumerate(linear.nodes):
-        own = not linear.varies[position] or node.op in EVERYWHERE
-        if node.op == "power":
-            exponent = rational(node.attributes["exponent"])
-            own = exponent >= 0 and exponent.denominator == 1
-        out.append(not linear.varies[position] or (own and all(out[i] for i in node.inputs)))
-    return out
 
 
 def _kind(linear: Linear, position: int) -> Kind:
