@@ -156,3 +156,16 @@ def test_the_loss_over_alignments_is_refused_by_name():
 
     with pytest.raises(CaptureError, match="ctc"):
         _graph(function)
+
+
+def test_constant_masks_stay_exported():
+    """Truth values that no parameter enters are made by any operator, as the masks of language models are."""
+
+    def function(w: Tensor) -> Tensor:
+        mask = X.new_ones((5, 5), dtype=torch.bool).tril() & torch.ones(5, 5, dtype=torch.bool)
+        scores = torch.outer(X @ w, X @ w).masked_fill(~mask, -torch.inf)
+        return (scores.softmax(1) @ X).square().sum()
+
+    J = Objective.from_function(function, POINT)
+    assert not [n for n in J.graph() if n.op == "opaque"]
+    assert not [n for n in J.notes if "recording" in n]

@@ -17,7 +17,7 @@ from torch._decomp import get_decompositions
 
 from epigraph.errors import CaptureError
 from epigraph.objective.builder import Expression
-from epigraph.objective.capture import Lowering, _functional, _map, _truncate, bind, frames_of
+from epigraph.objective.capture import Lowering, _functional, _leaves, _map, _truncate, bind, frames_of
 from epigraph.objective.graph import Origin
 from epigraph.objective.lowering.complexes import COMPLEX, Pair
 from epigraph.objective.lowering.registry import DECIDES, DISCRETE, EXACT, RandomOperator
@@ -229,9 +229,13 @@ class Walk:
             return self.lowering.call(
                 torch.ops.aten.logical_or.default, [_truth(self.lowering, v) for v in arguments[:2]], {}
             )
-        if _rounds_within(node) or _makes_truths(node):
+        if _rounds_within(node) or (_makes_truths(node) and self._varies(arguments)):
             return self.lowering.opaque(_functional(target), arguments, keywords)
         return self.lowering.call(_functional(target), arguments, keywords)
+
+    def _varies(self, arguments: Any) -> bool:
+        varies = self.lowering.builder.varies
+        return any(isinstance(v, Expression) and v.literal is None and varies[v.id] for v in _leaves(arguments))
 
     def _complex(self, target: Any, arguments: Any, keywords: Any) -> Any:
         """An operator on complex tensors, which are pairs of real ones."""

@@ -74,6 +74,8 @@ def _is_truth(b: Builder, x: Expression) -> bool:
             x = x.argument(1).argument()
         elif x.op == "add" and x.argument(1).value == 1 and x.argument(0).op == "neg":
             x = x.argument(0).argument()
+        elif x.op in ("mul", "maximum"):
+            return _is_truth(b, x.argument(0)) and _is_truth(b, x.argument(1))
         else:
             return x.op == "compare" or x.value in (0, 1)
 
