@@ -37,11 +37,14 @@ if TYPE_CHECKING:
     from epigraph.hessian.spectrum import Spectrum
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
+    from epigraph.symmetry.align import Alignment, Barrier, align, barrier
     from epigraph.symmetry.argument import Copies, permutation_argument
     from epigraph.symmetry.canonical import Sameness, canonical, same
     from epigraph.symmetry.result import Symmetries, symmetries
 
 __all__ = [
+    "Alignment",
+    "Barrier",
     "Blocker",
     "CaptureError",
     "Certificate",
@@ -63,6 +66,8 @@ __all__ = [
     "UsageError",
     "Verdict",
     "__version__",
+    "align",
+    "barrier",
     "canonical",
     "check",
     "density",
@@ -96,6 +101,7 @@ _HOMES = {
     "epigraph.hessian.spectrum": ("Spectrum",),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),
+    "epigraph.symmetry.align": ("Alignment", "Barrier", "align", "barrier"),
     "epigraph.symmetry.argument": ("Copies", "permutation_argument"),
     "epigraph.symmetry.canonical": ("Sameness", "canonical", "same"),
     "epigraph.symmetry.result": ("Symmetries", "symmetries"),
