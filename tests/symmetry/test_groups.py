@@ -118,7 +118,7 @@ def test_a_wrong_rule_is_caught(monkeypatch):
 ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.Sigmoid, nn.GELU, nn.Softsign, nn.Hardtanh, nn.Identity, nn.SiLU]
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     widths=st.lists(st.integers(1, 4), min_size=3, max_size=4),
     kinds=st.lists(st.sampled_from(ACTIVATIONS), min_size=3, max_size=3),

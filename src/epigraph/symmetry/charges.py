@@ -18,6 +18,15 @@ from epigraph.symmetry.trace import Step, Value
 
 GLOBAL = -1
 Variable = int
+Number = int | Fraction  # whole numbers as int, which is much faster
+
+
+def quotient(a: Number, b: Number) -> Number:
+    """a / b, an int where it is whole."""
+    if b in (1, -1):
+        return a * b
+    out = Fraction(a) / b
+    return out.numerator if out.denominator == 1 else out
 
 
 @final
@@ -29,8 +38,8 @@ class Charges:
         self.owner: list[tuple[Value, int, int]] = []
         self._first: dict[tuple[Value, int], int] = {}
         self._parent: list[int] = []
-        self._ratio: list[Fraction] = []
-        self._equations: list[dict[Variable, Fraction]] = []
+        self._ratio: list[Number] = []
+        self._equations: list[dict[Variable, Number]] = []
         self._zero = self._new()
         self.owner.append((Value([], ()), 0, 0))
         for value in values:
@@ -44,7 +53,7 @@ class Charges:
 
     def _new(self) -> Variable:
         self._parent.append(len(self._parent))
-        self._ratio.append(Fraction(1))
+        self._ratio.append(1)
         return len(self._parent) - 1
 
     def of(self, value: Value, cell: int, place: int = GLOBAL) -> Variable:
@@ -58,40 +67,57 @@ class Charges:
                 yield self.of(value, k, j)
 
     # equations ------------------------------------------------------------------------------------------------
-    def find(self, v: Variable) -> tuple[Variable, Fraction]:
+    def find(self, v: Variable) -> tuple[Variable, Number]:
         """(u, r) with v = r u, u a representative; u is 0 where v vanishes."""
-        ratio = Fraction(1)
+        path: list[Variable] = []
         while self._parent[v] != v:
-            ratio *= self._ratio[v]
+            path.append(v)
             v = self._parent[v]
+        ratio: Number = 1
+        for w in reversed(path):  # from the representative down, so that each gets the whole ratio
+            ratio = ratio * self._ratio[w]
+            self._parent[w], self._ratio[w] = v, ratio
         return v, ratio
 
     def vanish(self, *variables: Variable) -> None:
+        """Charges that are 0."""
         for v in variables:
             self._parent[self.find(v)[0]] = self._zero
 
-    def equal(self, v: Variable, w: Variable, ratio: int | Fraction = 1) -> None:
-        """v = ratio * w."""
-        self.relate({v: 1, w: -ratio} if v != w else {v: 1 - ratio})
+    def equal(self, v: Variable, w: Variable) -> None:
+        """v = w."""
+        (x, r), (y, s) = self.find(v), self.find(w)
+        if x == y:
+            if x != self._zero and r != s and not (self.modulo_two and (r - s) % 2 == 0):
+                self.vanish(x)
+        elif y == self._zero:
+            self._parent[x] = self._zero
+        elif x == self._zero:
+            self._parent[y] = self._zero
+        else:
+            self._parent[x], self._ratio[x] = y, 1 if self.modulo_two else quotient(s, r)
 
-    def relate(self, terms: Mapping[Variable, int | Fraction]) -> None:
+    def relate(self, terms: Mapping[Variable, Number]) -> None:
         """The sum of coefficient times variable is 0."""
         reduced = self._reduced(terms)
         if not self._settle(reduced):
             self._equations.append(reduced)
 
-    def _reduced(self, terms: Mapping[Variable, int | Fraction]) -> dict[Variable, Fraction]:
-        out: dict[Variable, Fraction] = {}
+    def _reduced(self, terms: Mapping[Variable, Number]) -> dict[Variable, Number]:
+        out: dict[Variable, Number] = {}
         for v, c in terms.items():
             u, r = self.find(v)
             if u != self._zero:
-                total = out.pop(u, Fraction(0)) + r * c
-                total = Fraction(total % 2) if self.modulo_two else total
-                if total:
-                    out[u] = total
+                self._add(out, u, r * c)
         return out
 
-    def _settle(self, terms: Mapping[Variable, Fraction]) -> bool:
+    def _add(self, row: dict[Variable, Number], v: Variable, amount: Number) -> None:
+        total = row.pop(v, 0) + amount
+        total = total % 2 if self.modulo_two else total
+        if total:
+            row[v] = total
+
+    def _settle(self, terms: Mapping[Variable, Number]) -> bool:
         """Take in an equation of at most two variables."""
         if len(terms) > 2:
             return False
@@ -99,66 +125,64 @@ class Charges:
             self._parent[next(iter(terms))] = self._zero
         elif terms:
             (v, a), (w, b) = terms.items()
-            self._parent[v], self._ratio[v] = w, (Fraction(1) if self.modulo_two else -b / a)
+            self._parent[v], self._ratio[v] = w, 1 if self.modulo_two else quotient(-b, a)
         return True
 
     # solutions ------------------------------------------------------------------------------------------------
-    def solve(self) -> list[dict[Variable, Fraction]]:
+    def solve(self) -> list[dict[Variable, Number]]:
         """A basis of the solutions, as values of the representatives that are not zero."""
         self._simplify()
-        pivots: dict[Variable, dict[Variable, Fraction]] = {}
+        pivots: dict[Variable, dict[Variable, Number]] = {}
+        users: dict[Variable, set[Variable]] = {}  # the pivots whose rows have a variable
         for terms in self._equations:
             row = self._eliminate(self._reduced(terms), pivots)
-            if row:
-                v = next(iter(row))
-                scale = row[v]
-                row = {u: c / scale for u, c in row.items()}
-                for other, known in pivots.items():
-                    if v in known:
-                        pivots[other] = self._combined(known, row, -known[v])
-                pivots[v] = row
+            if not row:
+                continue
+            v = next(iter(row))
+            scale = row[v]
+            row = {u: quotient(c, scale) for u, c in row.items()}
+            for other in users.pop(v, set()):
+                known = pivots[other]
+                self._combine(known, row, -known[v])
+                for u in row:
+                    (set.add if u in known else set.discard)(users.setdefault(u, set()), other)
+            pivots[v] = row
+            for u in row:
+                if u != v:
+                    users.setdefault(u, set()).add(v)
         free = [v for v in range(len(self._parent)) if self._parent[v] == v and v not in pivots and v != self._zero]
-        basis = []
-        columns: dict[Variable, dict[Variable, Fraction]] = {v: {v: Fraction(1)} for v in free}
+        columns: dict[Variable, dict[Variable, Number]] = {v: {v: 1} for v in free}
         for v, row in pivots.items():
             for u, c in row.items():
                 if u != v:
-                    columns[u][v] = Fraction(-c % 2) if self.modulo_two else -c
-        basis = list(columns.values())
-        return basis
+                    columns[u][v] = -c % 2 if self.modulo_two else -c
+        return list(columns.values())
 
     def _simplify(self) -> None:
         while True:
-            reduced = [self._reduced(e) for e in self._equations]
-            kept = [e for e in reduced if not self._settle(self._reduced(e))]
+            kept = [e for e in map(self._reduced, self._equations) if not self._settle(self._reduced(e))]
             done = len(kept) == len(self._equations)
             self._equations = kept
             if done:
                 return
 
     def _eliminate(
-        self, row: dict[Variable, Fraction], pivots: Mapping[Variable, dict[Variable, Fraction]]
-    ) -> dict[Variable, Fraction]:
+        self, row: dict[Variable, Number], pivots: Mapping[Variable, dict[Variable, Number]]
+    ) -> dict[Variable, Number]:
         for v in list(row):
             if v in row and v in pivots:
-                row = self._combined(row, pivots[v], -row[v])
+                self._combine(row, pivots[v], -row[v])
         return row
 
-    def _combined(
-        self, one: Mapping[Variable, Fraction], two: Mapping[Variable, Fraction], factor: Fraction
-    ) -> dict[Variable, Fraction]:
-        out = dict(one)
+    def _combine(self, one: dict[Variable, Number], two: Mapping[Variable, Number], factor: Number) -> None:
+        """one += factor * two."""
         for u, c in two.items():
-            total = out.pop(u, Fraction(0)) + factor * c
-            total = Fraction(total % 2) if self.modulo_two else total
-            if total:
-                out[u] = total
-        return out
+            self._add(one, u, factor * c)
 
-    def evaluate(self, solution: Mapping[Variable, Fraction], v: Variable) -> Fraction:
+    def evaluate(self, solution: Mapping[Variable, Number], v: Variable) -> Number:
         """A charge in a solution."""
         u, r = self.find(v)
-        return solution.get(u, Fraction(0)) * r
+        return solution.get(u, 0) * r
 
 
 def solutions(values: Sequence[Value], steps: Sequence[Step], output: Value, modulo_two: bool) -> Charges:
@@ -172,7 +196,7 @@ def solutions(values: Sequence[Value], steps: Sequence[Step], output: Value, mod
     return system
 
 
-def atoms_of(system: Charges, solution: Mapping[Variable, Fraction]) -> set[Atom | None]:
+def atoms_of(system: Charges, solution: Mapping[Variable, Number]) -> set[Atom | None]:
     """Which leaves a solution scales; None for whole cells."""
     found: set[Atom | None] = set()
     for v in solution:

@@ -16,8 +16,6 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Any, final
 
-ZERO = Fraction(0)
-
 
 @final
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Span:
     def __init__(self, modulus: int):
         self.modulus = modulus
         self.dimension = 0
-        self._pivots: dict[frozenset[int], list[tuple[Any, dict[Any, Fraction]]]] = {}
+        self._pivots: dict[frozenset[int], list[tuple[Any, dict[Any, int | Fraction]]]] = {}
 
     def add(self, direction: Direction) -> int:
         """How much the dimension grows."""
@@ -66,24 +64,24 @@ class Span:
                 self.dimension += times
         return self.dimension - before
 
-    def _extend(self, pivots: list[tuple[Any, dict[Any, Fraction]]], given: Mapping[Any, int]) -> bool:
+    def _extend(self, pivots: list[tuple[Any, dict[Any, int | Fraction]]], given: Mapping[Any, int]) -> bool:
         """Is a row independent?  A pivot's row has no entry at the pivots before it."""
-        row = self._reduced({k: Fraction(v) for k, v in given.items()})
+        row = self._reduced(given)
         for key, pivot in pivots:
             if key in row:
                 factor = row[key]
                 for k, v in pivot.items():
-                    row[k] = row.get(k, ZERO) - factor * v
+                    row[k] = row.get(k, 0) - factor * v
                 row = self._reduced(row)
         if not row:
             return False
         key = next(iter(row))
         first = row[key]
-        pivots.append((key, {k: v / first for k, v in row.items()}))
+        pivots.append((key, row if first == 1 else {k: Fraction(v) / first for k, v in row.items()}))
         return True
 
-    def _reduced(self, row: Mapping[Any, Fraction]) -> dict[Any, Fraction]:
-        whole = {k: Fraction(v % self.modulus) for k, v in row.items()} if self.modulus else row
+    def _reduced(self, row: Mapping[Any, int | Fraction]) -> dict[Any, int | Fraction]:
+        whole = {k: v % self.modulus for k, v in row.items()} if self.modulus else row
         return {k: v for k, v in whole.items() if v}
 
 

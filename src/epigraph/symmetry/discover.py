@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from functools import partial
 from math import lcm, prod
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from epigraph.errors import EpigraphError
 from epigraph.symmetry.axes import Atom, freeze, scope_of
 from epigraph.symmetry.cells import Cell, narrow_scopes
-from epigraph.symmetry.charges import Charges, atoms_of, solutions
+from epigraph.symmetry.charges import Charges, Number, atoms_of, solutions
 from epigraph.symmetry.counting import Span
 from epigraph.symmetry.group import Block, Generator, Group, IndexSet, Permutations, Scaling
 from epigraph.symmetry.trace import Tracer, Value
@@ -156,7 +155,7 @@ class _Maker:
             for k, cell in enumerate(value.cells)
             for j in range(-1, len(cell.places))
         ]
-        by_root: dict[int, list[tuple[tuple[str, int, int], Fraction]]] = {}
+        by_root: dict[int, list[tuple[tuple[str, int, int], Number]]] = {}
         for key, v in places:
             u, ratio = system.find(v)
             by_root.setdefault(u, []).append((key, ratio))

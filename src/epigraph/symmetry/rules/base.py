@@ -62,7 +62,7 @@ def combine(q: Charges, step: Step, powers: Sequence[int | Fraction]) -> None:
         for value, power in zip(step.inputs, powers, strict=True):
             met = matched(value, out, k)
             if met is None:
-                nothing(q, [value, out])
+                nothing(q, [*step.inputs, out])
                 return
             other, places = met
             for j, place in enumerate([-1, *places]):
