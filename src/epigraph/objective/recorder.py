@@ -118,7 +118,9 @@ class Recorder(TorchDispatchMode):
             value = _truncate(self.lowering, source, cast)
             value = value.expand(tuple(args[0].shape)) if name == "copy_" else value
         elif name in ("add", "add_") and all(_true_or_false(v) for v in args[:2]):
-            both = [v if isinstance(v, Expression) else self.lowering.builder.rational(int(v)) for v in before[:2]]
+            both = [
+                v if isinstance(v, Expression) else self.lowering.builder.rational(int(bool(v))) for v in before[:2]
+            ]
             value = self.lowering.call(torch.ops.aten.logical_or.default, both, {})
         else:
             value = self.lowering.call(_functional(func), before, keywords)

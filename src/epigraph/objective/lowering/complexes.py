@@ -272,11 +272,11 @@ def _scale(b: Builder, n: int, norm: str | None, inverse: bool) -> Expression:
     return 1 / b.rational(n) if inverse == (kind == "backward") else b.rational(1)
 
 
-def _transform(b: Builder, z: Any, n: int | None, dim: int, norm: str | None, inverse: bool, half: bool) -> Pair:
+def _transform(b: Builder, z: Any, length: int | None, dim: int, norm: str | None, inverse: bool, half: bool) -> Pair:
     r"""sum_j z_j e^{-+2 pi i j k / n} along one dimension, for all k, or for k <= n/2."""
     z = pair(b, z)
     axis = dim % len(z.shape)
-    n = z.shape[axis] if n is None else n
+    n = int(z.shape[axis]) if length is None else length
     if n > LONGEST:
         raise NotImplementedError(f"a Fourier transform of {n} entries")
     kept = range(n // 2 + 1) if half else range(n)
@@ -307,11 +307,11 @@ def _back(x: Expression, axis: int) -> Expression:
     return x.permute(order)
 
 
-def _real_inverse(b: Builder, z: Any, n: int | None, dim: int, norm: str | None) -> Expression:
+def _real_inverse(b: Builder, z: Any, length: int | None, dim: int, norm: str | None) -> Expression:
     """The real signal of n entries whose transform is z for k <= n/2 and conjugate symmetric beyond."""
     z = pair(b, z)
     axis = dim % len(z.shape)
-    n = 2 * (z.shape[axis] - 1) if n is None else n
+    n = 2 * (int(z.shape[axis]) - 1) if length is None else length
     if n > LONGEST:
         raise NotImplementedError(f"a Fourier transform of {n} entries")
     half = n // 2 + 1
