@@ -68,7 +68,7 @@ def sentences(result: Summary) -> list[str]:
     if low is not None and low.converged and found.kind == "hessian":
         if low.value + low.error < 0:
             out.append(
-                "The Hessian has a negative eigenvalue here: the point is no minimum, and J is not convex around it."
+                "The Hessian has a negative eigenvalue here, beyond its error: J curves downwards along some direction."
             )
         elif low.value - low.error > 0:
             out.append(
