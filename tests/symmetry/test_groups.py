@@ -140,3 +140,15 @@ def test_nothing_false_is_claimed(widths, kinds, bias, decay, seed):
         moved = found.apply(found.random(seed + 1), point)
         before, after = (J.value({k: p[k] for k in J.parameters}, double=True) for p in (point, moved))
         assert abs(before - after) <= 1e-12 * max(1, abs(before))
+
+
+def test_order_statistics_and_spectra():
+    weights = torch.arange(1.0, 5.0)
+    cases = [
+        (lambda w: (w.sort().values * weights).sum(), (4,), 24),
+        (lambda w: (torch.linalg.svdvals(w) * weights[:3]).sum() + (w**3).sum(), (4, 3), 24 * 6),
+        (lambda w: (torch.linalg.eigvalsh(w + w.T) * weights).sum() + (w**3).sum(), (4, 4), 24),
+    ]
+    for function, shape, order in cases:
+        found = epigraph.symmetries(epigraph.Objective.from_function(function, {"w": torch.randn(shape)}))
+        assert (found.order, found.verification.dropped) == (order, ())

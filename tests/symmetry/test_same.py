@@ -97,3 +97,14 @@ def test_balanced_relu_units_have_equal_norms():
     leaving = (moved.point["2.weight"] ** 2).sum(0)
     assert moved.attained
     assert torch.allclose(entering, leaving, rtol=1e-10)
+
+
+def test_a_small_unit_is_balanced_as_well():
+    torch.manual_seed(0)
+    found = epigraph.symmetries(mlp([3, 6, 6, 2], nn.ReLU))
+    for seed in range(5):
+        first = draw(found, seed)
+        for name, dim in (("0.weight", 0), ("0.bias", 0), ("2.weight", 1)):
+            first[name].select(dim, 2).mul_(1e-7)
+        second = found.apply(found.random(seed), first)
+        assert epigraph.same(found, first, second).verdict == "same"

@@ -110,18 +110,20 @@ def _newton(energy: Array, exponents: Any, total: int) -> tuple[Array, bool]:
     """The minimiser of sum E e^(2 A tau), and whether it is one; 0 where it is not."""
     alive = energy > 0
     energy, exponents = energy[alive], exponents[alive]
-    idle = np.asarray(abs(exponents).sum(0)).reshape(-1) == 0  # units without any weight stay as they are
+    sizes = abs(exponents)
     logs = np.zeros(total)
     value = float(energy.sum())
     for _ in range(STEPS):
         terms = energy * np.exp(2 * (exponents @ logs))
         gradient = 2 * (exponents.T @ terms)
-        if np.abs(gradient).max() <= 1e-14 * value:
+        if (np.abs(gradient) <= 1e-14 * (sizes.T @ terms)).all():  # unit by unit, so that small ones count
             return logs, True
         hessian = 4 * (exponents.T @ (exponents * terms[:, None])).toarray()
-        hessian[idle, idle] = 1.0
-        hessian[np.diag_indices(total)] += 1e-14 * np.trace(hessian) / total
-        step = np.linalg.solve(hessian, -gradient)
+        scale = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
+        scale[np.diag(hessian) == 0] = 1.0  # units without any weight stay as they are
+        scaled = hessian / np.outer(scale, scale)
+        scaled[np.diag_indices(total)] = 1.0 + 1e-14
+        step = np.linalg.solve(scaled, -gradient / scale) / scale
         step *= min(1.0, 2.0 / max(np.abs(step).max(), 1e-300))
         size = 1.0
         while size > 1e-9:
@@ -129,10 +131,10 @@ def _newton(energy: Array, exponents: Any, total: int) -> tuple[Array, bool]:
             if after <= value * (1 + 1e-14):
                 break
             size /= 2
-        if size <= 1e-9 or np.abs(size * step).max() < 1e-15:
+        if size <= 1e-9 or np.abs(size * step).max() < 1e-16:
             break
         logs, value = logs + size * step, after
         if np.abs(logs).max() > FAR:
             return np.zeros(total), False
     terms = energy * np.exp(2 * (exponents @ logs))
-    return logs, bool(np.abs(2 * (exponents.T @ terms)).max() <= 1e-10 * value)
+    return logs, bool((np.abs(2 * (exponents.T @ terms)) <= 1e-10 * (sizes.T @ terms)).all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-from epigraph.symmetry.axes import Type
+from epigraph.symmetry.axes import Type, pinned, unify
 from epigraph.symmetry.charges import Charges
 from epigraph.symmetry.rules.base import Elementwise, Rule, nothing, register
 from epigraph.symmetry.trace import Step
@@ -66,6 +66,36 @@ class LogSumExp(Reduction):
 @final
 class LogSoftmax(Elementwise):
     """Commutes with permutations, with no factor."""
+
+    def charges(self, q: Charges, step: Step) -> None:
+        nothing(q, [*step.inputs, step.output])
+
+
+@register("sort")
+@final
+class Sort(Rule):
+    """Unchanged by any permutation along the sorted dimension; its ranks stay where they are."""
+
+    def axes(self, step: Step) -> list[Type]:
+        dims = list(step.inputs[0].dims)
+        d = step.node.attributes["dim"]
+        dims[d] = pinned(step.output.shape[d])
+        return dims
+
+    def charges(self, q: Charges, step: Step) -> None:
+        nothing(q, [*step.inputs, step.output])
+
+
+@register("eigvalsh", "svdvals")
+@final
+class Spectral(Rule):
+    """Unchanged by permutations of rows and columns, the same for both where the matrix is symmetric."""
+
+    def axes(self, step: Step) -> list[Type]:
+        dims = step.inputs[0].dims
+        if step.node.op == "eigvalsh":
+            unify(dims[-2], dims[-1])
+        return [*dims[:-2], pinned(step.output.shape[-1])]
 
     def charges(self, q: Charges, step: Step) -> None:
         nothing(q, [*step.inputs, step.output])
