@@ -104,3 +104,16 @@ def test_coefficients_and_values_beyond_floats_end_in_a_verdict(f: Callable[...,
     v = check(Objective.from_function(f, {k: torch.tensor(0.5, dtype=torch.float64) for k in "xy"}), effort="quick")
     assert v.convex in (("proved", "undecided") if convex else ("refuted", "undecided"))
     assert v.concave != "proved"
+
+
+def test_reductions_of_nothing() -> None:
+    def f(x: Tensor, y: Tensor) -> Tensor:
+        nothing = (
+            torch.sin(y[:0]).sum()
+            + torch.cos(y[:0].expand(2, 0)).sum(1).sum()
+            + torch.sin(y[:0, None] + x).sum(1).sum()
+        )
+        return (x**2).sum() + nothing + torch.cos(x[0]) / 2
+
+    v = check(Objective.from_function(f, {"x": torch.zeros(2).double(), "y": torch.zeros(3).double()}), effort="quick")
+    assert v.convex == "proved"
