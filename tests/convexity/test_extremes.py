@@ -82,3 +82,38 @@ def test_the_box_of_another_parameter_bounds_nothing(box: dict[str, Any]) -> Non
     assert polynomial_claims(*parts) == {}
     inside = of(f, {"x": 0.5, "y": 0.5, "z": 0.5}, domain={**box, "x": (0.0, None)})
     assert "convex" in polynomial_claims(*inside)
+
+
+C = torch.tensor(1e-200, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("f", "convex"),
+    [
+        (lambda x, y: x**2 - (C * C) * y**4, False),
+        (lambda x, y: x**2 + (C * C) * y**4, True),
+        (lambda x, y: x**4 + x**2 - (1e-100 * y) ** 4, False),
+        (lambda x, y: x**2 - 1e-200 * (1e-200 * y**2), False),
+        (lambda x, y: x**2 + 1e-200 * (1e-200 * y**2) + torch.exp(x + y), True),
+        (lambda x, y: x**2 - 1e-200 * (1e-200 * torch.exp(y)), False),
+        (lambda x, y: x**2 + y**2 - torch.cos(1e-300 * (1e-300 * y)), True),
+        (lambda x, y: y**2 + (x**2 - 2) * torch.exp(x**2 - 2), False),  # e^(x^2) overflows where it is sampled
+    ],
+)
+def test_coefficients_and_values_beyond_floats_end_in_a_verdict(f: Callable[..., Tensor], convex: bool) -> None:
+    v = check(Objective.from_function(f, {k: torch.tensor(0.5, dtype=torch.float64) for k in "xy"}), effort="quick")
+    assert v.convex in (("proved", "undecided") if convex else ("refuted", "undecided"))
+    assert v.concave != "proved"
+
+
+def test_reductions_of_nothing() -> None:
+    def f(x: Tensor, y: Tensor) -> Tensor:
+        nothing = (
+            torch.sin(y[:0]).sum()
+            + torch.cos(y[:0].expand(2, 0)).sum(1).sum()
+            + torch.sin(y[:0, None] + x).sum(1).sum()
+        )
+        return (x**2).sum() + nothing + torch.cos(x[0]) / 2
+
+    v = check(Objective.from_function(f, {"x": torch.zeros(2).double(), "y": torch.zeros(3).double()}), effort="quick")
+    assert v.convex == "proved"

@@ -291,7 +291,9 @@ class Linear:
     def _grouped(self, operand: int, members: np.ndarray) -> Carrier | None:
         """Entries that are functions of several entries of the operand: all must have one index."""
         found = self.carrier(operand)
-        return None if found is None else _merged(found.base, list(found.index[members].T))
+        if found is None or members.shape[1] == 0:  # nothing is reduced
+            return None
+        return _merged(found.base, list(found.index[members].T))
 
     def _single(self, node: Node) -> Carrier | None:
         """A matrix product of functions of one single entry."""
@@ -305,7 +307,8 @@ class Linear:
     def members(self, node: Node) -> np.ndarray:
         """For each entry of a reduction the entries that it reduces: shape [entries, count]."""
         entries = np.arange(self.nodes[node.inputs[0]].numel).reshape(self.nodes[node.inputs[0]].shape)
-        return layout.rows(entries, node.attributes["dims"]).reshape(node.numel, -1)
+        count = math.prod(self.nodes[node.inputs[0]].shape[d] for d in node.attributes["dims"])
+        return layout.rows(entries, node.attributes["dims"]).reshape(node.numel, count)
 
     def line(self, node: Node) -> np.ndarray:
         """For each entry of log_softmax the entries of its line."""

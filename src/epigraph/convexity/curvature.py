@@ -35,6 +35,7 @@ from epigraph.objective.graph import Graph, Node
 ENTRIES = 2_000_000
 FUNCTIONS = 2000
 SECONDS = 10.0
+BEYOND = (Unsuited, RecursionError, MemoryError, OverflowError, np.linalg.LinAlgError)  # no claim, but no failure
 QUICK_SIZE, QUICK_ENTRIES = 300, 100_000
 
 
@@ -97,7 +98,7 @@ class Attempt:
             if bounds is None:
                 return None
             modulus = self._modulus(curvature, bounds)
-        except (Unsuited, RecursionError, MemoryError):
+        except BEYOND:
             return None
         return None if modulus is None else Found(curvature, bounds, modulus)
 
@@ -107,7 +108,7 @@ class Attempt:
             curvature = self.curvature(squares=True)
             bounds = self._bounds(curvature)
             return None if bounds is None else self._modulus(curvature, bounds)
-        except (Unsuited, RecursionError, MemoryError):
+        except BEYOND:
             return None
 
     def _bounds(self, curvature: Curvature) -> tuple[Fraction, ...] | None:
@@ -116,7 +117,7 @@ class Attempt:
         with ctx.workprec(PRECISION):
             for f in curvature.functions:
                 sample = sampled(curvature.reader, f)
-                if sample is None or time.monotonic() > self.deadline:
+                if sample is None or not math.isfinite(sample.least) or time.monotonic() > self.deadline:
                     return None
                 self.samples.append(sample)
             least, slack = self._eigenvalue(curvature, [Fraction(s.least) for s in self.samples])

@@ -44,7 +44,10 @@ def polynomial_claims(
         return {}
     names = [n for n in active if n in ring.offsets]
     for word, sign in (("convex", 1), ("concave", -1)):
-        found = _one(ring, sign * J, prover, names, hints if hints is not None else {}, word)
+        try:
+            found = _one(ring, sign * J, prover, names, hints if hints is not None else {}, word)
+        except OverflowError:  # coefficients beyond the range of floats
+            return {}
         if found is None:
             continue
         claim = Claim(word, tuple(names), {n: (a, b) for n, (a, b) in domain.items()}, *map(tuple, found))  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from epigraph.objective import identities
 from epigraph.objective.graph import NOWHERE, Attribute, Graph, Leaf, Node, Origin
-from epigraph.objective.operands import Expression, Number, broadcast, rational, text
+from epigraph.objective.operands import Expression, Number, broadcast, rational, short, text
 
 __all__ = ["Builder", "Expression", "Number", "broadcast", "rational", "text"]
 
@@ -102,7 +102,7 @@ class Builder:
     def add(self, x: Expression, other: Any) -> Expression:
         y = self.wrap(other)
         shape = broadcast(x.shape, y.shape)
-        if x.value is not None and y.value is not None:
+        if x.value is not None and y.value is not None and short(x.value + y.value):
             return self.rational(x.value + y.value)
         if y.value == 0 and shape == x.shape:
             return x
@@ -148,7 +148,7 @@ class Builder:
         return self.make("mul", (x, y), {}, shape)
 
     def _scale(self, c: Fraction, y: Expression, shape: tuple[int, ...]) -> Expression:
-        if y.value is not None:
+        if y.value is not None and short(c * y.value):
             return self.rational(c * y.value)
         if shape != y.shape:
             return self.make("mul", (self.rational(c), y), {}, shape)
@@ -161,7 +161,8 @@ class Builder:
         if y.op == "neg":
             return self._scale(-c, y.argument(), shape)
         if y.op == "mul" and (inner := y.argument(0).value) is not None and y.argument(1).shape == y.shape:
-            return self._scale(c * inner, y.argument(1), shape)
+            if short(c * inner):
+                return self._scale(c * inner, y.argument(1), shape)
         return self.make("mul", (self.rational(c), y), {}, shape)
 
     def _merge_powers(self, x: Expression, y: Expression) -> Expression | None:
@@ -197,7 +198,7 @@ class Builder:
             return self.rational(1).expand(x.shape)
         if p == Fraction(1, 2):
             return self.unary(x, "sqrt", {})
-        if x.value is not None and whole and (x.value != 0 or p > 0):
+        if x.value is not None and whole and (x.value != 0 or p > 0) and short(x.value, abs(int(p))):
             return self.rational(x.value ** int(p))
         if whole and p > 0 and p % 2 == 0 and x.op in ("abs", "neg"):
             return self.power(x.argument(), p)

@@ -33,6 +33,11 @@ def exponent(value: Number) -> Fraction:
     return near if isinstance(value, float) and float(near) == value else exact
 
 
+def short(value: Fraction, times: int = 1) -> bool:
+    """Has the value, to that power, at most the 400 digits that attributes may hold?"""
+    return max(value.numerator.bit_length(), value.denominator.bit_length()) * times <= 1328
+
+
 def text(value: Fraction) -> str:
     """The number as attributes hold it: "p/q" or "p"."""
     return str(value.numerator) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
