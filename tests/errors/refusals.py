@@ -493,11 +493,6 @@ def a_count_of_positive_parameters() -> Scene:
     return function(lambda w: (w**2).sum() * (w > 0).nonzero().shape[0])
 
 
-@refused("E308", "complex")
-def a_fourier_transform() -> Scene:
-    return function(lambda w: torch.fft.rfft(w).abs().sum())
-
-
 @refused("E309", "sparse", ".to_dense()")
 def a_sparse_tensor_in_a_closure() -> Scene:
     matrix = torch.eye(3).to_sparse()

@@ -170,17 +170,13 @@ def _integer_sum(w: Tensor) -> Tensor:
     return w.sum(dtype=torch.int64) + (w**2).sum()
 
 
-def _or(w: Tensor) -> Tensor:
-    return ((w > 0) + (w > -5)).double().sum() + (w**2).sum()
-
-
 def _copied(w: Tensor) -> Tensor:
     return torch.tensor([v * 2 for v in w], dtype=torch.float64).sum() * w.sum()
 
 
-@pytest.mark.parametrize("function", [_integer_sum, _or, _copied])
+@pytest.mark.parametrize("function", [_integer_sum, _copied])
 def test_the_second_tier_refuses_what_it_cannot_follow(function, monkeypatch):
-    """Rounding inside an operator, a sum of truth values that is no sum, numbers read one by one."""
+    """Rounding inside an operator, numbers read one by one."""
     _second_tier(monkeypatch)
     with pytest.raises(CaptureError, match="E301"):
         Objective.from_function(function, {"w": torch.tensor([1.5, -2.0, 0.5], dtype=torch.float64)}).graph()

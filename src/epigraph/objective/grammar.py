@@ -98,6 +98,8 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
 }
 COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!="})
 PRECEDENCE = {**dict.fromkeys(COMPARISONS, 0), "+": 1, "-": 1, "*": 2, "/": 2, "negate": 3, "**": 4}
+VANISHING = frozenset("* / ** exp sigmoid softplus".split())  # of a number that is not 0 never 0, but for rounding
+SMALLEST = 2.0**-1022
 CONSTANTS = {"pi": math.pi, "e": math.e}
 _HINTS = {
     "ln": "log is the natural logarithm: write log(x)",
@@ -259,6 +261,8 @@ class Parser:
             value = float(token.text)
             if math.isinf(value):
                 self.fail(token.column, f"{token.text} is larger than any float64")
+            if abs(value) < SMALLEST and re.search(r"[1-9]", re.split("[eE]", token.text)[0]):
+                self.fail(token.column, "this number is too small", "numbers are float64, at least 2.3e-308 in size")
             self.operands.append(Operand(value, -1, token.column))
             return False
         if token.kind == "name":
@@ -366,6 +370,8 @@ class Parser:
                 self.fail(argument.column, "a comparison is not a number", hint)
         if all(a.constant is not None for a in arguments):
             value = self.number(call, [a.constant for a in arguments], column)
+            if name in VANISHING and abs(value) < SMALLEST and all(a.constant != 0.0 for a in arguments):
+                self.fail(column, "this number is too small", "numbers are float64, at least 2.3e-308 in size")
             self.operands.append(Operand(value, -1, column))
             return
         if name == "/" and arguments[1].constant == 0.0:
