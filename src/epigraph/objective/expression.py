@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from epigraph.errors import UsageError
-from epigraph.objective.grammar import COMPARISONS, CONSTANTS, Instruction, Parser, Token, fail_at, tokenize
+from epigraph.objective.grammar import Instruction, Parser, Token, fail_at, tokenize
+from epigraph.objective.vocabulary import COMPARISONS, CONSTANTS
 
 if TYPE_CHECKING:
     from epigraph.objective.objective import Objective

@@ -8,131 +8,26 @@ from __future__ import annotations
 
 import difflib
 import math
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, final
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from epigraph.errors import UsageError
+from epigraph.objective.vocabulary import (
+    CHARACTERS,
+    COMPARISONS,
+    CONSTANTS,
+    FUNCTIONS,
+    HINTS,
+    OPERATORS,
+    PRECEDENCE,
+    SMALLEST,
+    VANISHING,
+    Function,
+)
 
 MAX_LENGTH = 10_000
-Value = Tensor | float
-
-
-# what each name means ------------------------------------------------------------------------------------------------
-def _tensor(value: Value) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-
-
-def _power(base: Any, exponent: Any) -> Any:
-    if isinstance(exponent, float) and exponent.is_integer() and abs(exponent) < 2**31:
-        return base ** int(exponent)
-    return torch.pow(base, exponent) if isinstance(base, Tensor) or isinstance(exponent, Tensor) else base**exponent
-
-
-def _of_tensors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda *values: function(*map(_tensor, values))
-
-
-def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    def folded(first: Value, *rest: Value) -> Tensor:
-        result = _tensor(first)
-        for value in rest:
-            result = function(result, _tensor(value))
-        return result
-
-    return folded
-
-
-def _clamp(x: Value, lower: Value, upper: Value) -> Tensor:
-    return torch.clamp(_tensor(x), float(lower), float(upper))
-
-
-def _huber(x: Value, delta: Value) -> Tensor:
-    return F.huber_loss(_tensor(x), torch.zeros((), dtype=torch.float64), reduction="none", delta=float(delta))
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Function:
-    """How a name is evaluated, how many arguments it takes, and which of them must be numbers."""
-
-    call: Callable[..., Any]
-    least: int = 1
-    most: int | None = 1
-    numbers: tuple[int, ...] = ()
-
-
-FUNCTIONS: Mapping[str, Function] = {
-    **{
-        name: Function(_of_tensors(getattr(torch, name)))
-        for name in "exp log sqrt abs sin cos tan tanh sigmoid relu log1p expm1 cosh sinh erf atan square".split()
-    },
-    "softplus": Function(_of_tensors(F.softplus)),
-    "max": Function(_fold(torch.maximum), 1, None),
-    "min": Function(_fold(torch.minimum), 1, None),
-    "logsumexp": Function(lambda *v: torch.logsumexp(torch.stack([_tensor(x) for x in v]), 0), 1, None),
-    "norm": Function(lambda *v: torch.linalg.vector_norm(torch.stack([_tensor(x) for x in v])), 1, None),
-    "where": Function(_of_tensors(torch.where), 3, 3),
-    "clamp": Function(_clamp, 3, 3, numbers=(1, 2)),
-    "huber": Function(_huber, 2, 2, numbers=(1,)),
-}
-OPERATORS: Mapping[str, Callable[..., Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "**": _power,
-    "negate": operator.neg,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
-COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!="})
-PRECEDENCE = {**dict.fromkeys(COMPARISONS, 0), "+": 1, "-": 1, "*": 2, "/": 2, "negate": 3, "**": 4}
-VANISHING = frozenset("* / ** exp sigmoid softplus".split())  # of a number that is not 0 never 0, but for rounding
-SMALLEST = 2.0**-1022
-CONSTANTS = {"pi": math.pi, "e": math.e}
-_HINTS = {
-    "ln": "log is the natural logarithm: write log(x)",
-    "log2": "write log(x)/log(2)",
-    "log10": "write log(x)/log(10)",
-    "pow": "write x**p",
-    "logistic": "logistic has two meanings: write sigmoid(x) for 1/(1+e^-x), softplus(x) for log(1+e^x)",
-    "sgn": "write where(x>0, 1, -1)",
-    "sign": "write where(x>0, 1, -1)",
-    "arctan": "write atan(x)",
-    "inf": "only finite numbers are allowed",
-    "nan": "only finite numbers are allowed",
-    "lambda": "lambda is a word of Python: rename the variable",
-    "and": "give --where once for each condition",
-}
-_CHARACTERS = {
-    "^": "write ** for a power: x**2",
-    "²": "write x**2",
-    "³": "write x**3",
-    "=": "write == to compare",
-    "|": "write abs(x)",
-    "π": "write pi",
-    "·": "write *",
-    "×": "write *",
-    "−": "write the minus sign as -",
-    "[": "write round brackets",
-    "{": "write round brackets",
-    "%": "the remainder is not supported",
-    "≤": "write <=",
-    "≥": "write >=",
-    "&": "give --where once for each condition",
-    "√": "write sqrt(x)",
-}
 
 
 # tokens --------------------------------------------------------------------------------------------------------------
@@ -177,7 +72,7 @@ def tokenize(text: str) -> list[Token]:
         match = _TOKEN.match(text, position)
         if match is None:
             character = text[position]
-            fail_at(text, position, f"unexpected character {character!r}", _CHARACTERS.get(character))
+            fail_at(text, position, f"unexpected character {character!r}", CHARACTERS.get(character))
         if text.startswith("//", position):
             fail_at(text, position, "integer division is not supported", "write a single /")
         if match.lastgroup != "space":
@@ -285,7 +180,7 @@ class Parser:
         if token.text not in FUNCTIONS:
             close = difflib.get_close_matches(token.text, FUNCTIONS, 1)
             guess = f"did you mean {close[0]}? " if close else ""
-            hint = _HINTS.get(token.text) or guess + "functions: " + " ".join(FUNCTIONS)
+            hint = HINTS.get(token.text) or guess + "functions: " + " ".join(FUNCTIONS)
             if token.text in self.variables or len(token.text) == 1:
                 hint = f"write {token.text}*(...) for a product"
             self.fail(token.column, f"unknown function {token.text}", hint)
@@ -298,8 +193,8 @@ class Parser:
             return
         if name in FUNCTIONS:
             self.fail(token.column, f"{name} is a function", f"write {name}(x)")
-        if name in _HINTS:
-            self.fail(token.column, f"{name} is not a variable", _HINTS[name])
+        if name in HINTS:
+            self.fail(token.column, f"{name} is not a variable", HINTS[name])
         if re.fullmatch("[xyz]{2,}", name):
             self.fail(token.column, f"{name} would be one variable, not a product", f"write {'*'.join(name)}")
         if name not in self._loaded:
