@@ -363,3 +363,14 @@ def test_linear_parts_are_jacobians() -> None:
     order = sorted(start, key=lambda n: curvature.linear.offsets[n])
     dense = torch.cat([jacobian[list(start).index(n)].reshape(len(A), -1) for n in order], 1).numpy()
     assert np.allclose(A[np.lexsort(A.T)], dense[np.lexsort(dense.T)], atol=1e-14)
+
+
+def test_entries_of_held_parameters_in_another_order() -> None:
+    order = torch.tensor([2, 0, 1])
+
+    def f(w: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return (torch.sigmoid(w * h[order]) ** 2).sum() + (w * w).sum()
+
+    start = {"w": torch.zeros(3, dtype=torch.float64), "h": torch.ones(3, dtype=torch.float64)}
+    J = Objective.from_function(f, start, domain={"h": (0.5, 1.0)})
+    assert check(J).blocks["w"].convex != "refuted"

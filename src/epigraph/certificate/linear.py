@@ -96,7 +96,7 @@ class Linear:
                 if node.numel > CONSTANT_LIMIT and node.op not in layout.LAYOUT:
                     raise Unsuited
                 with ctx.workprec(PRECISION):
-                    found = engine.apply(node, [self.constant(i) for i in node.inputs])
+                    found = engine.apply(node, [self.constant(i) for i in node.operands])
             self._constants[position] = found
         return self._constants[position]
 

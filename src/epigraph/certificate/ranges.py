@@ -77,7 +77,7 @@ class Ranges:
                 elif node.op == "parameter":
                     values[p] = np.zeros(node.shape)
                 else:
-                    forms = self._linear.forms.get(p, node.inputs)
+                    forms = self._linear.forms.get(p, node.operands)[:1] if node.op == "same" else node.operands
                     values[p] = engine.apply(node, [values[i] for i in forms])
         balls = lift(np.asarray(values[position])).reshape(-1).tolist()
         if not all(b.is_finite() for b in balls):
