@@ -18,6 +18,9 @@ from epigraph.convexity.curvature import Attempt, curvature_claims
 from epigraph.convexity.evidence import Court
 from epigraph.convexity.polynomial import polynomial_claims
 from epigraph.convexity.prove import Prover
+from epigraph.convexity.refute import Refuter
+from epigraph.convexity.rounding import dyadic
+from epigraph.convexity.search import Candidate
 
 LOW = torch.tensor(-1000.0, dtype=torch.float64)  # e^-1000 is positive and no float
 
@@ -117,3 +120,15 @@ def test_reductions_of_nothing() -> None:
 
     v = check(Objective.from_function(f, {"x": torch.zeros(2).double(), "y": torch.zeros(3).double()}), effort="quick")
     assert v.convex == "proved"
+
+
+@pytest.mark.parametrize("length", [1e250, 1e295, 1e300])
+def test_steps_stay_within_what_a_certificate_holds(length: float) -> None:
+    J = Objective.from_function(
+        lambda x: torch.sin(x), {"x": torch.tensor(0.0, dtype=torch.float64)}, domain={"x": (-1e301, 1e301)}
+    )
+    graph = J.graph()
+    view = Refuter(graph, J.domain, Court(graph, J.domain, J.describe()))._view(("x",))
+    flat = torch.tensor([length], dtype=torch.float64)
+    _, steps = dyadic(view, Candidate("convex", torch.zeros_like(flat), flat, 1.0, "test"), 20)
+    assert 0 < float(steps["x"].floats()) <= length

@@ -103,10 +103,10 @@ def dyadic(view: View, candidate: Candidate, bits: int) -> tuple[dict[str, Tenso
         top = math.frexp(size)[1] if size > 0 else 0
         grid = min(max(top - 42, -900), 900)
         length = float(d[name].abs().max()) if d[name].numel() else 0.0
-        scale = max(math.frexp(length)[1] - bits, grid) if length > 0 else grid
+        scale = min(max(math.frexp(length)[1] - bits, grid) if length > 0 else grid, 900)
         middle = torch.round(m[name] * 2.0**-grid) * 2.0**grid
         middle = torch.minimum(torch.maximum(middle, low[name]), high[name])
-        k = torch.round(d[name] * 2.0**-scale)
+        k = torch.round(d[name] * 2.0**-scale).clamp(-(2.0**30), 2.0**30)  # shorter steps for lengths beyond 2^930
         room = torch.minimum(high[name] - middle, middle - low[name])
         limit = torch.where(torch.isfinite(room), torch.floor(room * 2.0**-scale), torch.inf)
         k = torch.minimum(torch.maximum(k, -limit), limit)
