@@ -142,7 +142,7 @@ def verdict(J: Objective, case: Case, seconds: float) -> Verdict:
 def another_function(case: Case, graph: Graph, points: list[dict[str, np.ndarray]]) -> str | None:
     """Where capture made another function of it: values of both graphs in Arb."""
     for point in points:
-        for bits in (192, 2500):
+        for bits in (192, 2500, 20_000):
             one, two = (soak_balls.values(g, point, bits)[g.output].reshape(-1)[0] for g in (case.graph, graph))
             if one.is_finite() and two.is_finite():
                 if not one.overlaps(two):
