@@ -139,6 +139,14 @@ def verdict(J: Objective, case: Case, seconds: float) -> Verdict:
         del whole.EFFORTS["soak"]
 
 
+def _vanishes(graph: Graph, point: dict[str, np.ndarray]) -> bool:
+    """Is a value on the way so small that one plus it needs more digits than are tried?"""
+    found = soak_balls.values(graph, point, 192)
+    return any(
+        abs(x) < 1e-300 and not x == 0 for a in found for x in np.asarray(a).reshape(-1) if hasattr(x, "is_finite")
+    )
+
+
 def another_function(case: Case, graph: Graph, points: list[dict[str, np.ndarray]]) -> str | None:
     """Where capture made another function of it: values of both graphs in Arb."""
     for point in points:
@@ -149,7 +157,9 @@ def another_function(case: Case, graph: Graph, points: list[dict[str, np.ndarray
                     return f"capture changes the value {one.str(20)} to {two.str(20)} at {point}"
                 break
         else:
-            if one.is_finite() and abs(one) < 1e100:  # beyond, the two forms may need other precisions
+            if (
+                one.is_finite() and abs(one) < 1e100 and not _vanishes(case.graph, point)
+            ):  # else a form may need more digits
                 return f"capture loses the value {one.str(20)} at {point}"
     return None
 
