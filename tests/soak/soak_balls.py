@@ -156,7 +156,8 @@ BINARY: dict[str, Callable[[arb, arb], arb]] = {
 def each(f: Callable[..., arb], *arrays: np.ndarray) -> np.ndarray:
     """f on the entries of broadcast arrays; NaN in, NaN out."""
 
-    def call(*x: arb) -> arb:
+    def call(*given: arb | int) -> arb:
+        x = [v if isinstance(v, arb) else arb(v) for v in given]  # a sum of nothing is the int 0
         return defined(f(*x)) if all(v.is_finite() for v in x) else NAN
 
     return np.asarray(np.frompyfunc(call, len(arrays), 1)(*arrays), dtype=object)
