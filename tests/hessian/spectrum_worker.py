@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import torch
@@ -49,8 +50,12 @@ def main() -> None:
     except ObjectiveError as error:
         assert error.code == "E219"
         print(f"rank {rank} agrees", flush=True)
+    dist.barrier()
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # gloo's threads can outlive the group and abort an interpreter that is being torn down

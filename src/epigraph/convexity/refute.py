@@ -29,6 +29,7 @@ ROUNDING = 1e-12  # violations below this share of |J| are at the level of round
 STRONG = 1e-3  # a relative defect that is worth confirming before other scales are searched
 CANCELLED = 1e-6  # a J this small may be what is left of larger terms that cancel
 LARGE_BLOCK = 200_000  # blocks with more entries are left out of a product's tail where smaller ones exist
+QUIET = 1e7  # above, points where most weights are zero come first: cheap to confirm, but their violations are small
 SMALL = 3e4  # entries that one evaluation touches: below, random lines are cheap
 
 
@@ -129,7 +130,7 @@ class Refuter:
         if small:
             yield from self._lines(active, open_kinds, generator, 2, deadline)
         pairs = products(self.graph, active)
-        if not small:
+        if self.work > QUIET:
             yield from quiet.offers(quiet.views(self.graph, self.domain, pairs), open_kinds, generator, deadline)
         for head, tail in pairs:
             if time.monotonic() > deadline or not open_kinds():
