@@ -16,6 +16,7 @@ from epigraph.convexity.polynomial import polynomial_claims
 from epigraph.convexity.prove import CLAIMS, Prover
 from epigraph.convexity.quadratic import quadratic_claims
 from epigraph.convexity.refute import Found, Refuter
+from epigraph.convexity.search import KINDS
 from epigraph.convexity.verdict import Proof, Status, Verdict
 from epigraph.errors import UsageError
 from epigraph.objective.objective import Objective
@@ -113,10 +114,10 @@ class _Check:
 
     def run(self) -> Verdict:
         self.say("propagating curvature")
-        proofs, doubts = self._trusted(self._proofs(self.active))
-        settled = "convex" in proofs or "concave" in proofs
-        seconds = min(self.effort.joint, 3.0) if settled else self.effort.joint
-        found = self._refute(self.active, proofs, seconds, "searching for a counterexample")
+        proofs, looked = self._proofs(self.active)
+        proofs, doubts = self._trusted(proofs, looked)
+        seconds = min(self.effort.joint, 3.0) if _settled(proofs) else self.effort.joint
+        found = self._refute(self.active, proofs, seconds, "searching for a counterexample", looked)
         parts = self._blocks() if len(self.active) > 1 else {}
         if len(self.active) == 1 and tuple(self.active) == tuple(self.J.parameters):
             parts = {}
@@ -135,34 +136,46 @@ class _Check:
         }
         return replace(verdict, **extra)
 
-    def _proofs(self, active: Sequence[str]) -> dict[str, Proof]:
-        proofs = self.prover.proofs(active)
-        if "convex" not in proofs and "concave" not in proofs:
+    def _proofs(self, active: Sequence[str]) -> tuple[dict[str, Proof], Found | None]:
+        """The rules; then the lemmas about the whole function, for what a look along random lines does not refute."""
+        proofs, looked = self.prover.proofs(active), None
+        if not _settled(proofs):
             proofs |= quadratic_claims(self.prover, active, self.court, self.remarks)
-        if "convex" not in proofs and "concave" not in proofs:
-            proofs |= polynomial_claims(self.prover, active, self.court, self.refuter.hints)
-        if "convex" not in proofs and "concave" not in proofs:
-            found, self.modulus = curvature_claims(self.prover, active, self.court, self.refuter.hints)
-            proofs |= found
-        return proofs
+        if not _settled(proofs):
+            looked = self._look(active, proofs, self.effort.joint)
+            words = _left(looked)
+            if words:
+                proofs |= polynomial_claims(self.prover, active, self.court, self.refuter.hints)
+            if words and not _settled(proofs):
+                found, self.modulus = curvature_claims(self.prover, active, self.court, self.refuter.hints, words)
+                proofs |= found
+        return proofs, looked
 
-    def _lemmas(self, active: Sequence[str]) -> dict[str, Proof]:
+    def _lemmas(
+        self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float
+    ) -> tuple[dict[str, Proof], Found | None]:
         """The lemmas about the whole function, for one block."""
         self.refuter.hints = {}
-        proofs = quadratic_claims(self.prover, active, self.court)
-        if not proofs and self.refuter.work <= BLOCK_WORK:
-            proofs = curvature_claims(self.prover, active, self.court, self.refuter.hints)[0]
-        return proofs
+        found = quadratic_claims(self.prover, active, self.court)
+        if found or self.refuter.work > BLOCK_WORK:
+            return found, None
+        looked = self._look(active, proofs, seconds)
+        words = _left(looked)
+        return curvature_claims(self.prover, active, self.court, self.refuter.hints, words)[0], looked
 
-    def _trusted(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:
+    def _look(self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float) -> Found | None:
+        kinds = [k for k in KINDS if k not in proofs]
+        return self.refuter.look(active, kinds, seconds) if self.court.possible else None
+
+    def _trusted(self, proofs: dict[str, Proof], looked: Found | None) -> tuple[dict[str, Proof], list[str]]:
         """The refuter's glance at what has been proved: a confirmed violation would be an error of a rule."""
         proofs, refused = self._rechecked(proofs)
-        kinds = [k for k in ("convex", "concave", "quasiconvex", "quasiconcave") if k in proofs]
-        if refused:
+        kinds = [k for k in KINDS if k in proofs]
+        if refused or not kinds:
             return proofs, refused
-        if not kinds or self.refuter.work > GLANCE_WORK or not self.court.possible:
-            return proofs, []
-        wrong = self.refuter.glance(self.active, kinds)
+        wrong = set(kinds) & set(looked.certificates if looked else ())
+        if not wrong and self.refuter.work <= GLANCE_WORK and self.court.possible:
+            wrong = set(self.refuter.glance(self.active, kinds))
         if not wrong:
             return proofs, []
         text = "an internal contradiction: the rules prove J {} and exact arithmetic refutes it; nothing is claimed, please report this"
@@ -190,13 +203,16 @@ class _Check:
         own, whole = modulus(self.prover, self.active), quick_modulus(self.prover, self.active)
         return max((m for m in (own, whole) if m is not None), default=None)
 
-    def _refute(self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float, text: str) -> Found:
-        kinds = [k for k in ("convex", "concave", "quasiconvex", "quasiconcave") if k not in proofs]
-        settled = "convex" in proofs or "concave" in proofs
-        if not kinds or seconds <= 0 or not self.court.possible or (settled and self.refuter.work > SETTLED_WORK):
+    def _refute(
+        self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float, text: str, looked: Found | None
+    ) -> Found:
+        kinds = [k for k in KINDS if k not in proofs]
+        if not kinds or seconds <= 0 or not self.court.possible:
             return Found()
+        if _settled(proofs) and self.refuter.work > SETTLED_WORK:
+            return looked or Found()
         self.say(text)
-        return self.refuter.search(active, kinds, seconds)
+        return self.refuter.search(active, kinds, seconds, looked)
 
     def _blocks(self) -> dict[str, Verdict]:
         """Each block alone; counterexamples are sought while the time for blocks lasts."""
@@ -205,17 +221,14 @@ class _Check:
         search = self.refuter.work <= self.effort.refute_blocks_up_to
         for i, name in enumerate(self.active):
             proofs, refused = self._rechecked(self.prover.proofs((name,)))
-            open_ = "convex" not in proofs and "concave" not in proofs
             left = deadline - time.monotonic()
             share = max(left / max(1, len(self.active) - i) * 2, 0.3) if left > 0 else 0.0
             found = Found()
-            if open_ and search and share > 0:
-                proofs |= self._lemmas((name,))
-                found = (
-                    self._refute((name,), proofs, min(share, left), f"searching in {name} alone")
-                    if "convex" not in proofs
-                    else found
-                )
+            if not _settled(proofs) and search and share > 0:
+                shown, looked = self._lemmas((name,), proofs, min(share, left))
+                proofs |= shown
+                if "convex" not in proofs:
+                    found = self._refute((name,), proofs, min(share, left), f"searching in {name} alone", looked)
             out[name] = self._verdict((name,), proofs, found, notes=(*refused, *found.notes))
         return out
 
@@ -256,6 +269,15 @@ class _Check:
             "candidates": found.tried,
             "kernel": self.kernel,
         }
+
+
+def _settled(proofs: Mapping[str, Proof]) -> bool:
+    return "convex" in proofs or "concave" in proofs
+
+
+def _left(looked: Found | None) -> list[str]:
+    """What a look has not refuted."""
+    return [k for k in ("convex", "concave") if looked is None or k not in looked.certificates]
 
 
 def _consequences(states: dict[str, Status]) -> dict[str, Status]:

@@ -115,13 +115,7 @@ class Attempt:
         """Proved bounds of all functions, where the bounds that were sampled would be enough."""
         found = []
         with ctx.workprec(PRECISION):
-            for f in curvature.functions:
-                sample = sampled(curvature.reader, f)
-                if sample is None or not math.isfinite(sample.least) or time.monotonic() > self.deadline:
-                    return None
-                self.samples.append(sample)
-            least, slack = self._eigenvalue(curvature, [Fraction(s.least) for s in self.samples])
-            if least < -max(slack, 1e-9 * self.scale):
+            if not (self._may_be_enough(curvature, coarse=True) and self._may_be_enough(curvature, coarse=False)):
                 return None
             for f, sample in zip(curvature.functions, self.samples, strict=True):
                 known = bound(curvature.reader, f, sample)
@@ -129,6 +123,17 @@ class Attempt:
                     return None
                 found.append(known)
         return tuple(found)
+
+    def _may_be_enough(self, curvature: Curvature, coarse: bool) -> bool:
+        """Is the matrix semidefinite, to rounding, with the least values that a grid of this kind shows?"""
+        self.samples = []
+        for f in curvature.functions:
+            sample = sampled(curvature.reader, f, coarse)
+            if sample is None or not math.isfinite(sample.least) or time.monotonic() > self.deadline:
+                return False
+            self.samples.append(sample)
+        least, slack = self._eigenvalue(curvature, [Fraction(s.least) for s in self.samples])
+        return least >= -max(slack, 1e-9 * self.scale)
 
     def _eigenvalue(self, curvature: Curvature, bounds: Sequence[Fraction]) -> tuple[float, float]:
         """The least eigenvalue in floats, and a size of its rounding; a hint is left where it belongs."""
@@ -178,15 +183,20 @@ class Attempt:
 
 
 def curvature_claims(
-    prover: Prover, active: Sequence[str], court: Court, hints: dict[str, Hint] | None = None
+    prover: Prover,
+    active: Sequence[str],
+    court: Court,
+    hints: dict[str, Hint] | None = None,
+    words: Sequence[str] = ("convex", "concave"),
 ) -> tuple[dict[str, Proof], float | None]:
-    """Proofs of convexity or concavity by the curvature lemma, and the modulus that comes with convexity.
+    """Proofs of convexity or concavity, as ``words`` ask, by the curvature lemma, and the modulus that comes with convexity.
 
     Where they fail for want of curvature in some direction, ``hints`` receives where to look for a violation.
     """
     if sum(n.numel for n in prover.graph) > ENTRIES or not court.possible:
         return {}, None
-    for word, sign in (("convex", 1), ("concave", -1)):
+    for word in words:
+        sign = 1 if word == "convex" else -1
         attempt = Attempt(prover, active, sign)
         if attempt.active and (found := attempt.run()) is not None:
             proofs = {p + word: proof(attempt, found, p + word) for p in ("", "quasi")}

@@ -70,12 +70,14 @@ class Refuter:
         low, high = search.drawn_in(self.domain.lower.get(name, -far), self.domain.upper.get(name, far))
         return torch.minimum(torch.maximum(value, low), high)
 
-    def search(self, active: Sequence[str], kinds: Sequence[str], seconds: float) -> Found:
-        """Certificates for as many of the properties as are found to fail within the time."""
-        found, wanted = Found(), [k for k in kinds if k in search.KINDS]
+    def search(self, active: Sequence[str], kinds: Sequence[str], seconds: float, looked: Found | None = None) -> Found:
+        """Certificates for as many of the properties as are found to fail within the time, after what ``look`` has found."""
+        found, wanted = looked or Found(), [k for k in kinds if k in search.KINDS]
         deadline = time.monotonic() + seconds
         self.grace = min(40.0, 3 * seconds)  # a candidate in hand may be decided a while after the search has ended
-        for offered in self._without_failures(self._offers(tuple(active), wanted, deadline, found), found):
+        for offered in self._without_failures(
+            self._offers(tuple(active), wanted, deadline, found, looked is None), found
+        ):
             self._confirm_all({k: o for k, o in offered.items() if k not in found.certificates}, deadline, found)
             if all(k in found.certificates for k in wanted) or time.monotonic() > deadline:
                 break
@@ -97,14 +99,32 @@ class Refuter:
                 f"the search for counterexamples ended early: {str(error).strip().splitlines()[0][:160]}"
             )
 
+    def look(self, active: Sequence[str], kinds: Sequence[str], seconds: float) -> Found:
+        """Random lines alone, where they are cheap: what fails plainly shows before any lemma is tried."""
+        found, wanted = Found(), [k for k in kinds if k in search.KINDS]
+        if self.work < SMALL:
+            self.grace = min(40.0, 3 * seconds)
+            self._along_lines(active, wanted, self.seed, 2, seconds, found)
+        return found
+
     def glance(self, active: Sequence[str], kinds: Sequence[str]) -> dict[str, Certificate]:
         """One short round of lines against properties that have been proved: nothing should be found."""
         found = Found()
         self.grace = 5.0
-        generator = torch.Generator().manual_seed(self.seed + 1)
-        for offered in self._lines(tuple(active), lambda: list(kinds), generator, 1, time.monotonic() + 1.0):
-            self._confirm_all(offered, time.monotonic() + 5.0, found)
+        self._along_lines(active, kinds, self.seed + 1, 1, 1.0, found)
         return found.certificates
+
+    def _along_lines(
+        self, active: Sequence[str], kinds: Sequence[str], seed: int, rounds: int, seconds: float, found: Found
+    ) -> None:
+        generator, deadline = torch.Generator().manual_seed(seed), time.monotonic() + seconds
+
+        def open_kinds() -> list[str]:
+            return [k for k in kinds if k not in found.certificates]
+
+        lines = self._lines(tuple(active), open_kinds, generator, rounds, deadline)
+        for offered in self._without_failures(lines, found):
+            self._confirm_all({k: o for k, o in offered.items() if k in open_kinds()}, deadline, found)
 
     def _shows(self, made: Certificate, rounded: Rounded) -> bool:
         """Does the user's own program show the violation in its floating point, so that anyone can look?"""
@@ -119,7 +139,9 @@ class Refuter:
         return float(defect) > 0
 
     # the searches, cheapest first -------------------------------------------------------------------------------
-    def _offers(self, active: tuple[str, ...], kinds: Sequence[str], deadline: float, found: Found) -> Iterator[Offer]:
+    def _offers(
+        self, active: tuple[str, ...], kinds: Sequence[str], deadline: float, found: Found, lines: bool
+    ) -> Iterator[Offer]:
         generator = torch.Generator().manual_seed(self.seed)
 
         def open_kinds() -> list[str]:
@@ -127,7 +149,7 @@ class Refuter:
 
         yield from self._hinted(active, open_kinds())
         small = self.work < SMALL
-        if small:
+        if small and lines:
             yield from self._lines(active, open_kinds, generator, 2, deadline)
         pairs = products(self.graph, active)
         if self.work > QUIET:
