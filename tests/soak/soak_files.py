@@ -8,9 +8,7 @@ again: the gap of a counterexample, and every record of a proof, by floats and A
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import multiprocessing
 import random
 import resource
 import sys
@@ -31,6 +29,7 @@ import torch
 from certificate_samples import SAMPLES
 from flint import arb, ctx, fmpq
 from soak_generate import Case, objective
+from soak_shares import arguments, in_shares
 from soak_trial import NAMES, Trial, ball_gap
 from test_certificate_mutations import mutate
 
@@ -250,23 +249,11 @@ def survey(count: int, seed: int, jobs: int, sources: int = 200) -> Iterator[Fil
     """The counts so far, after each share."""
     share = max(1, min(5000, count // max(1, jobs)))
     tasks = [(seed, range(i, min(i + share, count)), sources) for i in range(0, count, share)]
-    whole = Files()
-    if jobs == 1:
-        for task in tasks:
-            whole.add(some(task))
-            yield whole
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool:
-        for part in pool.imap_unordered(some, tasks):
-            whole.add(part)
-            yield whole
+    yield from in_shares(some, tasks, jobs, Files())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser = arguments(__doc__)
     options = parser.parse_args()
     began, shown, files = time.monotonic(), 0, Files()
     with contextlib.suppress(KeyboardInterrupt):  # a run that is stopped says what it has seen

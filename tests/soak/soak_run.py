@@ -8,9 +8,7 @@ own refuter as well, one in ``--torch`` through PyTorch, capture and the whole o
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import multiprocessing
 import random
 import sys
 import time
@@ -24,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import soak_show
 import soak_torch
-import torch
 from soak_generate import Case, objective
+from soak_shares import arguments, in_shares
 from soak_trial import NAMES, Trial
 
 from epigraph.convexity.evidence import Court
@@ -170,23 +168,11 @@ def survey(count: int, seed: int, jobs: int, with_torch: int = 100, with_refuter
     """The summary so far, after each share."""
     share = max(1, min(500, count // max(1, jobs)))
     tasks = [(seed, range(i, min(i + share, count)), with_torch, with_refuter) for i in range(0, count, share)]
-    whole = Summary()
-    if jobs == 1:
-        for task in tasks:
-            whole.add(some(task))
-            yield whole
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool:
-        for part in pool.imap_unordered(some, tasks):
-            whole.add(part)
-            yield whole
+    yield from in_shares(some, tasks, jobs, Summary())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser = arguments(__doc__)
     parser.add_argument("--torch", type=int, default=100, help="one in so many through PyTorch and check; 0 for none")
     parser.add_argument("--refute", type=int, default=20, help="one in so many through the refuter; 0 for none")
     options = parser.parse_args()

@@ -104,6 +104,7 @@ def _spread(value: int | Sequence[int], count: int) -> list[int]:
     return values * count if len(values) == 1 else values
 
 
+@lowers("aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default")
 def convolution(
     b: Builder,
     x: Expression,
@@ -127,20 +128,6 @@ def convolution(
     attributes = {"stride": strides, "padding": pads, "dilation": dilations, "groups": groups}
     out = b.make("convolution", (x, w), attributes, (x.shape[0], w.shape[0], *sizes))
     return out if bias is None else out + bias.reshape((bias.numel,) + (1,) * spatial)
-
-
-@lowers("aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default")
-def conv(
-    b: Builder,
-    x: Expression,
-    w: Expression,
-    bias: Expression | None,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-) -> Expression:
-    return convolution(b, x, w, bias, stride, padding, dilation, groups)
 
 
 @lowers("aten.conv1d.padding", "aten.conv2d.padding", "aten.conv3d.padding")
