@@ -86,7 +86,16 @@ class Interval:
         return Interval(layout(np.broadcast_to(low, shape)), layout(np.broadcast_to(high, shape)))
 
     def __repr__(self) -> str:
-        return "[{:.6g}, {:.6g}]".format(*self.hull)
+        return span(*self.hull, digits=6)
+
+    def __str__(self) -> str:
+        return span(*self.hull)
+
+
+def span(low: float, high: float, digits: int = 3) -> str:
+    """The interval in writing, open at its infinite ends: ``(-inf, 2]``."""
+    left, right = "(" if low == -INF else "[", ")" if high == INF else "]"
+    return f"{left}{low:.{digits}g}, {high:.{digits}g}{right}"
 
 
 WHOLE = Interval(-INF, INF)

@@ -102,15 +102,13 @@ class Elementwise(Rule):
         return base, direction * turn
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
-        low, high = x[0].interval.hull
         convex, concave = (_all(c) for c in self.curvature(node, x[0].interval))
         kind = x[0].has(1) and x[0].has(2)
-        span = f"[{low:.3g}, {high:.3g}]"
         if not (convex or concave):
-            return f"{node.op} is neither convex nor concave on {span}, the range of its argument"
+            return f"{node.op} is neither convex nor concave on {x[0].interval}, the range of its argument"
         word = "convex" if convex else "concave"
         inner = "affine" if kind else "convex" if x[0].has(1) else "concave" if x[0].has(2) else "of mixed curvature"
-        return f"{node.op} is {word} on {span}, but not monotone the right way for an argument that is {inner}"
+        return f"{node.op} is {word} on {x[0].interval}, but not monotone the right way for an argument that is {inner}"
 
 
 class Layout(Rule):

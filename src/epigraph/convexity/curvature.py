@@ -17,6 +17,7 @@ from typing import Any, final
 import numpy as np
 from flint import ctx
 
+from epigraph.calculus.interval import span
 from epigraph.calculus.lattice import CONCAVE, CONVEX
 from epigraph.certificate import shapes
 from epigraph.certificate.affine import Unsuited
@@ -263,7 +264,7 @@ def _references(value: Any) -> set[str]:
 def _function_step(attempt: Attempt, f: Function, least: Fraction) -> Step:
     position = f.terms[0][0]
     node = attempt.prover.graph[attempt.order[position]]
-    where = f"for an argument in [{f.low:.4g}, {f.high:.4g}]"
+    where = f"for an argument in {span(f.low, f.high, 4)}"
     return _step(
         node,
         f"second derivative at least {float(least):.6g}",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from epigraph.calculus.interval import Interval
+from epigraph.calculus.interval import Interval, span
 from epigraph.calculus.lattice import (
     AFFINE,
     CONCAVE,
@@ -351,4 +351,4 @@ def _matters(node: Node, operand: Facts) -> bool:
 def _side(node: Node, operand: Facts) -> str:
     low, high = operand.interval.hull
     what = "argument" if operand.varies else "constant factor"
-    return f"{what} in [{low:.4g}, {high:.4g}]"
+    return f"{what} in {span(low, high, 4)}"

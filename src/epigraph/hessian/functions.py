@@ -35,10 +35,7 @@ def check_domain(node: Node, x: Interval) -> None:
         x.lower <= 0 if domain == "positive" else (x.lower <= 0) & (x.upper >= 0) if domain == "nonzero" else False
     )
     if bool(np.any(outside)):
-        low, high = x.hull
-        raise Undecided(
-            node, f"the argument of {node.op} ranges over [{low:.3g}, {high:.3g}], which is not inside its domain"
-        )
+        raise Undecided(node, f"the argument of {node.op} ranges over {x}, which is not inside its domain")
 
 
 def derivatives_over(node: Node, x: Interval, order: int) -> list[Interval]:

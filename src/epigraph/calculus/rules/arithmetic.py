@@ -225,7 +225,7 @@ class Div(Rule):
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
         low, high = x[1].interval.hull
         if low < 0 < high or (low == 0 and not x[1].varies):
-            return f"the denominator ranges over [{low:.3g}, {high:.3g}] and may be zero"
+            return f"the denominator ranges over {x[1].interval} and may be zero"
         return "a ratio whose denominator depends on the parameters has no fixed curvature"
 
 

@@ -84,9 +84,9 @@ class Power(Elementwise):
         return x[0].degree * int(p) if x[0].degree >= 0 and p.denominator == 1 and p > 0 else -1
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
-        p, (low, high) = self.exponent(node), x[0].interval.hull
-        if (p < 0 or p.denominator > 1) and low < 0:
-            return f"the argument of the power {p} ranges over [{low:.3g}, {high:.3g}], beyond its domain"
+        p = self.exponent(node)
+        if (p < 0 or p.denominator > 1) and x[0].interval.hull[0] < 0:
+            return f"the argument of the power {p} ranges over {x[0].interval}, beyond its domain"
         if p == 2:
             return (
                 "the square of a function that is convex or concave and takes both signs has no fixed curvature"

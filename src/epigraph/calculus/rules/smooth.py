@@ -87,9 +87,8 @@ class Log(Increasing):
         return ((x.bits & LOGCONVEX) >> 4) | ((x.bits & LOGCONCAVE) >> 4)
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
-        low, high = x[0].interval.hull
-        if low < 0:
-            return f"the argument of the logarithm ranges over [{low:.3g}, {high:.3g}], beyond its domain"
+        if x[0].interval.hull[0] < 0:
+            return f"the argument of the logarithm ranges over {x[0].interval}, beyond its domain"
         return super().reason(node, x)
 
 
@@ -118,9 +117,8 @@ class Sqrt(Increasing):
         return ((x.bits & ROOTCONVEX) >> 6) | (x.bits & (LOGCONVEX | LOGCONCAVE))
 
     def reason(self, node: Node, x: Sequence[Facts]) -> str:
-        low, high = x[0].interval.hull
-        if low < 0:
-            return f"the argument of the square root ranges over [{low:.3g}, {high:.3g}], beyond its domain"
+        if x[0].interval.hull[0] < 0:
+            return f"the argument of the square root ranges over {x[0].interval}, beyond its domain"
         return super().reason(node, x)
 
 
