@@ -37,7 +37,8 @@ def spectrum(
         require_outputs(target, {"--report": report})
         options = {"top": top, "bottom": bottom, "blocks": block or None, "kind": kind.value, "seed": seed}
         options |= {"dtype": dtype.value if dtype else None, "with_trace": with_trace}
-        result = _curvature(target, expr, at, options | {"with_density": with_density or report is not None})
+        options |= {"with_density": with_density or report is not None}
+        result = _curvature(target, expr, at, options)
         from epigraph.report.curvature import page, show_spectrum
         from epigraph.report.files import write_atomically
         from epigraph.report.terminal import console
@@ -60,6 +61,7 @@ def _asked(target: str | None, expr: str | None, at: Path | None, options: Mappi
     for name, plain in (("top", 5), ("bottom", 3), ("kind", "hessian"), ("dtype", None), ("seed", 0)):
         parts += [f"--{name}", str(options[name])] if options[name] != plain else []
     parts += [part for name in options["blocks"] or [] for part in ("--block", name)]
+    parts += [flag for flag, name in (("--density", "with_density"), ("--trace", "with_trace")) if options[name]]
     return shlex.join(parts)
 
 

@@ -40,6 +40,11 @@ def mathematical(text: str) -> Markup:
     return Markup(safe.replace(points, "midpoint <var>m</var> of two points <var>a</var> and <var>b</var>"))
 
 
+def because(reason: str) -> str:
+    """A reason as a sentence, with the sign for infinity, which no line is broken at."""
+    return re.sub(r"-inf\b", "−∞", words.stopped(reason)).replace(" inf)", " ∞)")
+
+
 @cache
 def environment() -> Environment:
     """Templates that escape everything, with the filters that they use."""
@@ -51,6 +56,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "because": because,
         "clean": words.clean,
         "stopped": words.stopped,
         "listed": words.listed,
