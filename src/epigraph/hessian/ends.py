@@ -112,7 +112,6 @@ def _shrink(process: Krylov, request: Request) -> None:
 def assess(process: Krylov, request: Request) -> Progress:
     """The wanted Ritz pairs, their estimated errors, and which of them have converged."""
     ritz = process.ritz()
-    errors, gaps = estimated_errors(ritz)
     m = len(ritz)
     low = list(range(min(request.bottom, m)))
     high = [
@@ -124,6 +123,7 @@ def assess(process: Krylov, request: Request) -> Progress:
     enough = (
         m >= request.least and len(low) + len(high) >= min(request.top + request.bottom, process.n)
     ) or process.complete
+    errors, gaps = estimated_errors(ritz) if enough else (ritz.residuals, np.zeros(m))
     noise = process.noise
     good = [enough and bool(errors[k] <= max(request.tol * abs(ritz.values[k]), noise)) for k in wanted]
     return Progress(ritz, errors, gaps, wanted, good)
@@ -138,7 +138,10 @@ def estimated_errors(ritz: Ritz, rounds: int = 4) -> tuple[Array, Array]:
     errors, gaps = ritz.residuals.copy(), np.zeros(len(ritz))
     for _ in range(rounds):
         square, gaps = _gaps(ritz, errors)
-        errors = np.minimum(errors, np.divide(2 * square, gaps, out=np.full(len(ritz), math.inf), where=gaps > 0))
+        better = np.minimum(errors, np.divide(2 * square, gaps, out=np.full(len(ritz), math.inf), where=gaps > 0))
+        if (better == errors).all():
+            break
+        errors = better
     return errors, gaps
 
 

@@ -44,11 +44,18 @@ class Krylov:
     """The basis, what has been multiplied, and the projected operator."""
 
     def __init__(
-        self, multiply: Multiply, n: int, dtype: torch.dtype, device: torch.device, seed: int, epsilon: float = 0.0
+        self,
+        multiply: Multiply,
+        n: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        seed: int,
+        epsilon: float = 0.0,
+        rows: int = CHUNK[1],
     ):
         self.multiply, self.n, self.dtype, self.device = multiply, n, dtype, device
         self.generator = torch.Generator().manual_seed(seed)
-        self.chunk = max(CHUNK[0], min(CHUNK_ENTRIES // n, CHUNK[1]))
+        self.chunk = max(CHUNK[0], min(CHUNK_ENTRIES // n, rows))
         self._rows: list[Tensor] = []
         self._images: dict[int, Tensor] = {}
         self.keeps = n <= KEPT

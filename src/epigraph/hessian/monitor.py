@@ -30,6 +30,7 @@ from epigraph.objective.objective import Objective
 
 FRESH = 10  # every so many measurements start from a random vector
 NOISE = 0.1  # length of the random part of a warm start, beside a unit eigenvector
+ROWS = 8  # of the basis that are allocated together: few are needed
 LEAST = 2, 4  # products before an eigenvalue counts as found: from a warm start, from a random one
 
 
@@ -102,7 +103,7 @@ class CurvatureMonitor:
         """Measure now, whatever the step."""
         program = Program(self.J, self.J.blocks.resolve(None))
         H = Operator(program, Retained(program), Probe("retained", {}), "hessian")
-        process = Krylov(H.multiply, H.n, H.dtype, H.device, self.seed + len(self.records), H.epsilon)
+        process = Krylov(H.multiply, H.n, H.dtype, H.device, self.seed + len(self.records), H.epsilon, ROWS)
         warm = self._warm is not None and len(self.records) % FRESH > 0
         if self._warm is not None and warm:
             noise = torch.randn(H.n, generator=process.generator, device="cpu").to(H.device, H.dtype)
