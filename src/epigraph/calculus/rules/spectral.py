@@ -78,5 +78,5 @@ class Determinant(Rule):
 def _largest(x: Interval, shape: tuple[int, ...]) -> float:
     """At least the product of the larger side and the largest entry, which bounds the norm of each matrix."""
     low, high = x.hull
-    side = float(max(shape[-2:], default=0))
+    side = float(max(shape[-2:]))
     return iv.mul(Interval.point(max(-low, high, 0.0)), Interval.point(side)).hull[1]
