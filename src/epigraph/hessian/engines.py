@@ -62,7 +62,11 @@ def _through(
     leaves: Sequence[Tensor], gradient: Sequence[Tensor | None], v: Sequence[Tensor], keep: bool
 ) -> list[Tensor | None]:
     """The backward pass through the gradient's graph, seeded with v."""
-    live = [(g, w.to(g.dtype)) for g, w in zip(gradient, v, strict=True) if g is not None and g.requires_grad]
+    live = [
+        (g, w if w.dtype == g.dtype else w.to(g.dtype))
+        for g, w in zip(gradient, v, strict=True)
+        if g is not None and g.requires_grad
+    ]
     if not live:
         return [None] * len(leaves)
     outputs, seeds = zip(*live, strict=True)

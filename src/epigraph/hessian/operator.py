@@ -42,6 +42,7 @@ class Operator:
         self.shapes = [tuple(p.shape) for p in program.point]
         self.sizes = [p.numel() for p in program.point]
         self._spans = list(pairwise(np.cumsum([0, *self.sizes]).tolist()))
+        self._plain = all(p.dtype == program.real for p in program.point)
         self.products = 0
         self._penalty = [program.decay.get(n, 0.0) for n in self.names]
         self._decay = self._penalty if decayed else [0.0] * len(self.names)
@@ -111,8 +112,8 @@ class Operator:
         out = self.engine.product(parts)
         self.products += 1
         summed = self._reduced(self.flatten(out))
-        for (start, stop), lam in zip(self._spans, self._decay, strict=True):
-            if lam:
+        if any(self._decay):
+            for (start, stop), lam in zip(self._spans, self._decay, strict=True):
                 summed[start:stop] += lam * v[start:stop]
         if not math.isfinite(float(summed.sum())):
             require_finite(summed, "a product with the Hessian")
@@ -150,18 +151,16 @@ class Operator:
                 f"the operand has shape {shapes.get(wrong)} for block {wrong!r}, the operator has {wanted.get(wrong)}",
                 hint="a tensor for each block, by its name",
             )
-        return [named[n].to(self.device) for n in self.names]
+        return [named[n].to(self.device, self.dtype) for n in self.names]
 
     def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
         """One flat vector in the operator's precision."""
-        return torch.cat([t.reshape(-1).to(self.dtype) for t in tensors])
+        return torch.cat([t.reshape(-1) if self._plain else t.reshape(-1).to(self.dtype) for t in tensors])
 
     def unflatten(self, flat: Tensor) -> list[Tensor]:
         """The blocks of a flat vector, each in its parameter's precision."""
-        return [
-            flat[a:b].view(s).to(p.dtype)
-            for (a, b), s, p in zip(self._spans, self.shapes, self.program.point, strict=True)
-        ]
+        parts = [part.view(s) for part, s in zip(flat.split(self.sizes), self.shapes, strict=True)]
+        return parts if self._plain else [a.to(p.dtype) for a, p in zip(parts, self.program.point, strict=True)]
 
     # other forms --------------------------------------------------------------------------------------------------
     def to_scipy(self) -> Any:
