@@ -226,6 +226,11 @@ def _normalised(norm: Callable[[int], nn.Module]) -> Callable[[], Built]:
     return _classifies(lambda: (nn.Sequential(nn.Conv2d(6, 4, 3), norm(4), nn.ReLU()), 4), PICTURES)
 
 
+def _lora(layer: nn.Module) -> nn.Module:
+    assert isinstance(layer, nn.Linear)
+    return Lora(layer)
+
+
 def _parametrised(wrap: Callable[[nn.Module], nn.Module]) -> Callable[[], Built]:
     return _classifies(lambda: (nn.Sequential(wrap(nn.Linear(6, 5)), nn.Tanh()), 5), ROWS)
 
@@ -238,7 +243,7 @@ ARCHITECTURES |= {
     "weight-norm": _parametrised(nn.utils.parametrizations.weight_norm),
     "spectral-norm": _parametrised(nn.utils.parametrizations.spectral_norm),
     "orthogonal": _parametrised(nn.utils.parametrizations.orthogonal),
-    "lora": _parametrised(lambda m: Lora(m)),  # type: ignore[arg-type]
+    "lora": _parametrised(_lora),
     "peft": _peft,
     "embedding-bag": _bag,
     "group-norm": _normalised(lambda n: nn.GroupNorm(2, n)),

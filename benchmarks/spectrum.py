@@ -14,6 +14,7 @@ points; P3 ResNet-20 in evaluation mode on 64 images of 32 pixels; P4 batches of
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import statistics
@@ -90,8 +91,10 @@ class _Decoder(nn.Module):
     def __init__(self, words: int = 64, width: int = 64, length: int = 32):
         super().__init__()
         self.words, self.places = nn.Embedding(words, width), nn.Parameter(0.02 * torch.randn(length, width))
-        layer = lambda: nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)  # noqa: E731
-        self.layers = nn.ModuleList(layer() for _ in range(2))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+            for _ in range(2)
+        )
         self.head = nn.Linear(width, words)
         self.register_buffer("mask", torch.full((length, length), -torch.inf).triu(1))
 
@@ -116,10 +119,20 @@ def objective(problem: Problem) -> epigraph.Objective:
     return epigraph.Objective(model, F.cross_entropy, x, y)
 
 
+def _gradient(problem: Problem) -> tuple[Tensor, ...]:
+    model, x, y = problem
+    return torch.autograd.grad(F.cross_entropy(model(x), y), list(model.parameters()))
+
+
+def _peak() -> float:
+    """The most memory that this process has held, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def _import(name: str) -> Any:
     try:
         return __import__(name)
-    except Exception as error:
+    except Exception as error:  # a peer that is missing or does not import is left out, and said so
         print(f"{name} is not measured: {type(error).__name__}: {str(error)[:80]}")
         return None
 
@@ -190,14 +203,13 @@ def product(peers: Peers) -> None:
     """Milliseconds of a product, and the ratio to the best peer."""
     for name in ("P1", "P2", "P5", "P3"):
         problem = PROBLEMS[name]()
-        model, x, y = problem
         H = epigraph.hessian(objective(problem), verify=False)
         v = torch.randn(H.n)
         tools: dict[str, Callable[[Tensor], Any]] = {"ours": H.multiply, **peers.products(problem)}
         exact = tools["ours"](v)
         apart = {k: float((f(v) - exact).norm() / exact.norm()) for k, f in tools.items()}
         calls: dict[str, Callable[[], Any]] = {k: (lambda f=f, v=v: f(v)) for k, f in tools.items()}
-        calls["gradient"] = lambda: torch.autograd.grad(F.cross_entropy(model(x), y), list(model.parameters()))  # noqa: B023
+        calls["gradient"] = functools.partial(_gradient, problem)
         times = alternating(calls, 25 if name == "P1" else 9)
         best = min(t for k, t in times.items() if k not in ("ours", "gradient"))
         print(
@@ -254,12 +266,16 @@ def top(peers: Peers) -> None:
         )
     if peers.he:
         he = peers.eigenthings(problem)
-        lanczos = lambda m: peers.he.lanczos(he, k=5, which="LA", max_iter=m, reorthogonalize=True, seed=0).eigenvalues  # noqa: E731
-        calls["eigenthings"] = _cheapest(lanczos, (20, 24, 28, 32, 36, 40, 50, 60), exact)
+        calls["eigenthings"] = _cheapest(
+            lambda m: peers.he.lanczos(he, k=5, which="LA", max_iter=m, reorthogonalize=True, seed=0).eigenvalues,
+            (20, 24, 28, 32, 36, 40, 50, 60),
+            exact,
+        )
     if peers.ph:
         ph = peers.pyhessian(problem)
-        power = lambda t: ph.eigenvalues(maxIter=4000, tol=t, top_n=5)[0]  # noqa: E731
-        calls["PyHessian"] = _cheapest(power, (1e-4, 1e-6, 1e-8), exact)
+        calls["PyHessian"] = _cheapest(
+            lambda t: ph.eigenvalues(maxIter=4000, tol=t, top_n=5)[0], (1e-4, 1e-6, 1e-8), exact
+        )
     errors = {name: _worst(call(), exact) for name, call in calls.items()}
     times = alternating(calls, 5)
     for name, seconds in times.items():
@@ -413,10 +429,9 @@ def _large(name: str, problem: tuple[nn.Module, Any, Any, Any]) -> None:
     model, loss, x, y = problem
     J = epigraph.Objective(model, loss, x, y)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # noqa: E731
     start = time.process_time()
     torch.autograd.grad(_loss(J), parameters)
-    gradient, first = time.process_time() - start, peak()
+    gradient, first = time.process_time() - start, _peak()
     print(
         f"{name}: {sum(p.numel() for p in parameters):,} parameters; one gradient {gradient:.1f} s, peak {first:.1f} GiB",
         flush=True,
@@ -424,7 +439,7 @@ def _large(name: str, problem: tuple[nn.Module, Any, Any, Any]) -> None:
     start = time.process_time()
     H: Operator = epigraph.hessian(J)
     print(
-        f"    operator {time.process_time() - start:.0f} s, engine {H.engine.name}, peak {peak():.1f} GiB", flush=True
+        f"    operator {time.process_time() - start:.0f} s, engine {H.engine.name}, peak {_peak():.1f} GiB", flush=True
     )
     start = time.process_time()
     S = epigraph.spectrum(H, top=3, bottom=0, tol=1e-3, copies=False, most=40)
@@ -432,7 +447,7 @@ def _large(name: str, problem: tuple[nn.Module, Any, Any, Any]) -> None:
     for pair in S.top:
         print(f"    {pair.value:.6g}  residual {pair.residual:.1e}  error {pair.error:.1e}  converged {pair.converged}")
     print(
-        f"    {S.products} products, {spent:.0f} s, {spent / S.products / gradient:.2f} gradients each; peak {barred(peak(), 24)} GiB"
+        f"    {S.products} products, {spent:.0f} s, {spent / S.products / gradient:.2f} gradients each; peak {barred(_peak(), 24)} GiB"
     )
 
 

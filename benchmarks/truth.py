@@ -20,12 +20,12 @@ START = time.perf_counter()
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "truth")]
 
-from judge import EXTERNAL, Tally, external_cases, external_objective, zoo_truth  # noqa: E402
-from table import FAMILIES  # noqa: E402
-from traps import TRAPS  # noqa: E402
+from judge import EXTERNAL, Tally, external_cases, external_objective, zoo_truth  # noqa: E402  (found by the path above)
+from table import FAMILIES  # noqa: E402  (found by the path above)
+from traps import TRAPS  # noqa: E402  (found by the path above)
 
-import epigraph  # noqa: E402
-from epigraph import zoo  # noqa: E402
+import epigraph  # noqa: E402  (found by the path above)
+from epigraph import zoo  # noqa: E402  (found by the path above)
 
 
 def rows(arguments: argparse.Namespace):
