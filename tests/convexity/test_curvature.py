@@ -374,3 +374,28 @@ def test_entries_of_held_parameters_in_another_order() -> None:
     start = {"w": torch.zeros(3, dtype=torch.float64), "h": torch.ones(3, dtype=torch.float64)}
     J = Objective.from_function(f, start, domain={"h": (0.5, 1.0)})
     assert check(J).blocks["w"].convex != "refuted"
+
+
+def test_weights_that_meet_in_one_entry_are_rounded_with_a_radius() -> None:
+    """As many terms as entries, all of them in the first entry: 2^100 - 1 is no float."""
+    many = Numbers(np.array([2.0**100, -1.0])).gathered(np.array([0, 0]), 2)
+    assert many.radius is not None and many.radius[0] >= 1
+    assert Numbers(np.array([2.0**100, -1.0])).gathered(np.array([1, 0]), 2).radius is None
+    c = torch.tensor([2.0**100, -1.0], dtype=torch.float64)
+    index = torch.tensor([0, 0])
+
+    def minus_exp(x: Tensor) -> Tensor:
+        return (c * torch.exp(x)[index]).sum() - 2.0**100 * torch.exp(x)[0]
+
+    assert "convex" not in claims(Objective.from_function(minus_exp, {"x": torch.zeros(2, dtype=torch.float64)}))[0]
+
+
+@pytest.mark.parametrize(("slope", "proved"), [(1.0, False), (2.0**-60, False), (-1.0, True)])
+def test_a_kink_where_the_two_ends_meet_is_looked_at(slope: float, proved: bool) -> None:
+    """Both ends of [0, 1/8] are singular, and what is known beside each reaches just to the kink at 1/16."""
+    J = of_one(lambda x: x**1.5 + (0.125 - x) ** 1.5 - slope * torch.relu(x - 0.0625), 0.0, 0.125)
+    curvature = Attempt(Prover(J.graph(), J.domain, J.describe()), ["x"], 1).curvature()
+    with ctx.workprec(128):
+        for f in curvature.functions:
+            prover = SecondDerivative(curvature.reader, f.terms, f.low, f.high)
+            assert prover.at_least(Fraction(0)) is proved

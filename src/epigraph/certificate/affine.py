@@ -90,7 +90,7 @@ def _halves(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _sums_exactly(x: np.ndarray, where: np.ndarray, count: int) -> bool:
     """Are all partial sums floats?  All terms are multiples of one power of two, and the sums of sizes below 2^53 of it."""
     used = x[x != 0]
-    if used.size == 0 or len(where) == count:
+    if used.size == 0 or bool(np.bincount(where, minlength=count).max() <= 1):
         return True
     mantissa, exponent = np.frexp(used)
     whole = (mantissa * 2.0**53).astype(np.int64)

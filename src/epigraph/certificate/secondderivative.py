@@ -62,7 +62,11 @@ class SecondDerivative:
             return True
         first = self._end(1) if math.isinf(low) else self._beside(low, 1)
         last = None if first is None else self._end(-1) if math.isinf(high) else self._beside(high, -1)
-        return first is not None and last is not None and (first >= last or self._between(first, last))
+        if first is None or last is None:
+            return False
+        if first == last and low < first < high:
+            return not self._point(first)[1]  # both ends stop at this point: a kink there is in neither
+        return first > last or self._between(first, last)
 
     def constant(self) -> Fraction | None:
         """The second derivative where it is one exact number on the whole line, as that of a square."""
