@@ -15,8 +15,9 @@ from epigraph.calculus import (
 )
 from epigraph.calculus import interval as iv
 from epigraph.calculus.interval import Interval
-from epigraph.calculus.lattice import AFFINE, CONVEX, Bits, Facts, close, constant_bits, pack, uniform
+from epigraph.calculus.lattice import AFFINE, CONVEX, Bits, Facts, Means, close, constant_bits, pack, uniform
 from epigraph.calculus.means import after, bits_of, determinant, logarithms, square_of_difference
+from epigraph.calculus.optional import Optional
 from epigraph.calculus.quadratic import Quadratics
 from epigraph.calculus.rule import RULES
 from epigraph.objective.domain import Domain
@@ -75,17 +76,15 @@ def intervals(graph: Graph, domain: Domain) -> list[Interval]:
 class Propagation:
     """Facts of every node for one choice of active parameters, the others held at any value of the domain."""
 
-    __slots__ = ("active", "facts", "graph")
+    __slots__ = ("active", "facts", "graph", "lemmas")
 
-    def __init__(
-        self, graph: Graph, bounds: Sequence[Interval], active: Sequence[str], start: Propagation | None = None
-    ):
-        self.graph, self.active = graph, frozenset(active)
+    def __init__(self, graph: Graph, bounds: Sequence[Interval], active: Sequence[str], lemmas: Optional | None = None):
+        self.graph, self.active, self.lemmas = graph, frozenset(active), lemmas or Optional()
         self.facts = self._walk(bounds)
 
     def _walk(self, bounds: Sequence[Interval]) -> list[Facts]:
         facts: list[Facts] = []
-        nodes, quadratics = self.graph.nodes, Quadratics(self.graph, self.active)
+        nodes, quadratics, run = self.graph.nodes, Quadratics(self.graph, self.active), self.lemmas.run
         for node in nodes:
             bound = bounds[node.id]
             if node.op == "parameter":
@@ -99,13 +98,31 @@ class Propagation:
             if not any(f.varies for f in operands):
                 facts.append(Facts(constant_bits(bound), bound, None, 0, False))
                 continue
-            extra = perspective.claims(nodes, node, facts)
-            root = node.op == "det" and quadratics.definite(nodes[node.inputs[0]], facts)
-            extra = extra | (CONVEX if square_of_difference(nodes, node, facts) else 0)
-            made = _apply(node, operands, [nodes[i] for i in node.inputs], bound, extra, root)
-            made.bits = pack(close(made.bits | quadratics.claims(node, facts, made.bits), bound.nonnegative))
+            below = [nodes[i] for i in node.inputs]
+            extra = run("the lemma of perspectives", 0, perspective.claims, nodes, node, facts)
+            root = node.op == "det" and run("the lemma of quadratics", False, quadratics.definite, below[0], facts)
+            square = run("the lemma of squared differences", False, square_of_difference, nodes, node, facts)
+            made = self._apply(node, operands, below, bound, extra | (CONVEX if square else 0), root)
+            found = run("the lemma of quadratics", 0, quadratics.claims, node, facts, made.bits)
+            made.bits = pack(close(made.bits | found, bound.nonnegative))
             facts.append(made)
         return facts
+
+    def _apply(
+        self, node: Node, operands: list[Facts], below: list[Node], bound: Interval, extra: Bits, root: bool
+    ) -> Facts:
+        rule, shapes, run = RULES[node.op], [n.shape for n in below], self.lemmas.run
+        mean, ranked, nothing = "the lemma of power means", "the lemma of ranked entries", Means()
+        means = determinant(below[0].shape[-1]) if root else run(mean, nothing, after, node, operands, bound)
+        found = extra | rule.claims(node, operands, shapes) | run(mean, 0, bits_of, means)
+        bits = pack(close(found | run(ranked, 0, combinations.claims, node, operands, shapes), bound.nonnegative))
+        carrier = rule.carrier(node, operands, shapes)
+        if carrier is None and uniform(bits) & AFFINE == AFFINE:
+            carrier = (node.id, 1)
+        combination = run(ranked, None, combinations.after, node, operands, shapes)
+        exponentials = run(mean, nothing, logarithms, node, operands, below)
+        degree = rule.degree(node, operands)
+        return Facts(bits, bound, carrier, degree, means=means, combination=combination, exponentials=exponentials)
 
     @property
     def output(self) -> Facts:
@@ -114,20 +131,6 @@ class Propagation:
 
 def _parameter(node: Node, bound: Interval) -> Facts:
     return Facts(close(AFFINE, bound.nonnegative), bound, (node.id, 1), 1)
-
-
-def _apply(node: Node, operands: list[Facts], below: list[Node], bound: Interval, extra: Bits, root: bool) -> Facts:
-    rule, shapes = RULES[node.op], [n.shape for n in below]
-    means = determinant(below[0].shape[-1]) if root else after(node, operands, bound)
-    found = extra | rule.claims(node, operands, shapes) | bits_of(means) | combinations.claims(node, operands, shapes)
-    bits = pack(close(found, bound.nonnegative))
-    carrier = rule.carrier(node, operands, shapes)
-    if carrier is None and uniform(bits) & AFFINE == AFFINE:
-        carrier = (node.id, 1)
-    combination = combinations.after(node, operands, shapes)
-    exponentials = logarithms(node, operands, below)
-    degree = rule.degree(node, operands)
-    return Facts(bits, bound, carrier, degree, means=means, combination=combination, exponentials=exponentials)
 
 
 def always_equal(graph: Graph, value: float, domain: Mapping[str, object] | None = None) -> bool:

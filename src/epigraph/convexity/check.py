@@ -39,6 +39,9 @@ GLANCE_WORK = 2e4  # up to here every proved property is attacked once before it
 BLOCK_WORK = 1e5  # up to here a block that the rules leave open is tried with the curvature lemma
 SETTLED_WORK = 3e5  # a proved J with more entries is not searched for violations of the remaining properties
 
+QUADRATIC, POLYNOMIAL, CURVED = "the lemma of quadratics", "the lemma of polynomials", "the curvature lemma"
+SEARCH = "the search"
+
 EFFORTS = {"quick": Effort(3.0, 0.0, 0.0), "normal": Effort(40.0, 20.0, 2e6), "thorough": Effort(240.0, 120.0, 1e9)}
 
 
@@ -125,47 +128,50 @@ class _Check:
         alone = [n for n in self.active if n in parts and parts[n].convex == "proved"]
         freeze = () if convex or len(self.active) == 1 else freeze_sets(self.active, alone, self.prover.convex)
         blockers = () if convex or "concave" in proofs else self.prover.blockers(self.active)
-        notes = (*self.J.notes, *doubts, *self.remarks, *found.notes, *self._domain_notes())
+        modulus_ = self._modulus() if convex else None
+        notes = (*self.J.notes, *doubts, *self.remarks, *found.notes, *self._domain_notes(), *self.prover.lemmas.notes)
         verdict = self._verdict(self.active, proofs, found, notes=notes)
         extra = {
             "blocks": parts or {n: verdict for n in self.active},
             "freeze": freeze,
             "blockers": blockers,
-            "modulus": self._modulus() if convex else None,
+            "modulus": modulus_,
             "effort": self._spent(found),
         }
         return replace(verdict, **extra)
 
     def _proofs(self, active: Sequence[str]) -> tuple[dict[str, Proof], Found | None]:
         """The rules; then the lemmas about the whole function, for what a look along random lines does not refute."""
-        proofs, looked = self.prover.proofs(active), None
+        proofs, looked, run, nothing = self.prover.proofs(active), None, self.prover.lemmas.run, dict[str, Proof]()
         if not _settled(proofs):
-            proofs |= quadratic_claims(self.prover, active, self.court, self.remarks)
+            proofs |= run(QUADRATIC, nothing, quadratic_claims, self.prover, active, self.court, self.remarks)
         if not _settled(proofs):
             looked = self._look(active, proofs, self.effort.joint)
-            words = _left(looked)
+            words, hints = _left(looked), self.refuter.hints
             if words:
-                proofs |= polynomial_claims(self.prover, active, self.court, self.refuter.hints)
+                proofs |= run(POLYNOMIAL, nothing, polynomial_claims, self.prover, active, self.court, hints)
             if words and not _settled(proofs):
-                found, self.modulus = curvature_claims(self.prover, active, self.court, self.refuter.hints, words)
-                proofs |= found
+                curved = run(CURVED, (nothing, None), curvature_claims, self.prover, active, self.court, hints, words)
+                self.modulus = curved[1]
+                proofs |= curved[0]
         return proofs, looked
 
     def _lemmas(
         self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float
     ) -> tuple[dict[str, Proof], Found | None]:
         """The lemmas about the whole function, for one block."""
-        self.refuter.hints = {}
-        found = quadratic_claims(self.prover, active, self.court)
+        self.refuter.hints, run, nothing = {}, self.prover.lemmas.run, dict[str, Proof]()
+        found = run(QUADRATIC, nothing, quadratic_claims, self.prover, active, self.court)
         if found or self.refuter.work > BLOCK_WORK:
             return found, None
         looked = self._look(active, proofs, seconds)
-        words = _left(looked)
-        return curvature_claims(self.prover, active, self.court, self.refuter.hints, words)[0], looked
+        words, hints = _left(looked), self.refuter.hints
+        return run(CURVED, (nothing, None), curvature_claims, self.prover, active, self.court, hints, words)[0], looked
 
     def _look(self, active: Sequence[str], proofs: Mapping[str, Proof], seconds: float) -> Found | None:
         kinds = [k for k in KINDS if k not in proofs]
-        return self.refuter.look(active, kinds, seconds) if self.court.possible else None
+        look = self.refuter.look
+        return self.prover.lemmas.run(SEARCH, None, look, active, kinds, seconds) if self.court.possible else None
 
     def _trusted(self, proofs: dict[str, Proof], looked: Found | None) -> tuple[dict[str, Proof], list[str]]:
         """The refuter's glance at what has been proved: a confirmed violation would be an error of a rule."""
@@ -175,7 +181,7 @@ class _Check:
             return proofs, refused
         wrong = set(kinds) & set(looked.certificates if looked else ())
         if not wrong and self.refuter.work <= GLANCE_WORK and self.court.possible:
-            wrong = set(self.refuter.glance(self.active, kinds))
+            wrong = set(self.prover.lemmas.run(SEARCH, {}, self.refuter.glance, self.active, kinds))
         if not wrong:
             return proofs, []
         text = "an internal contradiction: the rules prove J {} and exact arithmetic refutes it; nothing is claimed, please report this"
@@ -183,12 +189,12 @@ class _Check:
 
     def _rechecked(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:
         """Keep the proofs that the kernel accepts; what it has not looked at is kept and said so."""
-        kept, notes = {}, []
+        kept, notes, run = {}, [], self.prover.lemmas.run
         for name, proof in proofs.items():
             if self.refuter.work > KERNEL_WORK and not isinstance(proof.derivation, dict):
                 self.kernel = "skipped: large"
                 kept[name] = proof
-            elif (refusal := recheck_proof(self.graph, proof)) is None:
+            elif (refusal := run("the kernel", "no answer", recheck_proof, self.graph, proof)) is None:
                 kept[name] = proof
             else:
                 notes.append(
@@ -200,7 +206,9 @@ class _Check:
         """The best modulus that is known: from the penalty, or from the whole of J where that is cheap."""
         if self.modulus is not None:
             return self.modulus
-        own, whole = modulus(self.prover, self.active), quick_modulus(self.prover, self.active)
+        run = self.prover.lemmas.run
+        own = run("the modulus of the penalty", None, modulus, self.prover, self.active)
+        whole = run(CURVED, None, quick_modulus, self.prover, self.active)
         return max((m for m in (own, whole) if m is not None), default=None)
 
     def _refute(
@@ -212,7 +220,7 @@ class _Check:
         if _settled(proofs) and self.refuter.work > SETTLED_WORK:
             return looked or Found()
         self.say(text)
-        return self.refuter.search(active, kinds, seconds, looked)
+        return self.prover.lemmas.run(SEARCH, looked or Found(), self.refuter.search, active, kinds, seconds, looked)
 
     def _blocks(self) -> dict[str, Verdict]:
         """Each block alone; counterexamples are sought while the time for blocks lasts."""

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from epigraph.calculus.lattice import CONVEX
-from epigraph.convexity.check import KERNEL_WORK
+from epigraph.calculus.optional import Optional
+from epigraph.convexity.check import KERNEL_WORK, QUADRATIC
 from epigraph.convexity.evidence import Court, recheck_proof
 from epigraph.convexity.modulus import modulus
 from epigraph.convexity.prove import Prover
@@ -58,7 +59,7 @@ class Neighbourhood:
         describe: Mapping[str, Any],
     ):
         self.graph, self.active, self.ball, self.describe = graph, tuple(active), shape == "ball", describe
-        self.domain, self.point = domain, point
+        self.domain, self.point, self.lemmas = domain, point, Optional()
         self.source = Source(graph, domain, point, active)
         self.unused = any(k not in self.source.names for k in active)
         parts = [point[k].reshape(-1) for k in self.source.names]
@@ -120,14 +121,15 @@ class Neighbourhood:
             box = Domain({**held, **self.domain.lower}, {**held, **self.domain.upper})
         else:
             box = self.source.box(region)
-        prover = Prover(self.graph, box, self.describe)
+        prover = Prover(self.graph, box, self.describe, self.lemmas)
         if prover.output(self.active).has(CONVEX):
             proof = prover.proof(self.active, "convex")
-            if self.work > KERNEL_WORK or recheck_proof(self.graph, proof) is None:
+            check = self.lemmas.run
+            if self.work > KERNEL_WORK or check("the kernel", "no answer", recheck_proof, self.graph, proof) is None:
                 return Answer(modulus(prover, self.active) or 0.0, "rules", 1)
         if region is None:
             court = Court(self.graph, box, self.describe)
-            if "convex" in quadratic_claims(prover, self.active, court):
+            if "convex" in self.lemmas.run(QUADRATIC, {}, quadratic_claims, prover, self.active, court):
                 return Answer(0.0, "quadratic", 1)
         return None
 

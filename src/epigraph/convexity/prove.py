@@ -20,6 +20,7 @@ from epigraph.calculus.lattice import (
     Facts,
     uniform,
 )
+from epigraph.calculus.optional import Optional
 from epigraph.calculus.propagate import Propagation, intervals
 from epigraph.calculus.rule import RULES
 from epigraph.convexity.verdict import Blocker, Proof, Step
@@ -45,9 +46,15 @@ _LAYOUT = ("reshape", "permute", "expand", "slice", "take", "same")
 class Prover:
     """Intervals once, then one walk for each choice of active blocks; walks are remembered."""
 
-    def __init__(self, graph: Graph, domain: Domain, describe: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        graph: Graph,
+        domain: Domain,
+        describe: Mapping[str, Any] | None = None,
+        lemmas: Optional | None = None,
+    ):
         self.graph, self.domain, self.describe = graph, domain, describe or {}
-        self.names = tuple(graph.parameter_nodes)
+        self.names, self.lemmas = tuple(graph.parameter_nodes), lemmas or Optional()
         self._walks: dict[frozenset[str], Propagation] = {}
 
     @cached_property
@@ -57,7 +64,7 @@ class Prover:
     def walk(self, active: Iterable[str]) -> Propagation:
         key = frozenset(active)
         if key not in self._walks:
-            walk = Propagation(self.graph, self.bounds, tuple(key))
+            walk = Propagation(self.graph, self.bounds, tuple(key), self.lemmas)
             if len(self._walks) > 8:
                 self._walks.pop(next(iter(self._walks)))
             self._walks[key] = walk

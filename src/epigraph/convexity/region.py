@@ -223,7 +223,7 @@ class _Run:
             answer.reason,
             answer.where,
             certificate,
-            tuple(self.J.notes),
+            (*self.J.notes, *self.near.lemmas.notes),
             {
                 "level": self.effort,
                 "seed": self.seed,
