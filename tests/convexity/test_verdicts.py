@@ -142,6 +142,14 @@ def test_modulus_of_ridge_counts_the_data(decay: float) -> None:
     assert v.verdict == "convex" and v.modulus == pytest.approx(exact, rel=1e-9) and v.modulus <= exact * (1 + 1e-13)
 
 
+def test_squares_that_are_in_no_sum_give_no_modulus() -> None:
+    """Broadcast against nothing, x^2 has no entry left in the sum."""
+    empty = torch.ones(0, dtype=torch.float64)
+    x = {"x": torch.ones(1, dtype=torch.float64)}
+    v = check(Objective.from_function(lambda x: (x**2 + empty).sum() + torch.exp(x).sum(), x))
+    assert v.convex == "proved" and v.modulus is None
+
+
 def test_modulus_needs_every_direction() -> None:
     X = torch.ones(5, 2, dtype=torch.float64)
     y = torch.zeros(5, 1, dtype=torch.float64)

@@ -27,7 +27,7 @@ def modulus(prover: Prover, active: Sequence[str]) -> float | None:
     while pending:
         i, factor = pending.pop()
         node, facts = graph[i], walk.facts[i]
-        if not facts.varies:
+        if not facts.varies or node.numel == 0:  # broadcast against nothing, a term is in no sum
             continue
         if node.op in ("add", "sum", "reshape", "same") and _all_convex(prover, walk, i):
             pending.extend((j, factor) for j in node.inputs[: 1 if node.op == "same" else None])
