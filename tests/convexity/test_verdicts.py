@@ -259,3 +259,26 @@ def test_deep_linear_chain_freezes_all_but_one() -> None:
 
 def test_claims_have_one_bit_each() -> None:
     assert sorted(CLAIMS.values()) == [1, 2, 4, 8, 16, 32] and math.prod(CLAIMS.values()) == 2**15
+
+
+NOWHERE = {
+    "root of a negative constant": lambda x, c: (x**2).sum() + torch.sqrt(c).sum(),
+    "nothing times a logarithm": lambda x, c: torch.exp(x).sum() + 0 * torch.log(c).sum(),
+    "among the entries of a sum": lambda x, c: (
+        (x**2 + 0.1 * torch.sin(x)).sum() + torch.log(torch.cat([x.exp(), c])).sum()
+    ),
+    "of the branch that is taken": lambda x, c: torch.where(torch.tensor([True, False]), x**2, torch.log(c)).sum(),
+}
+
+
+@pytest.mark.parametrize("name", NOWHERE)
+def test_nothing_is_claimed_of_a_function_that_has_no_value(name: str) -> None:
+    c = torch.tensor([-1.0], dtype=torch.float64)
+    v = check(Objective.from_function(lambda x: NOWHERE[name](x, c), {"x": torch.ones(2, dtype=torch.float64)}))
+    assert v.verdict == "undecided" and not v.proofs
+    assert v.notes[-1] == "J has no value at any point that was tried, so nothing is claimed"
+
+
+def test_what_only_overflows_is_still_claimed() -> None:
+    x = {"x": torch.ones(2, dtype=torch.float64)}
+    assert check(Objective.from_function(lambda x: torch.exp(torch.exp(x + 40)).sum(), x)).convex == "proved"

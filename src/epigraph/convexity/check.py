@@ -6,7 +6,10 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, final
+
+import torch
 
 from epigraph.convexity.curvature import curvature_claims, quick_modulus
 from epigraph.convexity.evidence import Court, recheck_proof
@@ -19,6 +22,7 @@ from epigraph.convexity.refute import Found, Refuter
 from epigraph.convexity.search import KINDS
 from epigraph.convexity.verdict import Proof, Status, Verdict
 from epigraph.errors import UsageError
+from epigraph.objective.agreement import NOWHERE_FINITE
 from epigraph.objective.objective import Objective
 
 Progress = Callable[[str], None]
@@ -41,6 +45,8 @@ SETTLED_WORK = 3e5  # a proved J with more entries is not searched for violation
 
 QUADRATIC, POLYNOMIAL, CURVED = "the lemma of quadratics", "the lemma of polynomials", "the curvature lemma"
 SEARCH = "the search"
+
+TRIES = 5  # points, beside the parameters, at which a J that is not finite in floats is asked for a value
 
 EFFORTS = {"quick": Effort(3.0, 0.0, 0.0), "normal": Effort(40.0, 20.0, 2e6), "thorough": Effort(240.0, 120.0, 1e9)}
 
@@ -161,6 +167,8 @@ class _Check:
     ) -> tuple[dict[str, Proof], Found | None]:
         """The lemmas about the whole function, for one block."""
         self.refuter.hints, run, nothing = {}, self.prover.lemmas.run, dict[str, Proof]()
+        if not self._valued:
+            return nothing, None
         found = run(QUADRATIC, nothing, quadratic_claims, self.prover, active, self.court)
         if found or self.refuter.work > BLOCK_WORK:
             return found, None
@@ -190,6 +198,8 @@ class _Check:
     def _rechecked(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:
         """Keep the proofs that the kernel accepts; what it has not looked at is kept and said so."""
         kept, notes, run = {}, [], self.prover.lemmas.run
+        if proofs and not self._valued:
+            return {}, ["J has no value at any point that was tried, so nothing is claimed"]
         for name, proof in proofs.items():
             if self.refuter.work > KERNEL_WORK and not isinstance(proof.derivation, dict):
                 self.kernel = "skipped: large"
@@ -201,6 +211,15 @@ class _Check:
                     f"the rules prove J {name}, but the kernel does not accept the derivation, so nothing is claimed: {refusal}"
                 )
         return kept, notes
+
+    @cached_property
+    def _valued(self) -> bool:
+        """Has J a value somewhere?  Where floats show none, ball arithmetic is asked at a few points of the domain."""
+        if NOWHERE_FINITE not in self.J.notes or not self.court.possible or self.refuter.work > KERNEL_WORK:
+            return True
+        generator = torch.Generator().manual_seed(self.seed)
+        points = [self.refuter.point, *(self.refuter.elsewhere((), generator) for _ in range(TRIES))]
+        return any(self.prover.lemmas.run("the evaluation", True, self.court.has_value, p) for p in points)
 
     def _modulus(self) -> float | None:
         """The best modulus that is known: from the penalty, or from the whole of J where that is cheap."""

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from epigraph.certificate import exact
 from epigraph.certificate.decide import certify_all
 from epigraph.certificate.format import Payload, Stored, assemble, build, read
 from epigraph.certificate.kernel import recheck
@@ -144,6 +145,12 @@ class Court:
             )
             for kind, found in decided.items()
         }
+
+    def has_value(self, m: Mapping[str, Tensor]) -> bool:
+        """Is J a finite real number at m, by ball arithmetic?"""
+        arrays = {k: s.array for k, s in self._tensors(m).items()}
+        (value,) = exact.evaluate(self.plain, arrays, [{}], "arb", 256)
+        return bool(value.is_finite())
 
     def _bounds(self) -> dict[str, tuple[Any, Any]]:
         lower, upper = self.domain.lower, self.domain.upper

@@ -190,7 +190,7 @@ class Refuter:
         """Random lines; for a part of the blocks the rest is moved to another random point from time to time."""
         for round_ in range(rounds):
             if view is None or (round_ and len(active) < len(self.point)):
-                view = self._view(active, self._elsewhere(active, generator) if round_ else None)
+                view = self._view(active, self.elsewhere(active, generator) if round_ else None)
             best: dict[str, Candidate] = {}
             for rung in search.lines(view, open_kinds(), generator, 1, 4e7 / view.work):
                 yield _with(view, {k: c for k, c in rung.items() if c.defect > STRONG})
@@ -224,7 +224,7 @@ class Refuter:
         held = {k: v for k, v in point.items() if k not in active and not torch.equal(v, raw[k].detach().double())}
         return View(evaluator, {n: point[n] for n in active}, self.domain, held)
 
-    def _elsewhere(self, active: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:
+    def elsewhere(self, active: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:
         """The blocks that are held, at another point of the domain."""
         out = {}
         for name, value in self.point.items():

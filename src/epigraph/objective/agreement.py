@@ -32,6 +32,7 @@ SCALES = (0.0, 0.03, 0.3, 1.0, -1.0, 3.0)  # how far to move, in units of the pa
 SAME = 1e-7  # relative; two float64 evaluations of one function, and what kernels approximate in their last digits
 ALIKE = 1e-6  # the same for the change of J from one point to another
 NOISE_BLOCK = 1_000_003  # different numbers in the direction in which a large tensor is moved
+NOWHERE_FINITE = "the graph could not be compared with the program: J is not finite at the points that were tried"
 CLOSE = 1e-14  # of the largest value on the way to J: what cancels leaves the rounding of its terms
 
 
@@ -163,7 +164,7 @@ def check_agreement(J: Objective, graph: Graph, coarsest: torch.dtype) -> list[s
         )
     if any(math.isfinite(r.ours) and math.isfinite(r.theirs) for r in rows):
         return []
-    return ["the graph could not be compared with the program: J is not finite at the points that were tried"]
+    return [NOWHERE_FINITE]
 
 
 def _difference(rows: Sequence[_Row]) -> _Row | None:
