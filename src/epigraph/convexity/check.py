@@ -20,7 +20,7 @@ from epigraph.convexity.prove import CLAIMS, Prover
 from epigraph.convexity.quadratic import quadratic_claims
 from epigraph.convexity.refute import Found, Refuter
 from epigraph.convexity.search import KINDS
-from epigraph.convexity.verdict import Proof, Status, Verdict
+from epigraph.convexity.verdict import Certificate, Proof, Status, Verdict
 from epigraph.errors import UsageError
 from epigraph.objective.agreement import NOWHERE_FINITE
 from epigraph.objective.objective import Objective
@@ -187,13 +187,10 @@ class _Check:
         kinds = [k for k in KINDS if k in proofs]
         if refused or not kinds:
             return proofs, refused
-        wrong = set(kinds) & set(looked.certificates if looked else ())
-        if not wrong and self.refuter.work <= GLANCE_WORK and self.court.possible:
-            wrong = set(self.prover.lemmas.run(SEARCH, {}, self.refuter.glance, self.active, kinds))
-        if not wrong:
-            return proofs, []
-        text = "an internal contradiction: the rules prove J {} and exact arithmetic refutes it; nothing is claimed, please report this"
-        return {}, [text.format(", ".join(sorted(wrong)))]
+        shown = looked.certificates if looked else {}
+        if self.refuter.work <= GLANCE_WORK and self.court.possible:
+            shown = shown | self.prover.lemmas.run(SEARCH, {}, self.refuter.glance, self.active, kinds)
+        return _uncontradicted(proofs, shown)
 
     def _rechecked(self, proofs: dict[str, Proof]) -> tuple[dict[str, Proof], list[str]]:
         """Keep the proofs that the kernel accepts; what it has not looked at is kept and said so."""
@@ -253,7 +250,8 @@ class _Check:
             found = Found()
             if not _settled(proofs) and search and share > 0:
                 shown, looked = self._lemmas((name,), proofs, min(share, left))
-                proofs |= shown
+                proofs, doubts = _uncontradicted(proofs | shown, looked.certificates if looked else {})
+                refused += doubts
                 if "convex" not in proofs:
                     found = self._refute((name,), proofs, min(share, left), f"searching in {name} alone", looked)
             out[name] = self._verdict((name,), proofs, found, notes=(*refused, *found.notes))
@@ -296,6 +294,17 @@ class _Check:
             "candidates": found.tried,
             "kernel": self.kernel,
         }
+
+
+def _uncontradicted(
+    proofs: dict[str, Proof], certificates: Mapping[str, Certificate]
+) -> tuple[dict[str, Proof], list[str]]:
+    """The proofs, and nothing where a certificate contradicts one of them."""
+    wrong = sorted(set(proofs) & set(certificates))
+    if not wrong:
+        return proofs, []
+    text = "an internal contradiction: the rules prove J {} and exact arithmetic refutes it; nothing is claimed, please report this"
+    return {}, [text.format(", ".join(wrong))]
 
 
 def _settled(proofs: Mapping[str, Proof]) -> bool:
