@@ -19,6 +19,8 @@ from epigraph.symmetry.verify import Checker, Verification, verify
 if TYPE_CHECKING:
     from epigraph.objective.objective import Objective
 
+LARGEST = 20_000_000  # directions times parameters, for the rank of the directions at a point
+
 
 @final
 @dataclass(frozen=True)
@@ -76,6 +78,17 @@ class Symmetries:
     def stabiliser(self, point: Mapping[str, Tensor] | None = None) -> Stabiliser:
         """How many permutations and sign flips leave a point where it is, and so how many copies it has."""
         return stabiliser(self.group, self.point(point))
+
+    def at(self, point: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """Stabiliser, copies and flat directions at a point, as data; no flat directions where that is too large to compute."""
+        fixing = self.stabiliser(point)
+        small = self.dimension * sum(v.numel() for v in self.values.values()) <= LARGEST
+        return {
+            "stabiliser": str(fixing.order),
+            "copies": str(fixing.orbit),
+            "exact": fixing.exact,
+            "flat": self.flat(point) if small else None,
+        }
 
     @property
     def permutations(self) -> tuple[Permutations, ...]:
