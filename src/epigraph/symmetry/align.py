@@ -37,28 +37,27 @@ class Alignment:
 
 
 def align(
-    found: Symmetries, first: Mapping[str, Tensor], second: Mapping[str, Tensor], *, restarts: int = 4, seed: int = 0
+    found: Symmetries, first: Mapping[str, Tensor], second: Mapping[str, Tensor], *, restarts: int = 0, seed: int = 0
 ) -> Alignment:
     """The copy of the second point that is closest to the first, as far as the search finds it.
 
-    Permutations and signs by assignments; where units may be rescaled, also with the second point brought to least norm
-    and then to the first one's scales.  The nearest of all is given, never one farther than the point itself.
-    Exact for one hidden layer without rescalings.  Costs an assignment, O(n^3), per layer and sweep.
+    Permutations and signs by assignments.  Where units may be rescaled, both points are first brought to least norm, so
+    that scales do not disturb the matching, and the result to the scales of the first.  Never farther than the point
+    itself.  Exact for one hidden layer without rescalings.  Costs an assignment, O(n^3), per layer and sweep;
+    ``restarts`` begin at random elements, and the nearest result counts.
     """
     a, b = found.point(first), found.point(second)
     matcher = Matcher(found.group)
     start = distance(a, b)
-    elements, left = matcher.nearest(a, b, restarts, seed, 0.0)
-    best = Alignment(_applied(found, elements, b), start, left, elements)
     if found.group.scalings("scale"):
         one, two = balance(found.group, a), balance(found.group, b)
         inner, _ = matcher.nearest(one.point, two.point, restarts, seed, 0.0)
-        back = Element(factors={k: 1 / v for k, v in one.element.factors.items()})
-        chain = (two.element, *inner, back)
-        moved = _applied(found, chain, b)
-        if distance(a, moved) < best.after:
-            best = Alignment(moved, start, distance(a, moved), chain)
-    return best
+        chain = (two.element, *inner, Element(factors={k: 1 / v for k, v in one.element.factors.items()}))
+    else:
+        chain, _ = matcher.nearest(a, b, restarts, seed, 0.0)
+    moved = _applied(found, chain, b)
+    left = distance(a, moved)
+    return Alignment(moved, start, left, chain) if left < start else Alignment(b, start, start, ())
 
 
 def _applied(found: Symmetries, elements: tuple[Element, ...], point: dict[str, Tensor]) -> dict[str, Tensor]:
