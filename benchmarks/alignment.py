@@ -96,7 +96,7 @@ def row(widths: list[int], kind: str, seeds: tuple[int, int]) -> str:
     times.append(time.process_time())
     cells = [f"{t - s:.2f}" for s, t in pairwise(times)]
     for point in (b, peer, ours.point):
-        seen = epigraph.barrier(J, a, point)
+        seen = epigraph.barrier(J, a, point, points=11)
         cells.append(f"{seen.over_line:.4f} / {seen.over_max:.4f} / {distance(a, point):.2f}")
     return f"| {kind} {'-'.join(map(str, widths))} | {seeds[0]}, {seeds[1]} | " + " | ".join(cells) + " |"
 

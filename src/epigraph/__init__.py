@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from epigraph.hessian.spectrum import Spectrum
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
-    from epigraph.symmetry.align import Alignment, Barrier, align, barrier
+    from epigraph.symmetry.align import Alignment, align
     from epigraph.symmetry.argument import Copies, permutation_argument
+    from epigraph.symmetry.barrier import Barrier, barrier
     from epigraph.symmetry.canonical import Sameness, canonical, same
     from epigraph.symmetry.result import Symmetries, symmetries
 
@@ -101,8 +102,9 @@ _HOMES = {
     "epigraph.hessian.spectrum": ("Spectrum",),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),
-    "epigraph.symmetry.align": ("Alignment", "Barrier", "align", "barrier"),
+    "epigraph.symmetry.align": ("Alignment", "align"),
     "epigraph.symmetry.argument": ("Copies", "permutation_argument"),
+    "epigraph.symmetry.barrier": ("Barrier", "barrier"),
     "epigraph.symmetry.canonical": ("Sameness", "canonical", "same"),
     "epigraph.symmetry.result": ("Symmetries", "symmetries"),
 }
