@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from epigraph.symmetry.balance import balance
-from epigraph.symmetry.continuous import Linear, Shift
+from epigraph.symmetry.compensation import Compensation
+from epigraph.symmetry.continuous import Gauged, Linear, Shift
 from epigraph.symmetry.group import Element
 from epigraph.symmetry.matching import Matcher, Slab, distance
 from epigraph.symmetry.result import Symmetries
@@ -76,7 +77,7 @@ def same(
     bound = matcher.lower_bound(one.point, two.point)
     if not (one.attained and two.attained):
         return Sameness("undecided", distance(one.point, two.point), bound, limit, ())
-    linear = any(isinstance(f, Linear) for f in found.flows)
+    linear = any(isinstance(f, Linear | Gauged) for f in found.flows)
     if bound > limit and not linear:
         return Sameness("different", distance(one.point, two.point), bound, limit, ())
     elements, left = matcher.nearest(one.point, two.point, restarts, seed, limit)
@@ -98,8 +99,11 @@ def canonical(found: Symmetries, point: Mapping[str, Tensor]) -> dict[str, Tenso
 
 
 def _without_shifts(found: Symmetries, point: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The point of least norm among all shifts."""
+    """The point of least norm among all shifts, with the biases that later ones undo at 0."""
     moved = {k: v.clone() for k, v in found.point(point).items()}
+    undone = [f for f in found.flows if isinstance(f, Compensation)]
+    for flow in undone * len(undone):  # one may shift what another has just brought to 0
+        moved = flow.undone(found.group, moved)
     for flow in found.flows:
         if isinstance(flow, Shift):
             block = found.group.blocks[flow.tensor][flow.block]

@@ -41,6 +41,10 @@ class Block:
     sets: tuple[int, ...]
     dims: tuple[int, ...]
 
+    @property
+    def numel(self) -> int:
+        return math.prod(self.sizes)
+
 
 @final
 @dataclass(frozen=True)

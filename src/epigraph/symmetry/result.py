@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from epigraph.symmetry.continuous import Flow, Linear, Shift, continuous, describe, tangent_rank
+from epigraph.symmetry.compensation import Compensation
+from epigraph.symmetry.continuous import Flow, Gauged, Linear, Shift, continuous, describe, tangent_rank
 from epigraph.symmetry.discover import captured, discover
 from epigraph.symmetry.group import Element, Generator, Group, Permutations
 from epigraph.symmetry.stabiliser import Stabiliser, stabiliser
@@ -48,7 +49,9 @@ class Symmetries:
     def dimension(self) -> int:
         total = self.group.dimension + self._shifts()
         for flow in self.flows:
-            if isinstance(flow, Linear):  # the diagonal of GL(n) is among the rescalings
+            if isinstance(flow, Compensation | Gauged):
+                total += flow.dimension(self.group)
+            elif isinstance(flow, Linear):  # the diagonal of GL(n) is among the rescalings
                 copies, n = self.group.copies(flow.set), self.group.sets[flow.set].size
                 total += flow.dimension(self.group) - (copies * n if flow.kind == "linear" else 0)
         return total
