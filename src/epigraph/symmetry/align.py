@@ -40,14 +40,15 @@ def align(
     ``restarts`` begin at random elements, and the nearest result counts.
     """
     a, b = found.point(first), found.point(second)
-    matcher = Matcher(found.group)
     start = distance(a, b)
-    if found.group.scalings("scale"):
-        one, two = balance(found.group, a), balance(found.group, b)
+    group, fixed, given = found.group.linear, found.group.centred(a), found.group.centred(b)
+    matcher = Matcher(group)
+    if group.scalings("scale"):
+        one, two = balance(group, fixed), balance(group, given)
         inner, _ = matcher.nearest(one.point, two.point, restarts, seed, 0.0)
         chain = (two.element, *inner, Element(factors={k: 1 / v for k, v in one.element.factors.items()}))
     else:
-        chain, _ = matcher.nearest(a, b, restarts, seed, 0.0)
+        chain, _ = matcher.nearest(fixed, given, restarts, seed, 0.0)
     moved = _applied(found, chain, b)
     left = distance(a, moved)
     return Alignment(moved, start, left, chain) if left < start else Alignment(b, start, start, ())
