@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from epigraph.symmetry.argument import Copies, permutation_argument
     from epigraph.symmetry.barrier import Barrier, barrier
     from epigraph.symmetry.canonical import Sameness, canonical, same
+    from epigraph.symmetry.data import DataSymmetries, data_symmetries
     from epigraph.symmetry.result import Symmetries, symmetries
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "CertificateError",
     "Copies",
     "CurvatureMonitor",
+    "DataSymmetries",
     "Density",
     "EpigraphError",
     "Graph",
@@ -71,6 +73,7 @@ __all__ = [
     "barrier",
     "canonical",
     "check",
+    "data_symmetries",
     "density",
     "hessian",
     "permutation_argument",
@@ -106,6 +109,7 @@ _HOMES = {
     "epigraph.symmetry.argument": ("Copies", "permutation_argument"),
     "epigraph.symmetry.barrier": ("Barrier", "barrier"),
     "epigraph.symmetry.canonical": ("Sameness", "canonical", "same"),
+    "epigraph.symmetry.data": ("DataSymmetries", "data_symmetries"),
     "epigraph.symmetry.result": ("Symmetries", "symmetries"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

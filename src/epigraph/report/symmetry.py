@@ -35,7 +35,9 @@ def show_symmetries(console: Console, record: Mapping[str, Any]) -> None:
             f", and by {seen['control']:.1e} when one tensor is left behind" if seen["control"] is not None else ""
         )
         console.print(f"checked at {seen['trials']} random points: J changes by {seen['error']:.1e} at most{control}")
-    for line in (_point(record["point"]), _copies(record["copies"])):
+    lines = [_point(record["point"]), _copies(record["copies"])]
+    lines += [_data(record["data"])] if record.get("data") else []
+    for line in lines:
         console.print(line)
     for note in record["notes"]:
         console.print(f"note: {note}")
@@ -62,6 +64,15 @@ def _copies(copies: Mapping[str, Any]) -> str:
         f"two copies ({copies['element']}): J = {copies['copy']:.6g} at both, {copies['middle']:.6g} halfway; "
         f"J is {'neither' if len(copies['refuted']) > 1 else 'not'} {kinds}"
     )
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    """The second group, which is not the network's."""
+    line = "of the data, not of the network: "
+    if data["exchangeable"]:
+        line += f"{data['samples']}! orders of the samples, which move no parameter; "
+    count = f"{'' if data['exact'] else 'at least '}{data['order']}"
+    return line + f"{count} signed permutations of the features, with the identity"
 
 
 def order_text(order: int) -> str:

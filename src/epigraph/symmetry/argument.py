@@ -255,7 +255,7 @@ def _certify(J: Objective, a: Point, b: Point, seconds: float) -> dict[str, Cert
     m = {n: (a[n] + b[n]) / 2 for n in names}
     steps: dict[str, Steps] = {}
     for n in names:
-        scale = _exponent(torch.maximum(a[n].abs(), b[n].abs())) - 1
+        scale = _exponent(torch.maximum(a[n].abs(), b[n].abs())) - 4  # halves, also of what sigmoids add
         k = (a[n] - b[n]) / 2 * 2.0**-scale
         if not bool((k == k.round()).all()) or (k.numel() and float(k.abs().max()) >= 2**30):
             return {}

@@ -152,9 +152,19 @@ def _positions(group: Group, generator: Scaling, sets: tuple[int, ...], axis: in
     return [*(sets.index(s) for s in group.sets[generator.set].scope), axis]
 
 
+@final
+@dataclass(frozen=True)
+class _Products:
+    """A matrix known by its products."""
+
+    matvec: Callable[[Array], Array]
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+
 def _step(system: _System, terms: Sequence[Array], gradient: Array) -> Array:
     """Newton's step, by conjugate gradients on the Hessian scaled to a diagonal of ones; it is never formed."""
-    from scipy.sparse.linalg import LinearOperator, cg
+    from scipy.sparse import linalg
 
     diagonal = 4 * system.gather(terms, lambda charge: charge**2)
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))  # units without any weight stay as they are
@@ -165,7 +175,8 @@ def _step(system: _System, terms: Sequence[Array], gradient: Array) -> Array:
         return 4 * system.gather(turned) / scale + 1e-14 * v
 
     total = system.total
-    found, _ = cg(LinearOperator((total, total), matvec=product), -gradient / scale, rtol=1e-4, maxiter=4 * total + 20)
+    hessian: Any = linalg.aslinearoperator(_Products(product, (total, total), np.dtype(np.float64)))
+    found, _ = linalg.cg(hessian, -gradient / scale, rtol=1e-4, maxiter=4 * total + 20)
     return found / scale
 
 

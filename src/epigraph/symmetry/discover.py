@@ -84,8 +84,12 @@ def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = ()) -> Group
     for value in values:
         value.settle()
     maker = _Maker(tensors)
-    carried = [o for o in centred(tracer) if all(len(tensors[n].cells) == 1 for n in (o.weight, o.bias))]
-    group = replace(maker.group(), offsets=tuple(carried))
+
+    def able(weight: str, bias: str) -> bool:
+        whole = all(n in tensors and len(tensors[n].cells) == 1 for n in (weight, bias))
+        return whole and bias not in domain.lower and bias not in domain.upper
+
+    group = replace(maker.group(), offsets=tuple(centred(tracer, able)))
     scalings: list[Generator] = []
     for kind in ("sign", "scale"):
         system = solutions(values, tracer.steps, tracer.values[graph.output], kind == "sign")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from epigraph.objective.graph import Graph, Node
 from epigraph.symmetry.group import Offset
 from epigraph.symmetry.trace import Step, Tracer
 
 
-def centred(tracer: Tracer) -> list[Offset]:
-    """Marks the steps whose constants are carried by biases, and says by which.
+def centred(tracer: Tracer, able: Callable[[str, str], bool]) -> list[Offset]:
+    """Marks the steps whose constants are carried by biases, and says by which; ``able``: may this weight and this bias?
 
     Everything that reads the step must be layout and then a product with a parameter to which another parameter is
     added that is used nowhere else.  A convolution must not pad: zeros beyond the border carry no constant.
@@ -27,7 +27,7 @@ def centred(tracer: Tracer) -> list[Offset]:
         if centre is None:
             continue
         pairs = _carried(step, tracer.graph, readers)
-        if pairs:
+        if pairs and all(able(*pair) for pair in pairs):
             step.notes["centre"] = centre
             found += [Offset(weight, bias, float(centre)) for weight, bias in pairs]
     return found
@@ -58,7 +58,7 @@ def _map(i: int, node: Node, graph: Graph, readers: Mapping[int, list[Node]]) ->
     if node.op == "convolution" and (any(node.attributes["padding"]) or node.inputs[0] != i):
         return None
     (other,) = (k for k in node.inputs if k != i)
-    weight = _parameter(other, graph, ("permute",))
+    weight = _parameter(other, graph, ("reshape", "permute"))
     after = readers.get(node.id, [])
     while len(after) == 1 and after[0].op in ("reshape", "permute"):
         node, after = after[0], readers.get(after[0].id, [])

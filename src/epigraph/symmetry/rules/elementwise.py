@@ -229,7 +229,10 @@ def _about(knots: list[Fraction], pieces: Polynomials, mirrored: Polynomials) ->
     """c where f(x) + f(-x) = 2c."""
     if [-k for k in reversed(knots)] != knots:
         return None
-    sums = {tuple(_trimmed([a + b for a, b in zip_longest(p, m, fillvalue=Fraction(0))])) for p, m in zip(pieces, mirrored, strict=True)}
+    sums = {
+        tuple(_trimmed([a + b for a, b in zip_longest(p, m, fillvalue=Fraction(0))]))
+        for p, m in zip(pieces, mirrored, strict=True)
+    }
     if len(sums) > 1 or any(len(s) > 1 for s in sums):
         return None
     return (sums.pop() or (Fraction(0),))[0] / 2
