@@ -38,6 +38,7 @@ RANKS = {
 # Imports against that order, each made inside a function when it is needed, with the reason.
 AGAINST = {
     ("convexity/verdict.py", "report"): "a notebook shows a verdict as the report's HTML fragment",
+    ("symmetry/barrier.py", "plot"): "a notebook shows a barrier as its picture",
     ("objective/target.py", "zoo"): "zoo:NAME is a target, and the zoo is made of objectives",
     ("objective/recorder.py", "calculus"): "a branch that intervals show to go one way always is no branch",
 }

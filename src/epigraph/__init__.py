@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from epigraph.hessian.spectrum import Spectrum
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
-    from epigraph.symmetry.align import Alignment, Barrier, align, barrier
+    from epigraph.symmetry.align import Alignment, align
     from epigraph.symmetry.argument import Copies, permutation_argument
+    from epigraph.symmetry.barrier import Barrier, barrier
     from epigraph.symmetry.canonical import Sameness, canonical, same
+    from epigraph.symmetry.data import DataSymmetries, data_symmetries
     from epigraph.symmetry.result import Symmetries, symmetries
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "CertificateError",
     "Copies",
     "CurvatureMonitor",
+    "DataSymmetries",
     "Density",
     "EpigraphError",
     "Graph",
@@ -70,6 +73,7 @@ __all__ = [
     "barrier",
     "canonical",
     "check",
+    "data_symmetries",
     "density",
     "hessian",
     "permutation_argument",
@@ -101,9 +105,11 @@ _HOMES = {
     "epigraph.hessian.spectrum": ("Spectrum",),
     "epigraph.objective.graph": ("Graph",),
     "epigraph.objective.objective": ("Objective",),
-    "epigraph.symmetry.align": ("Alignment", "Barrier", "align", "barrier"),
+    "epigraph.symmetry.align": ("Alignment", "align"),
     "epigraph.symmetry.argument": ("Copies", "permutation_argument"),
+    "epigraph.symmetry.barrier": ("Barrier", "barrier"),
     "epigraph.symmetry.canonical": ("Sameness", "canonical", "same"),
+    "epigraph.symmetry.data": ("DataSymmetries", "data_symmetries"),
     "epigraph.symmetry.result": ("Symmetries", "symmetries"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -54,3 +54,79 @@ def test_the_two_definitions_differ_where_the_ends_do():
     values = dense**2 * (dense - 3) ** 2 + dense
     assert found.over_max == pytest.approx(float(values.max()) - 3, abs=1e-8)
     assert found.over_line == pytest.approx(float((values - dense).max()), abs=1e-8)
+
+
+def normed(seed):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
+    for _ in range(5):
+        net(torch.randn(40, 3))  # moves the running statistics
+    with torch.no_grad():
+        net[1].weight.add_(0.3 * torch.randn(6))
+        net[1].bias.add_(0.3 * torch.randn(6))
+    return net.eval()
+
+
+def test_running_statistics_are_estimated_along_the_line():
+    """Against a program that trains nothing but the statistics, at three points of the line."""
+    import copy
+
+    one, two = normed(0), normed(1)
+    x, y = torch.randn(50, 3), torch.randn(50, 2)
+    J = epigraph.Objective(one, nn.MSELoss(), x, y)
+    a, b = ({k: v.detach().double() for k, v in net.state_dict().items()} for net in (one, two))
+    seen = epigraph.barrier(J, a, b, points=3)
+    for t, value in [p for p in seen.curve if p[0] in (0.0, 0.5, 1.0)]:
+        net = copy.deepcopy(one).double()
+        net.load_state_dict({k: (1 - t) * a[k] + t * b[k] for k in a})
+        net[1].reset_running_stats()
+        net[1].momentum = None
+        net.train()
+        net(x.double())
+        assert value == pytest.approx(nn.functional.mse_loss(net.eval()(x.double()), y.double()).item(), rel=1e-12)
+    given = epigraph.barrier(J, a, b, points=3, statistics="given")
+    assert given.curve[-1][1] == pytest.approx(nn.functional.mse_loss(two(x), y).item(), rel=1e-5)
+    assert given.curve[-1][1] != pytest.approx(seen.curve[-1][1], rel=1e-3)
+    assert not one.training
+    assert all(torch.equal(v.double(), a[k]) for k, v in one.state_dict().items())
+
+
+@pytest.mark.parametrize("statistics", ["estimated", "given"])
+def test_a_copy_with_its_statistics_has_no_barrier(statistics):
+    one, x = normed(0), torch.randn(50, 3)
+    J = epigraph.Objective(one, nn.MSELoss(), x, one(x).detach())
+    found = epigraph.symmetries(J)
+    a = {k: v.detach().double() for k, v in one.state_dict().items() if v.is_floating_point()}
+    seen = epigraph.barrier(J, a, found.apply(found.random(3), a), found=found, statistics=statistics)
+    assert seen.before is not None
+    assert seen.before.over_line > 1e-2 > 1e-9 > seen.over_line
+    with pytest.raises(epigraph.UsageError):
+        epigraph.barrier(J, a, a, statistics="none")
+
+
+def test_the_picture_has_both_curves():
+    from xml.etree import ElementTree
+
+    from epigraph.plot.passage import draw, info
+
+    torch.manual_seed(0)
+    J = mlp([3, 6, 2], nn.Tanh)
+    found = epigraph.symmetries(J)
+    theta = found.apply(found.random(1))
+    seen = epigraph.barrier(J, theta, found.apply(found.random(2), theta), found=found, points=11)
+    shown = info(seen)
+    assert [c.name for c in shown.courses] == ["before alignment", "after alignment"]
+    assert shown.courses[0].top[1] == pytest.approx(max(v for _, v in seen.before.curve), rel=1e-6)
+    root = ElementTree.fromstring(draw(shown))
+    lines = [e for e in root.iter() if e.tag.endswith("polyline")]
+    assert [len(e.attrib["points"].split()) for e in lines] == [len(c.points) for c in shown.courses]
+    assert seen._repr_html_().startswith("<svg")
+
+
+def test_wide_layers_are_matched_by_products():
+    """Above a thousand products of rows the costs are computed by matrix products: the copy is found all the same."""
+    torch.manual_seed(0)
+    found = epigraph.symmetries(mlp([40, 256, 10], nn.ReLU))
+    first = found.apply(found.random(1))
+    aligned = epigraph.align(found, first, found.apply(found.random(2), first))
+    assert aligned.after < 1e-9 * aligned.before

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import epigraph
+from epigraph.symmetry.group import Element
 from symmetry.models import Attention, Convolutions, Grouped, Recurrent, Skips, mlp, objective
 
 
@@ -40,6 +41,70 @@ def test_tanh_has_signed_permutations(width, order):
 def test_gelu_has_permutations_only(width):
     found = epigraph.symmetries(mlp([3, width, 2], nn.GELU))
     assert (found.order, found.dimension) == (math.factorial(width), 0)
+
+
+@pytest.mark.parametrize("activation", [nn.Sigmoid, nn.Hardsigmoid])
+@pytest.mark.parametrize(("width", "order"), [(1, 2), (2, 8), (3, 48), (5, 3840)])
+def test_sigmoid_has_affine_flips(activation, width, order):
+    """1 - f(-z): the outgoing weights change their sign, and the next bias takes their sum."""
+    J = mlp([3, width, 2], activation)
+    found = epigraph.symmetries(J)
+    assert (found.order, found.dimension) == (order, 0)
+    assert not found.verification.dropped
+    (sign,) = [i for i, g in enumerate(found.group.generators) if g.kind == "sign"]
+    flips = -torch.ones(found.group.shape_of(found.group.generators[sign].set), dtype=torch.float64)
+    point = found.point()
+    moved = found.apply(Element(factors={sign: flips}), point)
+    assert torch.equal(moved["2.weight"], -point["2.weight"])
+    assert torch.allclose(moved["2.bias"], point["2.bias"] + point["2.weight"].sum(1), atol=1e-14)
+    assert J.value(moved, double=True) == pytest.approx(J.value(point, double=True), rel=1e-13)
+
+
+class Twice(nn.Module):
+    """Sigmoid units read twice: by a linear map with a bias, and otherwise."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.a, self.b, self.other = nn.Linear(3, 4), nn.Linear(4, 4), other
+
+    def forward(self, x):
+        h = self.a(x).sigmoid()
+        return self.b(h) + self.other(h, self.b)
+
+
+@pytest.mark.parametrize(
+    ("make", "order"),
+    [
+        (lambda: mlp([3, 3, 2], nn.Sigmoid, bias=False), 6),
+        (lambda: mlp([3, 3, 2], nn.Sigmoid, weight_decay=0.1), 6),
+        (lambda: mlp([3, 3, 2], nn.Sigmoid, domain={"2.bias": (-1.0, 1.0)}), 6),
+        (lambda: mlp([3, 3, 3, 1], nn.Sigmoid), 48 * 48),
+        (lambda: objective(Twice(lambda h, b: h), (5, 3), (5, 4)), 1),
+        (lambda: objective(Twice(lambda h, b: b.bias**2), (5, 3), (5, 4)), 24),
+        (lambda: objective(Twice(lambda h, b: nn.functional.linear(h, b.weight**2)), (5, 3), (5, 4)), 24),
+        (lambda: objective(Twice(lambda h, b: nn.functional.linear(h, b.weight)), (5, 3), (5, 4)), 24),
+    ],
+    ids=["no bias", "decay", "bounds", "deep", "residual", "bias read twice", "no second bias", "weight read twice"],
+)
+def test_a_constant_needs_a_bias_that_can_carry_it(make, order):
+    J = make()
+    found = epigraph.symmetries(J)
+    assert (found.order, found.verification.dropped) == (order, ())
+
+
+@pytest.mark.parametrize(("padding", "order"), [(0, 48 * 8), (1, 6 * 8)])
+def test_padding_carries_no_constant(padding, order):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 2, 3, padding=padding)
+            self.head = nn.Linear(2 * (4 + 2 * padding) ** 2, 1)
+
+        def forward(self, x):
+            return self.head(self.b(self.a(x).sigmoid()).tanh().flatten(1))
+
+    found = epigraph.symmetries(objective(Net(), (2, 1, 8, 8), (2, 1)))
+    assert (found.order, found.verification.dropped) == (order, ())
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU])
@@ -108,8 +173,8 @@ def test_a_wrong_rule_is_caught(monkeypatch):
     from epigraph.symmetry.rules import elementwise
     from epigraph.symmetry.rules.base import RULES
 
-    monkeypatch.setitem(RULES, "sigmoid", elementwise.Odd())
-    found = epigraph.symmetries(mlp([3, 3, 2], nn.Sigmoid))
+    monkeypatch.setitem(RULES, "gelu", elementwise.Odd())
+    found = epigraph.symmetries(mlp([3, 3, 2], nn.GELU))
     assert found.order == 6
     assert len(found.verification.dropped) == 1
     assert "left out" in found.notes[0]

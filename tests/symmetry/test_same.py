@@ -15,6 +15,7 @@ MODELS = {
     "tanh": (lambda: mlp([3, 6, 2], nn.Tanh), 30),
     "tanh, one unit": (lambda: mlp([3, 1, 2], nn.Tanh), 10),
     "wide relu": (lambda: mlp([3, 64, 2], nn.ReLU), 10),
+    "deep sigmoid": (lambda: mlp([3, 6, 5, 2], nn.Sigmoid), 10),
     "deep tanh": (lambda: mlp([3, 8, 8, 2], nn.Tanh), 20),
     "deep relu": (lambda: mlp([3, 8, 8, 2], nn.ReLU), 10),
     "lstm": (lambda: objective(Recurrent(nn.LSTM), (2, 3, 2), (2, 1)), 5),
@@ -38,10 +39,11 @@ def test_planted_elements_are_recovered(name):
         second = found.apply(found.random(seed), first)
         answer = epigraph.same(found, first, second, seed=seed)
         assert answer.verdict == "same"
-        moved = balance(found.group, second).point
+        group = found.group.linear
+        moved = balance(group, found.group.centred(second)).point
         for element in answer.elements:
-            moved = found.group.apply(element, moved)
-        assert distance(balance(found.group, first).point, moved) <= answer.tolerance
+            moved = group.apply(element, moved)
+        assert distance(balance(group, found.group.centred(first)).point, moved) <= answer.tolerance
         assert epigraph.same(found, first, other).verdict != "same"
         one, two = (epigraph.canonical(found, p) for p in (first, second))
         assert all(torch.allclose(one[k], two[k], atol=1e-7) for k in one)

@@ -15,6 +15,7 @@ def symmetry(
     target: Target = None,
     expr: Expr = None,
     where: Where = None,
+    at: Annotated[Path | None, typer.Option("--at", help="State dict of a point: its copies alone are looked at.")] = None,
     as_json: AsJson = False,
     certificate: Annotated[Path | None, typer.Option("--certificate", help="Write what two copies refute.")] = None,
     seed: Seed = 0,
@@ -25,16 +26,20 @@ def symmetry(
         require_outputs(target, {"--certificate": certificate})
         with stdout_to_stderr():
             import epigraph
+            from epigraph.objective.point import load_into
             from epigraph.objective.target import load
 
             J = load(target, expr, where or [])
+            point = load_into(J, at) if at else None
             found = epigraph.symmetries(J, seed=seed)
-            copies = epigraph.permutation_argument(J, found, seed=seed)
-        if certificate and "convex" in copies.certificates:
-            copies.certificates["convex"].save(certificate)
+            copies = epigraph.permutation_argument(J, found, at=point, seed=seed)
+            of_data = epigraph.data_symmetries(J, seed=seed)
+        if certificate and copies.certificates:
+            copies.certificates[min(copies.certificates)].save(certificate)
         elif certificate:
             say(f"{certificate} is not written: {copies.reason}")
-        record = {**found.to_dict(), "copies": copies.to_dict()}
+        record = {**found.to_dict(), "copies": copies.to_dict(), "point": found.at(point)}
+        record["data"] = of_data.to_dict() if of_data else None
         if as_json:
             print_json(record)
         else:

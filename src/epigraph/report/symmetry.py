@@ -20,32 +20,59 @@ def show_symmetries(console: Console, record: Mapping[str, Any]) -> None:
         f"{record['dimension']} continuous dimensions"
     )
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("kind", "units", "copies", "moves"):
+    for heading in ("kind", "units", "copies", "dimension", "moves"):
         table.add_column(heading, overflow="fold")
     for line in record["generators"][:SHOWN]:
         moved = line["words"].partition(": ")[2]
-        table.add_row(line["kind"], str(line["units"]), str(line["copies"]), moved)
+        sizes = (str(line["units"]), str(line["copies"]), "") if "units" in line else ("", "", str(line["dimension"]))
+        table.add_row(line["kind"], *sizes, moved)
     console.print(table)
     if len(record["generators"]) > SHOWN:
         console.print(f"... and {len(record['generators']) - SHOWN} more; --json has all")
     seen = record["verification"]
     if seen["error"] is not None:
-        console.print(
-            f"checked at {seen['trials']} random points: J changes by {seen['error']:.1e} at most, "
-            f"and by {seen['control']:.1e} when one tensor is left behind"
+        control = (
+            f", and by {seen['control']:.1e} when one tensor is left behind" if seen["control"] is not None else ""
         )
-    copies = record["copies"]
-    if copies["refuted"]:
-        console.print(
-            f"two copies ({copies['element']}): J = {copies['copy']:.6g} at both, {copies['middle']:.6g} halfway; "
-            f"J is not convex (certified gap {copies['gap']['convex']})"
-            if "convex" in copies["gap"]
-            else f"two copies ({copies['element']}) refute quasi-convexity"
-        )
-    else:
-        console.print(f"two copies: {copies['reason']}")
+        console.print(f"checked at {seen['trials']} random points: J changes by {seen['error']:.1e} at most{control}")
+    lines = [_point(record["point"]), _copies(record["copies"])]
+    lines += [_data(record["data"])] if record.get("data") else []
+    for line in lines:
+        console.print(line)
     for note in record["notes"]:
         console.print(f"note: {note}")
+
+
+def _point(point: Mapping[str, Any]) -> str:
+    exact = "" if point["exact"] else "at most "
+    line = f"this point has {exact}{order_text(int(point['copies']))} copies"
+    line = line.removesuffix("copies") + "copy" if point["copies"] == "1" else line
+    return (
+        line
+        if point["flat"] is None
+        else f"{line}; the Hessian there has {point['flat']} zeros by symmetry if it is critical"
+    )
+
+
+def _copies(copies: Mapping[str, Any]) -> str:
+    """What two copies of one point show."""
+    if not copies["refuted"]:
+        return f"two copies: {copies['reason']}"
+    words = {"convex": "convex", "quasiconvex": "quasi-convex"}
+    kinds = " nor ".join(f"{words[k]} (certified gap {copies['gap'][k]})" for k in copies["refuted"])
+    return (
+        f"two copies ({copies['element']}): J = {copies['copy']:.6g} at both, {copies['middle']:.6g} halfway; "
+        f"J is {'neither' if len(copies['refuted']) > 1 else 'not'} {kinds}"
+    )
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    """The second group, which is not the network's."""
+    line = "of the data, not of the network: "
+    if data["exchangeable"]:
+        line += f"{data['samples']}! orders of the samples, which move no parameter; "
+    count = f"{'' if data['exact'] else 'at least '}{data['order']}"
+    return line + f"{count} signed permutations of the features, with the identity"
 
 
 def order_text(order: int) -> str:

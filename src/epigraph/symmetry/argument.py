@@ -5,18 +5,20 @@ them.  So one point theta with J((theta + g theta) / 2) > J(theta) refutes both 
 exact on floating-point numbers, so theta, g theta and their midpoint are exact dyadic points, and exact arithmetic
 decides: the certificate does not rest on the symmetry that suggested it.
 
-It is no proof by itself that networks are not convex.  Nothing is higher where the swapped units are identical, or
-where J is convex along with its symmetry (linear units whose outgoing weights are fixed and equal); a network with a
-single hidden unit may have no such symmetry at all; and an infimum that is not attained (e^-x) has no copies.
+It is no proof by itself that networks are not convex, and what it does not refute may be either.  Nothing is shown where
+the swapped units are identical (both copies are one point), or where J is convex along with its symmetry (linear units
+whose outgoing weights are fixed and equal).  A network with a single hidden unit may have no such symmetry and fail to
+be convex all the same; and e^-x, whose infimum is not attained, has no copies of a minimum.  Points other than minima
+have copies as well, so that the argument does not need an attained minimum where there are two units that differ.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 import torch
@@ -33,7 +35,18 @@ if TYPE_CHECKING:
     from epigraph.objective.objective import Objective
 
 BITS = 20
+LEAST = 1e-9  # a smaller excess, relative to J, is taken for rounding
+TRIED = 3  # pairs of copies that are put before exact arithmetic
 Point = dict[str, Tensor]
+Case = Literal["refuted", "no symmetry", "identical units", "not higher", "undefined", "undecided"]
+REASONS: dict[Case, str] = {
+    "refuted": "the midpoint of two copies is higher than they are",
+    "no symmetry": "no permutation or sign flip leaves J unchanged: there are no copies, and this proves nothing",
+    "identical units": "every copy of this point is the point itself: what is swapped is identical, which proves nothing",
+    "not higher": "no midpoint of two copies was higher than they are: this refutes nothing, and proves nothing",
+    "undefined": "J has no finite value at the copies, or halfway between them",
+    "undecided": "exact arithmetic did not decide",
+}
 
 
 @final
@@ -41,19 +54,25 @@ Point = dict[str, Tensor]
 class Copies:
     """What two copies of one point show.
 
-    ``certificates`` has "convex" and "quasiconvex" where the midpoint is higher, decided in exact arithmetic.
-    ``copy`` and ``middle`` are J at both copies and at the midpoint, in floats; ``element`` is in words.
+    ``case`` is "refuted" where ``certificates`` has "convex", "quasiconvex" or both, decided in exact arithmetic; else
+    it says why there is none, and ``reason`` says so in words.  ``copy`` and ``middle`` are J at both copies and at
+    their midpoint, in floats, for the pair with the highest midpoint; ``element`` is in words.
     """
 
     certificates: Mapping[str, Certificate]
-    copy: float | None
-    middle: float | None
-    element: str
-    reason: str
+    case: Case
+    copy: float | None = None
+    middle: float | None = None
+    element: str = ""
+
+    @property
+    def reason(self) -> str:
+        return REASONS[self.case]
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "refuted": sorted(self.certificates),
+            "case": self.case,
             "copy": self.copy,
             "middle": self.middle,
             "element": self.element,
@@ -62,16 +81,36 @@ class Copies:
         }
 
 
+@final
+@dataclass(frozen=True)
+class _Pair:
+    """Two copies, J at both and at their midpoint, and how much higher that is, relative to the larger."""
+
+    a: Point
+    b: Point
+    copy: float
+    middle: float
+    words: str
+    excess: float
+
+
 def permutation_argument(
-    J: Objective, found: Symmetries | None = None, *, seed: int = 0, seconds: float = 20.0
+    J: Objective,
+    found: Symmetries | None = None,
+    *,
+    at: Mapping[str, Tensor] | None = None,
+    seed: int = 0,
+    seconds: float = 20.0,
 ) -> Copies:
     """Two copies of one point whose midpoint is higher, as an exact certificate, or why there is none.
 
     Args:
         J: the objective.
         found: its group, where it is known already.
+        at: the only point whose copies are looked at, rounded to a grid of 20 bits; without it the present one, random
+            ones, and what a short descent makes of each.
         seed: of the points that are tried.
-        seconds: budget of the exact arithmetic.
+        seconds: budget of the exact arithmetic, for each pair of copies; three at most are tried.
 
     Example:
         >>> import torch, epigraph
@@ -82,28 +121,41 @@ def permutation_argument(
         ['convex', 'quasiconvex']
     """
     found = symmetries(J, seed=seed) if found is None else found
-    graph = J.graph()
     group = _discrete(found)
     if not group.generators:
-        return Copies({}, None, None, "", "no permutation or sign flip leaves J unchanged")
-    evaluator = Evaluator(graph)
-    best: tuple[float, Point, Point, float, float, str] | None = None
-    for point in _points(J, evaluator, seed):
+        return Copies({}, "no symmetry")
+    evaluator = Evaluator(J.graph())
+    given = None if at is None else {k: at[k].detach().double() for k in J.parameters}
+    points = _points(J, evaluator, seed) if given is None else iter([_on_grid(J, given)])
+    every = list(_pairs(group, evaluator, points, seed))
+    pairs = sorted((p for p in every if math.isfinite(p.excess)), key=lambda p: -p.excess)
+    if not pairs:
+        return Copies({}, "undefined" if every else "identical units")
+    best = pairs[0]
+    if best.excess <= LEAST:
+        return Copies({}, "not higher", best.copy, best.middle, best.words)
+    for pair in [p for p in pairs if p.excess > LEAST][:TRIED]:
+        if certificates := _certify(J, pair.a, pair.b, seconds):
+            return Copies(certificates, "refuted", pair.copy, pair.middle, pair.words)
+    return Copies({}, "undecided", best.copy, best.middle, best.words)
+
+
+def _pairs(group: Group, evaluator: Evaluator, points: Iterator[Point], seed: int) -> Iterator[_Pair]:
+    """Each point with the copy whose midpoint is highest, where copies differ from it."""
+    for point in points:
         start = _value(evaluator, point)
+        best: _Pair | None = None  # of each point only the best is kept: a pair holds two copies of all parameters
         for element, words in _elements(group, seed):
             other = group.apply(element, point)
-            middle = {k: (point[k] + other[k]) / 2 for k in point}
-            high = _value(evaluator, middle)
-            gap = (high - start) / max(abs(high), abs(start), 1e-300)
-            if math.isfinite(gap) and (best is None or gap > best[0]):
-                best = (gap, point, other, start, high, words)
-    if best is None or best[0] <= 1e-9:
-        reason = "no midpoint of two copies was higher than they are: this refutes nothing, and proves nothing"
-        return Copies({}, best and best[3], best and best[4], best[5] if best else "", reason)
-    _, a, b, start, high, words = best
-    certificates = _certify(J, a, b, seconds)
-    reason = "the midpoint of two copies is higher than they are" if certificates else "exact arithmetic did not decide"
-    return Copies(certificates, start, high, words, reason)
+            if all(torch.equal(point[k], other[k]) for k in point):
+                continue
+            high = _value(evaluator, {k: (point[k] + other[k]) / 2 for k in point})
+            excess = (high - start) / max(abs(high), abs(start), 1e-300)
+            excess = excess if math.isfinite(excess) else -math.inf
+            if best is None or excess > best.excess:
+                best = _Pair(point, other, start, high, words, excess)
+        if best is not None:
+            yield best
 
 
 def _discrete(found: Symmetries) -> Group:
@@ -188,8 +240,9 @@ def _elements(group: Group, seed: int) -> Iterator[tuple[Element, str]]:
         elif isinstance(generator, Scaling):
             for i in range(min(3, shape[-1] if shape else 1)):
                 flips = torch.ones(shape, dtype=torch.float64)
-                flips[..., i] = -1.0
-                yield Element(factors={position: flips}), f"the sign of unit {i} of {names} flipped"
+                flips[(..., i) if shape else ()] = -1.0
+                unit = f"unit {i} of " if shape else ""
+                yield Element(factors={position: flips}), f"the sign of {unit}{names} flipped"
     yield group.random(draw), "a random element of the group"
 
 
@@ -202,7 +255,7 @@ def _certify(J: Objective, a: Point, b: Point, seconds: float) -> dict[str, Cert
     m = {n: (a[n] + b[n]) / 2 for n in names}
     steps: dict[str, Steps] = {}
     for n in names:
-        scale = _exponent(torch.maximum(a[n].abs(), b[n].abs())) - 1
+        scale = _exponent(torch.maximum(a[n].abs(), b[n].abs())) - 4  # halves, also of what sigmoids add
         k = (a[n] - b[n]) / 2 * 2.0**-scale
         if not bool((k == k.round()).all()) or (k.numel() and float(k.abs().max()) >= 2**30):
             return {}
@@ -212,7 +265,7 @@ def _certify(J: Objective, a: Point, b: Point, seconds: float) -> dict[str, Cert
     for kind, (certified, payload) in decided.items():
         scale = max(abs(v) for v in certified.values.values())
         relative = float(certified.gap / Fraction(scale)) if scale > 0 and math.isfinite(scale) else 0.0
-        if relative < 1e-9:
+        if relative < LEAST:
             continue
         out[kind] = Certificate(
             kind, a, b, m, decimal(certified.gap), relative, dict(certified.values), certified.arithmetic,
@@ -228,6 +281,3 @@ def _profile(J: Objective, a: Point, b: Point) -> tuple[tuple[float, float], ...
     for s in np.linspace(-1, 1, 33):
         out.append((float(s), _value(evaluator, {k: a[k] * (1 - s) / 2 + b[k] * (1 + s) / 2 for k in a})))
     return tuple(p for p in out if math.isfinite(p[1]))
-
-
-__all__: Sequence[str] = ["Copies", "permutation_argument"]

@@ -9,7 +9,7 @@ result says that the minimum is not attained.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -47,8 +47,7 @@ def balance(group: Group, point: Mapping[str, Tensor]) -> Balanced:
     for i, g in chosen.items():
         first[i] = total
         total += int(np.prod(group.shape_of(g.set)))
-    energy, exponents = _terms(group, chosen, first, total, given)
-    logs, attained = _newton(energy, exponents, total)
+    logs, attained = _newton(_terms(group, chosen, first, total, given))
     factors = {
         i: torch.from_numpy(np.exp(logs[first[i] : first[i] + int(np.prod(shape))])).reshape(shape)
         for i, g in chosen.items()
@@ -58,14 +57,70 @@ def balance(group: Group, point: Mapping[str, Tensor]) -> Balanced:
     return Balanced(group.apply(element, given), element, attained)
 
 
+@final
+@dataclass(frozen=True)
+class _Use:
+    """A scaling of a block: its logarithms as an array of ``sizes``, the axes on which these lie, and its charge there."""
+
+    entries: slice
+    sizes: tuple[int, ...]
+    axes: tuple[int, ...]
+    charge: int
+
+    def others(self, count: int) -> tuple[int, ...]:
+        return tuple(d for d in range(count) if d not in self.axes)
+
+
+@final
+@dataclass(frozen=True)
+class _Part:
+    """The energies of one block over the axes that are scaled, and where each scaling's logarithms go in it."""
+
+    energy: Array
+    uses: tuple[_Use, ...]
+
+    def spread(self, logs: Array) -> Array:
+        """A tau: the sum of charge times logarithm, for each entry."""
+        out = np.zeros(())
+        for use in self.uses:
+            own = logs[use.entries].reshape(use.sizes).transpose(np.argsort(use.axes))
+            out = out + use.charge * np.expand_dims(own, use.others(self.energy.ndim))
+        return out
+
+    def gather(self, values: Array, out: Array, weight: Callable[[int], int]) -> None:
+        """out += the transpose of A with each charge replaced by its weight, times the values."""
+        for use in self.uses:
+            own = values.sum(use.others(values.ndim)).transpose(np.argsort(np.argsort(use.axes)))
+            out[use.entries] += weight(use.charge) * own.reshape(-1)
+
+
+@final
+@dataclass(frozen=True)
+class _System:
+    """The sum of exponentials over all blocks."""
+
+    parts: tuple[_Part, ...]
+    total: int
+
+    def terms(self, logs: Array) -> list[Array]:
+        return [p.energy * np.exp(2 * p.spread(logs)) for p in self.parts]
+
+    def value(self, logs: Array) -> float:
+        return float(sum(t.sum() for t in self.terms(logs)))
+
+    def gather(self, values: Sequence[Array], weight: Callable[[int], int] = lambda charge: charge) -> Array:
+        """The transpose of A times values; ``weight`` makes of each charge what takes its place."""
+        out = np.zeros(self.total)
+        for part, value in zip(self.parts, values, strict=True):
+            part.gather(value, out, weight)
+        return out
+
+
 def _terms(
     group: Group, chosen: Mapping[int, Scaling], first: Mapping[int, int], total: int, point: Mapping[str, Tensor]
-) -> tuple[Array, Any]:
-    """The energies E and the sparse matrix A, over the blocks that some generator scales."""
-    from scipy.sparse import csr_array
-
-    energies, rows, columns, values = [], [], [], []
-    count = 0
+) -> _System:
+    """The energies E and the charges A, over the blocks that some generator scales."""
+    parts = []
     for name, blocks in group.blocks.items():
         for k, block in enumerate(blocks):
             used = [
@@ -81,22 +136,13 @@ def _terms(
             axes = sorted({d for p in positions for d in p})
             rest = [d for d in range(squares.ndim) if d not in axes]
             kept = squares.permute([*axes, *rest]).reshape(*(block.sizes[d] for d in axes), -1).sum(-1)
-            index = np.indices(tuple(kept.shape)).reshape(kept.ndim, -1) if axes else np.zeros((0, 1), dtype=int)
-            size = kept.numel()
+            uses = []
             for (i, _, charge), places in zip(used, positions, strict=True):
-                shape = group.shape_of(chosen[i].set)
-                flat = (
-                    np.ravel_multi_index(tuple(index[axes.index(d)] for d in places), shape)
-                    if shape
-                    else np.zeros(size, int)
-                )
-                rows.append(count + np.arange(size))
-                columns.append(first[i] + flat)
-                values.append(np.full(size, float(charge)))
-            energies.append(kept.reshape(-1).numpy())
-            count += size
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return np.concatenate(energies), csr_array(entries, shape=(count, total))
+                sizes = group.shape_of(chosen[i].set)
+                entries = slice(first[i], first[i] + int(np.prod(sizes)))
+                uses.append(_Use(entries, sizes, tuple(axes.index(d) for d in places), charge))
+            parts.append(_Part(kept.numpy(), tuple(uses)))
+    return _System(tuple(parts), total)
 
 
 def _positions(group: Group, generator: Scaling, sets: tuple[int, ...], axis: int) -> list[int]:
@@ -106,28 +152,48 @@ def _positions(group: Group, generator: Scaling, sets: tuple[int, ...], axis: in
     return [*(sets.index(s) for s in group.sets[generator.set].scope), axis]
 
 
-def _newton(energy: Array, exponents: Any, total: int) -> tuple[Array, bool]:
+@final
+@dataclass(frozen=True)
+class _Products:
+    """A matrix known by its products."""
+
+    matvec: Callable[[Array], Array]
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+
+def _step(system: _System, terms: Sequence[Array], gradient: Array) -> Array:
+    """Newton's step, by conjugate gradients on the Hessian scaled to a diagonal of ones; it is never formed."""
+    from scipy.sparse import linalg
+
+    diagonal = 4 * system.gather(terms, lambda charge: charge**2)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))  # units without any weight stay as they are
+
+    def product(v: Array) -> Array:
+        logs = v / scale
+        turned = [t * p.spread(logs) for t, p in zip(terms, system.parts, strict=True)]
+        return 4 * system.gather(turned) / scale + 1e-14 * v
+
+    total = system.total
+    hessian: Any = linalg.aslinearoperator(_Products(product, (total, total), np.dtype(np.float64)))
+    found, _ = linalg.cg(hessian, -gradient / scale, rtol=1e-4, maxiter=4 * total + 20)
+    return found / scale
+
+
+def _newton(system: _System) -> tuple[Array, bool]:
     """The minimiser of sum E e^(2 A tau), and whether it is one; 0 where it is not."""
-    alive = energy > 0
-    energy, exponents = energy[alive], exponents[alive]
-    sizes = abs(exponents)
-    logs = np.zeros(total)
-    value = float(energy.sum())
+    logs = np.zeros(system.total)
+    value = system.value(logs)
     for _ in range(STEPS):
-        terms = energy * np.exp(2 * (exponents @ logs))
-        gradient = 2 * (exponents.T @ terms)
-        if (np.abs(gradient) <= 1e-14 * (sizes.T @ terms)).all():  # unit by unit, so that small ones count
+        terms = system.terms(logs)
+        gradient = 2 * system.gather(terms)
+        if (np.abs(gradient) <= 1e-14 * system.gather(terms, abs)).all():  # unit by unit, so that small ones count
             return logs, True
-        hessian = 4 * (exponents.T @ (exponents * terms[:, None])).toarray()
-        scale = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
-        scale[np.diag(hessian) == 0] = 1.0  # units without any weight stay as they are
-        scaled = hessian / np.outer(scale, scale)
-        scaled[np.diag_indices(total)] = 1.0 + 1e-14
-        step = np.linalg.solve(scaled, -gradient / scale) / scale
+        step = _step(system, terms, gradient)
         step *= min(1.0, 2.0 / max(np.abs(step).max(), 1e-300))
         size = 1.0
         while size > 1e-9:
-            after = float((energy * np.exp(2 * (exponents @ (logs + size * step)))).sum())
+            after = system.value(logs + size * step)
             if after <= value * (1 + 1e-14):
                 break
             size /= 2
@@ -135,6 +201,6 @@ def _newton(energy: Array, exponents: Any, total: int) -> tuple[Array, bool]:
             break
         logs, value = logs + size * step, after
         if np.abs(logs).max() > FAR:
-            return np.zeros(total), False
-    terms = energy * np.exp(2 * (exponents @ logs))
-    return logs, bool((np.abs(2 * (exponents.T @ terms)) <= 1e-10 * (sizes.T @ terms)).all())
+            return np.zeros(system.total), False
+    terms = system.terms(logs)
+    return logs, bool((np.abs(2 * system.gather(terms)) <= 1e-10 * system.gather(terms, abs)).all())

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from epigraph.symmetry.balance import balance
-from epigraph.symmetry.continuous import Linear, Shift
+from epigraph.symmetry.compensation import Compensation
+from epigraph.symmetry.continuous import Gauged, Linear, Shift
 from epigraph.symmetry.group import Element
 from epigraph.symmetry.matching import Matcher, Slab, distance
 from epigraph.symmetry.result import Symmetries
@@ -25,7 +26,8 @@ class Sameness:
 
     Both are Euclidean, between the points of least norm among all rescalings.  "same": ``distance`` is at most the
     tolerance; "different": ``bound`` is above it; "undecided" between them, or where a unit can be scaled away.
-    ``elements``, applied to the balanced second point one after the other, give the balanced first one up to ``distance``.
+    ``elements``, applied to the balanced second point one after the other, give the balanced first one up to ``distance``
+    (both centred, where sigmoids have signs: ``Group.centred``).
     """
 
     verdict: Literal["same", "different", "undecided"]
@@ -70,13 +72,14 @@ def same(
         >>> epigraph.same(found, theta, found.apply(found.random(2), theta)).verdict
         'same'
     """
-    one, two = (balance(found.group, _without_shifts(found, p)) for p in (first, second))
+    group = found.group.linear
+    one, two = (balance(group, found.group.centred(_without_shifts(found, p))) for p in (first, second))
     limit = tolerance * max(sum(float((v**2).sum()) for v in one.point.values()) ** 0.5, 1e-300)
-    matcher = Matcher(found.group)
+    matcher = Matcher(group)
     bound = matcher.lower_bound(one.point, two.point)
     if not (one.attained and two.attained):
         return Sameness("undecided", distance(one.point, two.point), bound, limit, ())
-    linear = any(isinstance(f, Linear) for f in found.flows)
+    linear = any(isinstance(f, Linear | Gauged) for f in found.flows)
     if bound > limit and not linear:
         return Sameness("different", distance(one.point, two.point), bound, limit, ())
     elements, left = matcher.nearest(one.point, two.point, restarts, seed, limit)
@@ -90,16 +93,20 @@ def canonical(found: Symmetries, point: Mapping[str, Tensor]) -> dict[str, Tenso
     with a positive number where a sign is free, and units are sorted by them.  Equal up to rounding on an orbit unless
     units nearly tie; ``same`` decides in any case.
     """
-    moved = balance(found.group, _without_shifts(found, point)).point
-    matcher = Matcher(found.group)
+    group = found.group.linear
+    moved = balance(group, found.group.centred(_without_shifts(found, point))).point
+    matcher = Matcher(group)
     for mover, known in matcher._order(moved):
-        moved = found.group.apply(_ordering(matcher, mover, known, moved), moved)
-    return moved
+        moved = group.apply(_ordering(matcher, mover, known, moved), moved)
+    return found.group.centred(moved, -1)
 
 
 def _without_shifts(found: Symmetries, point: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The point of least norm among all shifts."""
+    """The point of least norm among all shifts, with the biases that later ones undo at 0."""
     moved = {k: v.clone() for k, v in found.point(point).items()}
+    undone = [f for f in found.flows if isinstance(f, Compensation)]
+    for flow in undone * len(undone):  # one may shift what another has just brought to 0
+        moved = flow.undone(found.group, moved)
     for flow in found.flows:
         if isinstance(flow, Shift):
             block = found.group.blocks[flow.tensor][flow.block]

@@ -5,7 +5,8 @@ proposes all of them at once: with G the gradient and x the parameters, seen as 
 
 - the whole gl(n) of an index set, when sum q G x^T vanishes (q the charges of its rescaling, 1 and -1);
 - its rotations so(n), when sum G x^T is symmetric;
-- a shift of a block along an axis, when G sums to zero along that axis; of the whole block, when G is zero.
+- a shift of a block along an axis, when G sums to zero along that axis; of the whole block, when G is zero;
+- biases that later biases undo (``epigraph.symmetry.compensation``).
 
 What is proposed is then verified with finite elements at other random points, like every other generator.
 """
@@ -19,6 +20,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from epigraph.symmetry.compensation import Compensation, compensations
+from epigraph.symmetry.gauge import Gauge, gauge
 from epigraph.symmetry.group import Block, Group, Scaling
 from epigraph.symmetry.verify import TOLERANCE, Base, Checker
 
@@ -29,7 +32,10 @@ Point = Mapping[str, Tensor]
 @final
 @dataclass(frozen=True)
 class Linear:
-    """GL(n) (``kind`` "linear") or the rotations ("rotation") of an index set; ``charges`` are 1, or -1 for the inverse transpose."""
+    """GL(n) (``kind`` "linear") or the rotations of an index set; ``charges`` are 1, or -1 for the inverse transpose.
+
+    "rotation" has all of them, "mean rotation" those that keep the vector of ones.
+    """
 
     set: int
     kind: str
@@ -37,12 +43,14 @@ class Linear:
 
     def dimension(self, group: Group) -> int:
         n = group.sets[self.set].size
+        n -= self.kind == "mean rotation"
         return group.copies(self.set) * (n * n if self.kind == "linear" else n * (n - 1) // 2)
 
     def move(self, group: Group, point: Point, generator: torch.Generator) -> dict[str, Tensor]:
         """A point moved by a random element near the identity."""
         n, copies = group.sets[self.set].size, group.copies(self.set)
         noise = torch.randn(copies, n, n, generator=generator, dtype=torch.float64) / n**0.5
+        noise = _centred(noise) if self.kind == "mean rotation" else noise
         matrix = torch.linalg.matrix_exp(0.3 * noise if self.kind == "linear" else noise - noise.mT)
         inverse = torch.linalg.inv(matrix).mT
         return self._each(group, point, lambda x, q: (matrix if q > 0 else inverse) @ x)
@@ -69,7 +77,8 @@ class Linear:
                 for j in range(n) if self.kind == "linear" else range(i):
                     basis = torch.zeros(copies, n, n, dtype=torch.float64)
                     basis[c, i, j] = 1.0
-                    basis[c, j, i] -= 1.0 if self.kind == "rotation" else 0.0
+                    basis[c, j, i] -= 0.0 if self.kind == "linear" else 1.0
+                    basis = _centred(basis) if self.kind == "mean rotation" else basis
                     out.append(self._velocity(group, point, basis))
         return out
 
@@ -124,7 +133,41 @@ class Shift:
         return out
 
 
-Flow = Linear | Shift
+@final
+@dataclass(frozen=True)
+class Gauged:
+    """A symmetry that holds in a gauge: fix it, move, and go back."""
+
+    inner: Linear | Shift
+    gauge: Gauge
+
+    @property
+    def kind(self) -> str:
+        return self.inner.kind
+
+    def dimension(self, group: Group) -> int:
+        return self.inner.dimension(group)
+
+    def move(self, group: Group, point: Point, generator: torch.Generator) -> dict[str, Tensor]:
+        """A point moved by a random element."""
+        return self.gauge.restored(group, self.inner.move(group, self.gauge.fixed(group, point), generator), point)
+
+    def tangents(self, group: Group, point: Point) -> list[dict[str, Tensor]]:
+        """The velocities of a basis: those in the gauge, brought back, which is affine at fixed gains and shifts."""
+        fixed = self.gauge.fixed(group, point)
+        out = []
+        for tangent in self.inner.tangents(group, fixed):
+            moved = self.gauge.restored(group, {k: fixed[k] + tangent[k] for k in fixed}, point)
+            out.append({k: moved[k] - point[k] for k in point})
+        return out
+
+
+Flow = Linear | Shift | Compensation | Gauged
+
+
+def _centred(matrix: Tensor) -> Tensor:
+    """A matrix without what it does to the vector of ones, on either side."""
+    return matrix - matrix.mean(-1, keepdim=True) - matrix.mean(-2, keepdim=True) + matrix.mean((-1, -2), keepdim=True)
 
 
 def axis_order(group: Group, block: Block, identifier: int, axis: int) -> list[int]:
@@ -133,11 +176,13 @@ def axis_order(group: Group, block: Block, identifier: int, axis: int) -> list[i
     return [*first, *(d for d in range(len(block.sizes)) if d not in first)]
 
 
-def propose(group: Group, point: Point, gradient: Point) -> list[Flow]:
-    """The continuous symmetries that a gradient at a random point does not exclude."""
-    found: list[Flow] = []
+def propose(group: Group, point: Point, gradient: Point, held: frozenset[str] = frozenset()) -> list[Linear | Shift]:
+    """The linear maps, rotations and shifts that a gradient at a random point does not exclude; ``held`` stays as it is."""
+    found: list[Linear | Shift] = []
     for scaling in group.scalings("scale"):
         if scaling.set is None or group.sets[scaling.set].size == 1 or set(scaling.charges.values()) - {1, -1}:
+            continue
+        if any(name in held for name, _, _ in scaling.charges):
             continue
         matrix, scale = _moment(group, scaling.set, scaling.charges, point, gradient)
         if float(matrix.abs().max()) <= ZERO * scale:
@@ -149,12 +194,17 @@ def propose(group: Group, point: Point, gradient: Point) -> list[Flow]:
             for name, blocks in group.blocks.items()
             for k, block in enumerate(blocks)
             for axis, s in enumerate(block.sets)
-            if s == permutation.set
+            if s == permutation.set and name not in held
         }
+        if permutation.set in linear or not places:
+            continue
         matrix, scale = _moment(group, permutation.set, places, point, gradient)
-        if permutation.set not in linear and float((matrix - matrix.mT).abs().max()) <= ZERO * scale:
+        turn = matrix - matrix.mT
+        if float(turn.abs().max()) <= ZERO * scale:
             found.append(Linear(permutation.set, "rotation", places))
-    return [*found, *_shifts(group, gradient)]
+        elif matrix.shape[-1] > 2 and float(_centred(turn).abs().max()) <= ZERO * scale:
+            found.append(Linear(permutation.set, "mean rotation", places))
+    return [*found, *(f for f in _shifts(group, gradient) if f.tensor not in held)]
 
 
 def _moment(
@@ -180,8 +230,8 @@ def _moment(
     return total, scale
 
 
-def _shifts(group: Group, gradient: Point) -> list[Flow]:
-    out: list[Flow] = []
+def _shifts(group: Group, gradient: Point) -> list[Shift]:
+    out: list[Shift] = []
     largest = max((float(g.abs().max()) for g in gradient.values() if g.numel()), default=0.0)
     for name, blocks in group.blocks.items():
         for k, block in enumerate(blocks):
@@ -200,15 +250,34 @@ def continuous(checker: Checker) -> tuple[tuple[Flow, ...], tuple[Flow, ...]]:
     bases = checker.points(3)
     if len(bases) < 3 or checker.domain.lower or checker.domain.upper:
         return (), ()
-    point = {k: v.clone().requires_grad_(True) for k, v in bases[0][0].items()}
-    value = checker.evaluator(point)
-    grads = torch.autograd.grad(value, list(point.values()), allow_unused=True)
-    gradient = {k: torch.zeros_like(v) if g is None else g for (k, v), g in zip(point.items(), grads, strict=True)}
-    if not all(bool(torch.isfinite(g).all()) for g in gradient.values()):
+    points = [base[0] for base in bases[:2]]
+    gradients = [_gradient(checker, p) for p in points]
+    if not all(bool(torch.isfinite(g).all()) for gradient in gradients for g in gradient.values()):
         return (), ()
-    proposed = propose(checker.group, bases[0][0], gradient)
-    kept = tuple(f for f in proposed if all(_holds(checker, f, base) for base in bases[1:]))
+    plain = propose(checker.group, points[0], gradients[0])
+    shifted = {(f.tensor, f.block) for f in plain if isinstance(f, Shift)}
+    kept, failed = _sorted(checker, [*plain, *compensations(checker.group, points, gradients, shifted)], bases[1:])
+    chosen = gauge(checker.graph, checker.group, kept)
+    if chosen.gains:
+        point = chosen.fixed(checker.group, points[0])
+        inner = propose(checker.group, point, _gradient(checker, point), chosen.held)
+        more = _sorted(checker, [Gauged(f, chosen) for f in inner if f not in kept], bases[1:])
+        kept, failed = kept + more[0], failed + more[1]
+    return kept, failed
+
+
+def _sorted(
+    checker: Checker, proposed: Sequence[Flow], bases: Sequence[Base]
+) -> tuple[tuple[Flow, ...], tuple[Flow, ...]]:
+    """Those that hold at some points, and the others."""
+    kept = tuple(f for f in proposed if all(_holds(checker, f, base) for base in bases))
     return kept, tuple(f for f in proposed if f not in kept)
+
+
+def _gradient(checker: Checker, at: Point) -> dict[str, Tensor]:
+    point = {k: v.clone().requires_grad_(True) for k, v in at.items()}
+    grads = torch.autograd.grad(checker.evaluator(point), list(point.values()), allow_unused=True)
+    return {k: torch.zeros_like(v) if g is None else g for (k, v), g in zip(point.items(), grads, strict=True)}
 
 
 def _holds(checker: Checker, flow: Flow, base: Base) -> bool:
@@ -257,6 +326,9 @@ def _scalings(group: Group, scaling: Scaling, point: Point) -> list[dict[str, Te
 
 def describe(group: Group, flow: Flow) -> dict[str, Any]:
     """A flow in words and as data."""
+    if isinstance(flow, Gauged):
+        inner = describe(group, flow.inner)
+        return {**inner, "words": f"{inner['words']}, with gains and shifts of norms moved into their readers"}
     if isinstance(flow, Shift):
         block = group.blocks[flow.tensor][flow.block]
         along = "" if flow.axis is None else f", the same along axis {block.dims[flow.axis]}"
@@ -266,9 +338,17 @@ def describe(group: Group, flow: Flow) -> dict[str, Any]:
             "words": f"shift: {flow.tensor}{along}",
             "moves": [{"tensor": flow.tensor, "axis": None if flow.axis is None else block.dims[flow.axis]}],
         }
+    if isinstance(flow, Compensation):
+        taking = ", ".join(dict.fromkeys(bias[0] for _, bias in flow.readers))
+        return {
+            "kind": "compensation",
+            "dimension": flow.dimension(group),
+            "words": f"shift, and take back in {taking}: {flow.tensor}",
+            "moves": [{"tensor": n} for n in dict.fromkeys([flow.tensor, *(bias[0] for _, bias in flow.readers)])],
+        }
     names = dict.fromkeys(name for name, _, _ in flow.charges)
     n = group.sets[flow.set].size
-    what = f"GL({n})" if flow.kind == "linear" else f"O({n})"
+    what = {"linear": f"GL({n})", "rotation": f"O({n})", "mean rotation": f"O({n - 1})"}[flow.kind]
     copies = group.copies(flow.set)
     return {
         "kind": flow.kind,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import lcm, prod
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from epigraph.symmetry.cells import Cell, narrow_scopes
 from epigraph.symmetry.charges import Charges, Number, atoms_of, solutions
 from epigraph.symmetry.counting import Span
 from epigraph.symmetry.group import Block, Generator, Group, IndexSet, Permutations, Scaling
+from epigraph.symmetry.offsets import centred
 from epigraph.symmetry.trace import Tracer, Value
 
 if TYPE_CHECKING:
@@ -82,7 +84,12 @@ def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = ()) -> Group
     for value in values:
         value.settle()
     maker = _Maker(tensors)
-    group = maker.group()
+
+    def able(weight: str, bias: str) -> bool:
+        whole = all(n in tensors and len(tensors[n].cells) == 1 for n in (weight, bias))
+        return whole and bias not in domain.lower and bias not in domain.upper
+
+    group = replace(maker.group(), offsets=tuple(centred(tracer, able)))
     scalings: list[Generator] = []
     for kind in ("sign", "scale"):
         system = solutions(values, tracer.steps, tracer.values[graph.output], kind == "sign")

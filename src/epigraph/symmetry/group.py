@@ -41,6 +41,10 @@ class Block:
     sets: tuple[int, ...]
     dims: tuple[int, ...]
 
+    @property
+    def numel(self) -> int:
+        return math.prod(self.sizes)
+
 
 @final
 @dataclass(frozen=True)
@@ -65,6 +69,19 @@ class Scaling:
     charges: Mapping[tuple[str, int, int], int]
 
 
+@final
+@dataclass(frozen=True)
+class Offset:
+    """A map that reads units with f(-x) = 2c - f(x), and the bias after it, each of one block.
+
+    The sign of a unit flips f - c; the constant c is carried by the bias: what transforms linearly is bias + c sum W.
+    """
+
+    weight: str
+    bias: str
+    centre: float
+
+
 Generator = Permutations | Scaling
 
 
@@ -86,6 +103,28 @@ class Group:
     blocks: Mapping[str, tuple[Block, ...]]
     shapes: Mapping[str, tuple[int, ...]]
     generators: tuple[Generator, ...]
+    offsets: tuple[Offset, ...] = ()
+
+    @property
+    def linear(self) -> Group:
+        """The group as it acts on ``centred`` points."""
+        return replace(self, offsets=())
+
+    def centred(self, point: Mapping[str, Tensor], sign: int = 1) -> dict[str, Tensor]:
+        """Coordinates in which sign flips at functions with f(-x) = 2c - f(x) are linear; ``sign`` -1 goes back."""
+        out = dict(point)
+        for offset in self.offsets:
+            total = self._read(offset, out[offset.weight])
+            out[offset.bias] = out[offset.bias] + sign * offset.centre * total.reshape(out[offset.bias].shape)
+        return out
+
+    def _read(self, offset: Offset, weight: Tensor) -> Tensor:
+        """A map summed over all that its bias does not have, as the bias's block."""
+        block, bias = self.blocks[offset.weight][0], self.blocks[offset.bias][0]
+        value = weight.contiguous().as_strided(block.sizes, block.strides, block.offset)
+        rest = [d for d, s in enumerate(block.sets) if s not in bias.sets]
+        left = [s for s in block.sets if s in bias.sets]
+        return (value.sum(rest) if rest else value).permute([left.index(s) for s in bias.sets])
 
     def only(self, generators: Sequence[Generator]) -> Group:
         """The subgroup of some generators."""
@@ -134,6 +173,20 @@ class Group:
     # acting ---------------------------------------------------------------------------------------------------
     def apply(self, element: Element, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors moved by an element; those that it does not name stay as they are."""
+        signed = any(self.generators[i].kind == "sign" for i in element.factors)
+        out = self._moved(element, tensors)
+        for offset in self.offsets if signed else ():
+            if offset.weight in tensors and offset.bias in tensors:
+                plain = self._moved(Element(element.permutations), {offset.weight: tensors[offset.weight]})
+                ones = {n: torch.ones_like(tensors[n]) for n in (offset.weight, offset.bias)}
+                factors = self._moved(Element(factors=element.factors), ones)
+                kept = factors[offset.bias].reshape(-1) * self._read(offset, plain[offset.weight]).reshape(-1)
+                change = offset.centre * (kept - self._read(offset, out[offset.weight]).reshape(-1))
+                out[offset.bias] = out[offset.bias] + change.reshape(out[offset.bias].shape).to(out[offset.bias].dtype)
+        return out
+
+    def _moved(self, element: Element, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The permutations, then the factors."""
         order = sorted(element.permutations, key=lambda i: -len(self.sets[i].scope))
         out = dict(tensors)
         for name in self.blocks:

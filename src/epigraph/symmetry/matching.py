@@ -9,7 +9,7 @@ well: for each index set, an assignment whose costs use only what no other permu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import final
@@ -21,7 +21,7 @@ from epigraph.symmetry.group import Block, Element, Group, Permutations, Scaling
 
 Point = dict[str, Tensor]
 Mover = int | None
-DIRECT = 4_000_000
+DIRECT = 1_000_000
 
 
 @final
@@ -48,6 +48,20 @@ class Matcher:
         self.movers: list[Mover] = [*sorted({*self.permuted, *(s for s in self.signs if s is not None)})]
         if None in self.signs:
             self.movers.append(None)
+        self._near = self._neighbours()
+
+    def _neighbours(self) -> dict[Mover, set[Mover]]:
+        """For each mover those that share a block with it; what moves whole blocks is near to everything."""
+        near: dict[Mover, set[Mover]] = {m: ({None} if None in self.movers else set()) for m in self.movers}
+        for blocks in self.group.blocks.values():
+            for block in blocks:
+                here = {s for s in block.sets if s in near}
+                for mover in here:
+                    twice = block.sets.count(mover) > 1
+                    near[mover] |= here if twice else here - {mover}
+        if None in near:
+            near[None] = set(self.movers) - {None}
+        return near
 
     # what a mover sees ----------------------------------------------------------------------------------------
     def slabs(self, mover: Mover, point: Mapping[str, Tensor], once: bool = False) -> list[Slab]:
@@ -100,15 +114,20 @@ class Matcher:
 
     # one assignment -------------------------------------------------------------------------------------------
     def assign(self, mover: Mover, a: Point, b: Point, known: frozenset[Mover] | None) -> Element:
-        """The best element of one mover; ``known``: only what involves no other movers than these is looked at."""
+        """The best element of one mover; ``known``: only what involves no other movers than these is looked at.
+
+        Costs are differences of products where that is much faster: their rounding may misplace units that nearly tie.
+        """
         pairs = list(zip(self.slabs(mover, a), self.slabs(mover, b), strict=True))
         seen = [(x, y, True) for x, y in pairs if known is None or x.others <= known]
         if known is not None and not any(float(x.values.abs().sum()) for x, _, _ in seen):
             seen = [(x, y, x.others <= known) for x, y in pairs]
-        cost, choice = self._costs(mover, seen)
+        cost, choice = self._costs(mover, seen, _distances)
         return self._element(mover, cost, choice)
 
-    def _costs(self, mover: Mover, seen: Sequence[tuple[Slab, Slab, bool]]) -> tuple[Tensor, Tensor]:
+    def _costs(
+        self, mover: Mover, seen: Sequence[tuple[Slab, Slab, bool]], squares: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """(copies, units, units): the least squared distance of two units over signs, and which signs give it.
 
         A pair that is not exact is compared by sorted sizes: no permutation or sign brings it nearer.
@@ -117,12 +136,17 @@ class Matcher:
         copies = self.group.copies(mover)
         units = 1 if mover is None else self.group.sets[mover].size
         totals = torch.zeros(len(options), copies, units, units, dtype=torch.float64)
-        for x, y, exact in seen:
-            u, v = (x.values, y.values) if exact else (s.values.abs().sort(-1).values for s in (x, y))
-            near = _squares(u, v)
-            far = _squares(u, -v) if exact and any(x.parity) else near
+        for exact, parity in dict.fromkeys((exact, x.parity) for x, _, exact in seen):
+            chosen = [(x.values, y.values) for x, y, e in seen if (e, x.parity) == (exact, parity)]
+            if not exact:
+                chosen = [(u.abs().sort(-1).values, v.abs().sort(-1).values) for u, v in chosen]
+            u, v = (torch.cat(parts, -1) for parts in zip(*chosen, strict=True))
+            near = squares(u, v)
+            far = squares(u, -v) if exact and any(parity) else near
             for k, signs in enumerate(options):
-                totals[k] += near if not exact or self.sign(signs, x.parity) > 0 else far
+                totals[k] += near if not exact or self.sign(signs, parity) > 0 else far
+        if len(options) == 1:
+            return totals[0], torch.zeros(totals[0].shape, dtype=torch.long)
         best, choice = totals.min(0)
         return best, choice
 
@@ -161,15 +185,16 @@ class Matcher:
             for mover, known in self._order(a):
                 element = self.assign(mover, a, b, known)
                 elements, b = [*elements, element], self.group.apply(element, b)
-        reached, improved = distance(a, b), len(self.movers) > 1 or not greedy
-        while improved:
-            improved = False
-            for mover in self.movers:
-                element = self.assign(mover, a, b, None)
-                moved = self.group.apply(element, b)
-                left = distance(a, moved)
-                if left < reached * (1 - 1e-12):
-                    elements, b, reached, improved = [*elements, element], moved, left, True
+        reached = distance(a, b)
+        waiting = list(self.movers) if len(self.movers) > 1 or not greedy else []
+        while waiting:  # a mover is looked at again once another one in its tensors has moved
+            mover = waiting.pop(0)
+            element = self.assign(mover, a, b, None)
+            moved = self.group.apply(element, b)
+            left = distance(a, moved)
+            if left < reached * (1 - 1e-12):
+                elements, b, reached = [*elements, element], moved, left
+                waiting += [m for m in self.movers if m in self._near[mover] and m not in waiting]
         return tuple(elements), reached
 
     def _order(self, a: Point) -> list[tuple[Mover, frozenset[Mover]]]:
@@ -196,7 +221,7 @@ class Matcher:
             if self.above(mover):
                 continue  # its copies are permuted: comparing them one by one bounds nothing
             pairs = zip(self.slabs(mover, a, once=True), self.slabs(mover, b, once=True), strict=True)
-            cost, _ = self._costs(mover, [(x, y, not x.others) for x, y in pairs])
+            cost, _ = self._costs(mover, [(x, y, not x.others) for x, y in pairs], _squares)
             total = 0.0
             for c in cost:
                 images = _assignment(c) if mover in self.permuted else torch.arange(len(c))
@@ -227,6 +252,11 @@ def _squares(u: Tensor, v: Tensor) -> Tensor:
         for start in range(0, u.shape[1], rows):
             out[c, start : start + rows] = ((u[c, start : start + rows, None] - v[c, None]) ** 2).sum(-1)
     return out
+
+
+def _distances(u: Tensor, v: Tensor) -> Tensor:
+    """The same, up to what is constant in each row and each column, by products where there are many numbers."""
+    return _squares(u, v) if u.numel() * u.shape[1] <= DIRECT else u @ (-2 * v).mT
 
 
 def _assignment(cost: Tensor) -> Tensor:

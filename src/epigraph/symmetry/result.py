@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from epigraph.symmetry.continuous import Flow, Linear, Shift, continuous, describe, tangent_rank
+from epigraph.symmetry.compensation import Compensation
+from epigraph.symmetry.continuous import Flow, Gauged, Linear, Shift, continuous, describe, tangent_rank
 from epigraph.symmetry.discover import captured, discover
 from epigraph.symmetry.group import Element, Generator, Group, Permutations
 from epigraph.symmetry.stabiliser import Stabiliser, stabiliser
@@ -18,6 +19,8 @@ from epigraph.symmetry.verify import Checker, Verification, verify
 
 if TYPE_CHECKING:
     from epigraph.objective.objective import Objective
+
+LARGEST = 20_000_000  # directions times parameters, for the rank of the directions at a point
 
 
 @final
@@ -46,7 +49,9 @@ class Symmetries:
     def dimension(self) -> int:
         total = self.group.dimension + self._shifts()
         for flow in self.flows:
-            if isinstance(flow, Linear):  # the diagonal of GL(n) is among the rescalings
+            if isinstance(flow, Compensation | Gauged):
+                total += flow.dimension(self.group)
+            elif isinstance(flow, Linear):  # the diagonal of GL(n) is among the rescalings
                 copies, n = self.group.copies(flow.set), self.group.sets[flow.set].size
                 total += flow.dimension(self.group) - (copies * n if flow.kind == "linear" else 0)
         return total
@@ -76,6 +81,17 @@ class Symmetries:
     def stabiliser(self, point: Mapping[str, Tensor] | None = None) -> Stabiliser:
         """How many permutations and sign flips leave a point where it is, and so how many copies it has."""
         return stabiliser(self.group, self.point(point))
+
+    def at(self, point: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """Stabiliser, copies and flat directions at a point, as data; no flat directions where that is too large to compute."""
+        fixing = self.stabiliser(point)
+        small = self.dimension * sum(v.numel() for v in self.values.values()) <= LARGEST
+        return {
+            "stabiliser": str(fixing.order),
+            "copies": str(fixing.orbit),
+            "exact": fixing.exact,
+            "flat": self.flat(point) if small else None,
+        }
 
     @property
     def permutations(self) -> tuple[Permutations, ...]:

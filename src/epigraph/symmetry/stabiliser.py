@@ -30,7 +30,8 @@ def stabiliser(group: Group, point: Mapping[str, Tensor], tolerance: float = 1e-
     Exact where one index set moves (one hidden layer).  With several, an element may fix the point only as a whole, so
     that the product over index sets is a lower bound for the stabiliser.
     """
-    matcher = Matcher(group)
+    point = group.centred(point)
+    matcher = Matcher(group.linear)
     order = 1
     for mover in matcher.movers:
         slabs = matcher.slabs(mover, point)

@@ -22,7 +22,10 @@ Base = tuple[dict[str, Tensor], float, float]  # a point, J there, and the scale
 @final
 @dataclass(frozen=True)
 class Verification:
-    """What the check saw: the largest relative change of J, the change when one tensor is left behind, trials, drops."""
+    """What the check saw: the largest relative change of J, the change when one tensor is left behind, trials, drops.
+
+    ``control`` is None where no generator moves more than one tensor.
+    """
 
     error: float | None
     control: float | None
@@ -132,8 +135,9 @@ def verify(
 
 
 def _control(checker: Checker, kept: Sequence[int], base: Base) -> float | None:
-    """The change of J when one of the tensors that a generator moves stays where it was: it must not be small."""
-    if not kept:
-        return None
-    place = checker.group.places(checker.group.generators[kept[0]])[-1]
-    return max(checker.change(e, base, place["tensor"]) for e in checker.elements(kept[:1]))
+    """The change of J when one of several tensors that a generator moves stays where it was: it must not be small."""
+    for position in kept:
+        tensors = list(dict.fromkeys(p["tensor"] for p in checker.group.places(checker.group.generators[position])))
+        if len(tensors) > 1:
+            return max(checker.change(e, base, tensors[-1]) for e in checker.elements([position]))
+    return None

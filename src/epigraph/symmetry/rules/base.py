@@ -28,6 +28,10 @@ class Rule(ABC):
     def charges(self, q: Charges, step: Step) -> None:
         """The equations between the charges of operands and result."""
 
+    def centre(self, step: Step) -> Fraction | None:
+        """c where f(-x) = 2c - f(x) with c not 0: the operator is odd up to a constant that later biases may carry."""
+        return None
+
 
 def register(*ops: str) -> Callable[[type[Rule]], type[Rule]]:
     """Register the rule of some operators; a second one for the same operator raises."""
@@ -122,6 +126,14 @@ def transfer(q: Charges, source: Value, k: int, target: Value, m: int) -> bool:
     for j in range(-1, len(source.cells[k].places)):
         q.equal(q.of(source, k, j), q.of(target, m, j))
     return True
+
+
+def odd(q: Charges, step: Step) -> None:
+    """Sign flips pass, other factors do not."""
+    if q.modulo_two:
+        agree(q, step, step.inputs)
+    else:
+        nothing(q, [*step.inputs, step.output])
 
 
 class Elementwise(Rule):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import zip_longest
 from typing import final
 
 from epigraph.symmetry.charges import Charges
-from epigraph.symmetry.rules.base import Elementwise, agree, combine, nothing, register, transfer
+from epigraph.symmetry.rules.base import Elementwise, agree, combine, nothing, odd, register, transfer
 from epigraph.symmetry.trace import Step
 
 
@@ -120,10 +121,22 @@ class Odd(Elementwise):
     """f(-x) = -f(x)."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        if q.modulo_two:
-            agree(q, step, step.inputs)
+        odd(q, step)
+
+
+@register("sigmoid")
+@final
+class Sigmoid(Elementwise):
+    """f(-x) = 1 - f(x)."""
+
+    def charges(self, q: Charges, step: Step) -> None:
+        if "centre" in step.notes:
+            odd(q, step)
         else:
             nothing(q, [*step.inputs, step.output])
+
+    def centre(self, step: Step) -> Fraction | None:
+        return Fraction(1, 2)
 
 
 @register("cos")
@@ -171,7 +184,7 @@ class Sign(Elementwise):
             nothing(q, [step.output])
 
 
-@register("exp", "log", "sigmoid", "softplus", "log_ndtr", "xlogx", "silu", "gelu", "mish", "elu", "floor")
+@register("exp", "log", "softplus", "log_ndtr", "xlogx", "silu", "gelu", "mish", "elu", "floor")
 @final
 class Plain(Elementwise):
     """Commutes with no factor but 1."""
@@ -183,22 +196,46 @@ class Plain(Elementwise):
 @register("piecewise")
 @final
 class Piecewise(Elementwise):
-    """What its polynomials are: homogeneous of degree 1, odd, even, or none of these."""
+    """What its polynomials are: homogeneous of degree 1, odd up to a constant, even, or none of these."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        knots = [Fraction(k) for k in step.node.attributes["knots"]]
-        pieces = [_trimmed([Fraction(c) for c in p]) for p in step.node.attributes["pieces"]]
+        knots, pieces, mirrored = _polynomials(step)
         linear = knots in ([], [0]) and all(len(p) <= 2 and not any(p[:1]) for p in pieces)
-        mirrored = [_trimmed([c * (-1) ** i for i, c in enumerate(p)]) for p in reversed(pieces)]
-        symmetric = [-k for k in reversed(knots)] == knots
+        about = _about(knots, pieces, mirrored)
         if not q.modulo_two and linear:
             agree(q, step, step.inputs)
-        elif q.modulo_two and symmetric and mirrored == [[-c for c in p] for p in pieces]:
-            agree(q, step, step.inputs)
-        elif q.modulo_two and symmetric and mirrored == pieces:
+        elif about == 0 or (about is not None and "centre" in step.notes):
+            odd(q, step)
+        elif q.modulo_two and [-k for k in reversed(knots)] == knots and mirrored == pieces:
             nothing(q, [step.output])
         else:
             nothing(q, [*step.inputs, step.output])
+
+    def centre(self, step: Step) -> Fraction | None:
+        return _about(*_polynomials(step)) or None
+
+
+Polynomials = list[list[Fraction]]
+
+
+def _polynomials(step: Step) -> tuple[list[Fraction], Polynomials, Polynomials]:
+    """Knots, pieces, and the pieces of f(-x)."""
+    knots = [Fraction(k) for k in step.node.attributes["knots"]]
+    pieces = [_trimmed([Fraction(c) for c in p]) for p in step.node.attributes["pieces"]]
+    return knots, pieces, [_trimmed([c * (-1) ** i for i, c in enumerate(p)]) for p in reversed(pieces)]
+
+
+def _about(knots: list[Fraction], pieces: Polynomials, mirrored: Polynomials) -> Fraction | None:
+    """c where f(x) + f(-x) = 2c."""
+    if [-k for k in reversed(knots)] != knots:
+        return None
+    sums = {
+        tuple(_trimmed([a + b for a, b in zip_longest(p, m, fillvalue=Fraction(0))]))
+        for p, m in zip(pieces, mirrored, strict=True)
+    }
+    if len(sums) > 1 or any(len(s) > 1 for s in sums):
+        return None
+    return (sums.pop() or (Fraction(0),))[0] / 2
 
 
 def _trimmed(coefficients: list[Fraction]) -> list[Fraction]:
