@@ -279,6 +279,15 @@ def test_nothing_is_claimed_of_a_function_that_has_no_value(name: str) -> None:
     assert v.notes[-1] == "J has no value at any point that was tried, so nothing is claimed"
 
 
+def test_nothing_times_infinity_is_not_nothing() -> None:
+    c, x = torch.tensor([torch.inf], dtype=torch.float64), {"x": torch.ones(1, dtype=torch.float64)}
+    v = check(Objective.from_function(lambda x: (x**2 + 0 * c).sum(), x))
+    assert v.verdict == "undecided" and not v.proofs
+    assert v.notes[-1] == (
+        "no counterexample can be certified: a constant with infinite or undefined entries has no exact evaluation"
+    )
+
+
 def test_what_only_overflows_is_still_claimed() -> None:
     x = {"x": torch.ones(2, dtype=torch.float64)}
     assert check(Objective.from_function(lambda x: torch.exp(torch.exp(x + 40)).sum(), x)).convex == "proved"

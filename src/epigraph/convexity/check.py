@@ -281,6 +281,7 @@ class _Check:
     def _domain_notes(self) -> list[str]:
         if not self.court.possible:
             names = sorted({n.attributes["target"] for n in self.graph if n.op == "opaque"})
+            names = names or ["a constant with infinite or undefined entries"]
             return [f"no counterexample can be certified: {', '.join(names)} has no exact evaluation"]
         return []
 

@@ -61,6 +61,7 @@ class Builder:
             name = f"c{len(self.tensors)}"
             self.tensors[name] = Leaf(tensor.detach(), role)
             self._leaves[key] = self.make("constant", (), {"tensor": name}, tuple(tensor.shape)).id
+            self.total[self._leaves[key]] = bool(torch.isfinite(tensor).all())  # 0 inf is not 0
         return self._leaves[key]
 
     def literal(self, tensor: Tensor, role: str = "constant") -> Expression:
