@@ -184,7 +184,8 @@ def subdivided(formula: Callable[[Range], list[Range]], x: Interval, pieces: int
     if pieces == 1 or not (np.isfinite(low).all() and np.isfinite(high).all()):
         return [r.bounds for r in formula(Range(Interval(low, high)))]
     steps = np.arange(1, pieces, dtype=np.float64).reshape(-1, *(1,) * low.ndim) / pieces
-    inner = np.clip(low + (high - low) * steps, low, high)
+    with np.errstate(over="ignore"):  # ends that are infinite are clipped
+        inner = np.clip(low + (high - low) * steps, low, high)
     ends = np.concatenate((low[None], inner, high[None]))
     found = formula(Range(Interval(ends[:-1], ends[1:])))
     out = []
