@@ -164,7 +164,10 @@ def test_weight_decay_takes_the_rescalings_and_balances_units():
     net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)).double()
     x = torch.randn(100, 2, dtype=torch.float64)
     J = epigraph.Objective(net, nn.MSELoss(), x, net(x).detach() * 4, weight_decay=1e-2)
-    evaluator, theta = Evaluator(J.graph()), {k: v.detach().clone().requires_grad_(True) for k, v in J.parameters.items()}
+    evaluator, theta = (
+        Evaluator(J.graph()),
+        {k: v.detach().clone().requires_grad_(True) for k, v in J.parameters.items()},
+    )
     optimizer = torch.optim.LBFGS(theta.values(), 1.0, 2000, 4000, 1e-12, 0.0, 50, "strong_wolfe")
 
     def closure():

@@ -139,7 +139,9 @@ def _maps(
                 if not biases.get(own):
                     continue
                 rest = sets - own
-                back = [b for n in range(len(rest) + 1) for c in combinations(rest, n) for b in biases.get(frozenset(c), [])]
+                back = [
+                    b for n in range(len(rest) + 1) for c in combinations(rest, n) for b in biases.get(frozenset(c), [])
+                ]
                 out.setdefault(own, []).extend((w, b) for w in weights for b in back if w != b)
     return out
 
