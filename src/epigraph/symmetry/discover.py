@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from epigraph.errors import EpigraphError
 from epigraph.symmetry.axes import Atom, freeze, scope_of
-from epigraph.symmetry.cells import Cell, narrow_scopes
+from epigraph.symmetry.cells import Cell, Cells, narrow_scopes
 from epigraph.symmetry.charges import Charges, Number, atoms_of, solutions
 from epigraph.symmetry.counting import Span
 from epigraph.symmetry.group import Block, Generator, Group, IndexSet, Permutations, Scaling
@@ -81,8 +81,9 @@ def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = (), watched:
     values = list(
         dict.fromkeys([v for s in tracer.steps for v in (*s.inputs, s.output)] + list(tracer.values.values()))
     )
+    every = Cells()
     for value in values:
-        value.settle()
+        value.settle(every)
     seen = {f"@{i}": tracer.values[i] for i in watched if i in tracer.values}
     maker = _Maker({**tensors, **seen})
 
