@@ -21,6 +21,8 @@ from epigraph.symmetry.result import Symmetries
 if TYPE_CHECKING:
     from epigraph.objective.objective import Objective
 
+LEAST = 3e-5  # the search ends when steps gain less than this share of the distance
+
 
 @final
 @dataclass(frozen=True)
@@ -63,11 +65,11 @@ def align(
         fixed, given, front = one.point, two.point, (two.element,)
         back = (Element(factors={k: 1 / v for k, v in one.element.factors.items()}),)
     if by is None:
-        inner, _ = Matcher(group).nearest(fixed, given, restarts, seed, 0.0)
+        inner, _ = Matcher(group).nearest(fixed, given, restarts, seed, 0.0, LEAST)
     else:
         seen = Activations(by, found)
         near, far = (seen(found.group.centred(p, -1)) for p in (fixed, given))
-        inner, _ = Matcher(seen.group).nearest(near, far, restarts, seed, 0.0)
+        inner, _ = Matcher(seen.group).nearest(near, far, restarts, seed, 0.0, LEAST)
     chain = (*front, *inner, *back)
     moved = _applied(found, chain, b)
     left = distance(a, moved)
