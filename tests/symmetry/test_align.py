@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import epigraph
-from symmetry.models import mlp
+from epigraph.symmetry.activations import Activations
+from symmetry.models import Convolutions, Grouped, Recurrent, mlp, objective
 
 
 def test_a_planted_copy_is_brought_back():
@@ -19,6 +20,35 @@ def test_a_planted_copy_is_brought_back():
         aligned = epigraph.align(found, first, second)
         assert aligned.after < 1e-9 * aligned.before
         assert all(torch.allclose(aligned.point[k], first[k], atol=1e-8) for k in first)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mlp([3, 12, 9, 2], nn.Tanh),
+        lambda: mlp([3, 12, 9, 2], nn.ReLU),
+        lambda: objective(Recurrent(nn.LSTM), (6, 3, 2), (6, 1)),
+        lambda: objective(Grouped(), (4, 4, 5), (4, 4, 2)),
+        lambda: objective(Convolutions(), (4, 2, 6, 6), (4, 2)),
+    ],
+    ids=["tanh", "relu", "lstm", "grouped queries", "convolutions"],
+)
+def test_units_are_matched_by_what_they_answer(make):
+    """A copy is brought back as far as its answers show; where they show all (no sign before a norm), exactly."""
+    torch.manual_seed(0)
+    J = make()
+    found = epigraph.symmetries(J)
+    first = {k: torch.rand(v.shape, dtype=torch.float64) + 0.1 for k, v in found.values.items()}
+    first = {k: v * (torch.randint(0, 2, v.shape) * 2 - 1) if k not in found.buffers else v for k, v in first.items()}
+    second = found.apply(found.random(2), first)
+    aligned = epigraph.align(found, first, second, by=J)
+    seen = Activations(J, found)
+    one, two, three = (seen(p) for p in (first, second, aligned.point))
+    assert one
+    assert all(torch.allclose(one[k], three[k], atol=1e-9) for k in one)
+    assert not all(torch.allclose(one[k], two[k], atol=1e-3) for k in one)
+    if not found.buffers and not found.flows:
+        assert aligned.after < 1e-7 * aligned.before
 
 
 def test_alignment_is_never_farther_and_keeps_the_value():

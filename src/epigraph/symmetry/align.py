@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from torch import Tensor
 
+from epigraph.symmetry.activations import Activations
 from epigraph.symmetry.balance import balance
 from epigraph.symmetry.group import Element
 from epigraph.symmetry.matching import Matcher, distance
 from epigraph.symmetry.result import Symmetries
+
+if TYPE_CHECKING:
+    from epigraph.objective.objective import Objective
+
+LEAST = 3e-5  # the search ends when steps gain less than this share of the distance
 
 
 @final
@@ -30,28 +36,44 @@ class Alignment:
 
 
 def align(
-    found: Symmetries, first: Mapping[str, Tensor], second: Mapping[str, Tensor], *, restarts: int = 0, seed: int = 0
+    found: Symmetries,
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    *,
+    by: Objective | None = None,
+    restarts: int = 0,
+    seed: int = 0,
 ) -> Alignment:
     """The copy of the second point that is closest to the first, as far as the search finds it.
 
     Permutations and signs by assignments.  Where units may be rescaled, both points are first brought to least norm, so
-    that scales do not disturb the matching, and the result to the scales of the first.  Never farther than the point
-    itself.  Exact for one hidden layer without rescalings.  Costs an assignment, O(n^3), per layer and sweep;
-    ``restarts`` begin at random elements, and the nearest result counts.
+    that scales do not disturb the matching, and the result to the scales of the first.  Exact for one hidden layer without
+    rescalings.  Costs an assignment, O(n^3), per layer and sweep; ``restarts`` begin at random elements, and the nearest
+    result counts.
+
+    By weights the result is never farther than the point itself.  ``by`` an objective, units are matched by what they
+    answer to its data instead, on the tensors that its matrix products read; the weights may then lie farther apart.
+    Sigmoids are centred for the purpose: their sign flips are not seen in what they answer.
     """
     a, b = found.point(first), found.point(second)
     start = distance(a, b)
     group, fixed, given = found.group.linear, found.group.centred(a), found.group.centred(b)
-    matcher = Matcher(group)
+    back: tuple[Element, ...] = ()
+    front: tuple[Element, ...] = ()
     if group.scalings("scale"):
         one, two = balance(group, fixed), balance(group, given)
-        inner, _ = matcher.nearest(one.point, two.point, restarts, seed, 0.0)
-        chain = (two.element, *inner, Element(factors={k: 1 / v for k, v in one.element.factors.items()}))
+        fixed, given, front = one.point, two.point, (two.element,)
+        back = (Element(factors={k: 1 / v for k, v in one.element.factors.items()}),)
+    if by is None:
+        inner, _ = Matcher(group).nearest(fixed, given, restarts, seed, 0.0, LEAST)
     else:
-        chain, _ = matcher.nearest(fixed, given, restarts, seed, 0.0)
+        seen = Activations(by, found)
+        near, far = (seen(found.group.centred(p, -1)) for p in (fixed, given))
+        inner, _ = Matcher(seen.group).nearest(near, far, restarts, seed, 0.0, LEAST)
+    chain = (*front, *inner, *back)
     moved = _applied(found, chain, b)
     left = distance(a, moved)
-    return Alignment(moved, start, left, chain) if left < start else Alignment(b, start, start, ())
+    return Alignment(moved, start, left, chain) if by or left < start else Alignment(b, start, start, ())
 
 
 def _applied(found: Symmetries, elements: tuple[Element, ...], point: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -52,6 +52,21 @@ def cells(dims: Sequence[Type]) -> list[Cell]:
     return list(_expand((0,) * count, ((),) * count, (), pending))
 
 
+@final
+class Cells:
+    """The cells of many tensors, those of equal types made once: valid as long as no type changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[Atom, ...], ...], list[Cell]] = {}
+
+    def __call__(self, dims: Sequence[Type]) -> list[Cell]:
+        key = tuple(tuple(factors(kind)) for kind in dims)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = cells(key)
+        return found
+
+
 def _steps(dim: int, kind: Sequence[Atom], step: int) -> list[tuple[int, Atom, int]]:
     out: list[tuple[int, Atom, int]] = []
     for atom in reversed(factors(kind)):
@@ -98,8 +113,13 @@ def narrow_scopes(tensors: Sequence[Sequence[Type]]) -> None:
                 forget(atom)
     while True:
         found: dict[Atom, frozenset[Atom]] = {}
+        every, done = Cells(), set[int]()
         for dims in tensors:
-            for cell in cells(dims):
+            same = every(dims)
+            if id(same) in done:
+                continue
+            done.add(id(same))
+            for cell in same:
                 seen = Counter(cell.atoms)
                 for atom in seen:
                     scope = found.get(atom)

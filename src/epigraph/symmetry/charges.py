@@ -66,9 +66,24 @@ class Charges:
             for j in range(-1, len(cell.places)):
                 yield self.of(value, k, j)
 
+    def share(self, one: Value, two: Value) -> None:
+        """Two tensors with the same cells have the same charges, one by one."""
+        if one.cells:
+            first, second = self._first[one, 0], self._first[two, 0]
+            for k in range(self._count(one)):
+                self.equal(first + k, second + k)
+
+    def _count(self, value: Value) -> int:
+        return self._first[value, len(value.cells) - 1] + len(value.cells[-1].places) + 1 - self._first[value, 0]
+
     # equations ------------------------------------------------------------------------------------------------
     def find(self, v: Variable) -> tuple[Variable, Number]:
         """(u, r) with v = r u, u a representative; u is 0 where v vanishes."""
+        parent = self._parent[v]
+        if parent == v:
+            return v, 1
+        if self._parent[parent] == parent:
+            return parent, self._ratio[v]
         path: list[Variable] = []
         while self._parent[v] != v:
             path.append(v)

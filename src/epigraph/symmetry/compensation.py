@@ -2,13 +2,13 @@ r"""Biases that later biases undo: b1 + d and b2 - W d give the same network whe
 
 A layer's bias passes unchanged through what is linear, and through a weighted mean (values under attention), into the
 maps W_k that read it; their own biases b_k can take it back.  Infinitesimally the gradients satisfy
-G(b1) = sum_k W_k' G(b_k), at every point.  The maps that belong to a bias are found by solving these equations for
-coefficients 0 and 1 at random points; what comes out is verified with finite elements elsewhere.
+G(b1) = sum_k W_k' G(b_k), at every point.  Which maps belong to a bias is read off these equations at random points;
+what comes out is verified with finite elements elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import final
@@ -16,19 +16,34 @@ from typing import final
 import torch
 from torch import Tensor
 
-from epigraph.symmetry.group import Block, Group
+from epigraph.objective.graph import Graph
+from epigraph.symmetry.group import Group
 
 Point = Mapping[str, Tensor]
 Key = tuple[str, int]
 Reader = tuple[Key | None, Key]
 NEAR = 1e-9
-MOST = 64  # maps that are tried for one bias
+MOST = 20_000  # pairs of a bias and a map
+FEW = 8  # maps that read one bias
 
 
 def view(group: Group, key: Key, tensors: Point) -> Tensor:
     """A block of a tensor, one axis per index set."""
     block = group.blocks[key[0]][key[1]]
     return tensors[key[0]].contiguous().as_strided(block.sizes, block.strides, block.offset)
+
+
+def used_in(graph: Graph, op: str) -> set[str]:
+    """The parameters that only one operator reads, up to layout."""
+    names: dict[int, str] = {i: n for n, i in graph.parameter_nodes.items()}
+    used: dict[str, set[str]] = {}
+    for node in graph:
+        for i in node.inputs:
+            if i in names and node.op in ("reshape", "permute", "expand", "slice"):
+                names[node.id] = names[i]
+            elif i in names:
+                used.setdefault(names[i], set()).add(node.op)
+    return {name for name, ops in used.items() if ops == {op}}
 
 
 @final
@@ -88,63 +103,80 @@ def _contract(
 
 
 def compensations(
-    group: Group, points: Sequence[Point], gradients: Sequence[Point], taken: set[Key]
+    group: Group, points: Sequence[Point], gradients: Sequence[Point], added: Collection[str], taken: Collection[Key]
 ) -> list[Compensation]:
-    """The biases whose shift the gradients at a few points allow to be undone; ``taken``: blocks with shifts of their own."""
+    """The biases whose shift the gradients at a few points allow to be undone.
+
+    ``added`` names the parameters that are only added, ``taken`` the blocks with shifts of their own.  With more than
+    20,000 pairs of a bias and a reader nothing is looked for.
+    """
     by_sets: dict[frozenset[int], list[Key]] = {}
     for name, blocks in group.blocks.items():
         for k, block in enumerate(blocks):
             if len(set(block.sets)) == len(block.sets):
                 by_sets.setdefault(frozenset(block.sets), []).append((name, k))
-    readers: dict[frozenset[int], list[Reader]] = {}
+    biases = {sets: [key for key in keys if key[0] in added] for sets, keys in by_sets.items()}
+    maps = _maps(by_sets, biases)
+    options: dict[Key, list[Reader]] = {}
+    for sets, keys in biases.items():
+        for i, key in enumerate(keys):
+            if key not in taken and sets:  # the identity one way only, lest a pair counts twice
+                options[key] = [*((None, k) for k in keys[i + 1 :]), *(r for r in maps.get(sets, []) if key not in r)]
+    if sum(map(len, options.values())) > MOST:
+        return []
+    found = ((key, _solved(group, key, readers, points, gradients)) for key, readers in options.items())
+    return [Compensation(*key, chosen) for key, chosen in found if chosen]
+
+
+def _maps(
+    by_sets: Mapping[frozenset[int], list[Key]], biases: Mapping[frozenset[int], list[Key]]
+) -> dict[frozenset[int], list[Reader]]:
+    """For the axes of each bias, the maps that have these axes, each with the biases that have other axes of it."""
+    out: dict[frozenset[int], list[Reader]] = {}
     for sets, weights in by_sets.items():
         for size in range(1, len(sets) + 1):
             for own in map(frozenset, combinations(sorted(sets), size)):
-                biases = [b for out in _subsets(sets - own) for b in by_sets.get(out, []) if out or len(sets) == size]
-                if own in by_sets and biases and len(weights) * len(biases) <= MOST**2:
-                    found = readers.setdefault(own, [])
-                    found += [(w, b) for w in weights for b in biases if w != b]
-    out: list[Compensation] = []
-    for sets, keys in by_sets.items():
-        for key in keys if sets in readers else []:
-            block = group.blocks[key[0]][key[1]]
-            later: list[Reader] = [(None, k) for k in keys[keys.index(key) + 1 :]]  # one way, lest a pair counts twice
-            options = [*later, *readers[sets]]
-            if key not in taken and (chosen := _solved(group, key, block, options, points, gradients)):
-                out.append(Compensation(*key, chosen))
+                if not biases.get(own):
+                    continue
+                rest = sets - own
+                back = [
+                    b for n in range(len(rest) + 1) for c in combinations(rest, n) for b in biases.get(frozenset(c), [])
+                ]
+                out.setdefault(own, []).extend((w, b) for w in weights for b in back if w != b)
     return out
 
 
-def _subsets(sets: frozenset[int]) -> list[frozenset[int]]:
-    return [frozenset(c) for size in range(len(sets), -1, -1) for c in combinations(sorted(sets), size)]
-
-
 def _solved(
-    group: Group,
-    key: Key,
-    block: Block,
-    readers: Sequence[Reader],
-    points: Sequence[Point],
-    gradients: Sequence[Point],
+    group: Group, key: Key, readers: Sequence[Reader], points: Sequence[Point], gradients: Sequence[Point]
 ) -> tuple[Reader, ...]:
-    """The readers whose gradients add up to that of a block; none where that is not so."""
+    """The readers whose gradients add up to that of a block: of few all at once, else one more at a time."""
     wanted = torch.cat([view(group, key, g).reshape(-1) for g in gradients])
-    options = [r for r in readers if key not in r]
-    if not options or float(wanted.abs().max()) == 0 or min(len(options), MOST) >= len(wanted):
+    size = float(wanted.abs().max())
+    if not readers or size == 0:
         return ()
+    own = group.blocks[key[0]][key[1]].sets
     columns = []
-    for weight, bias in options[:MOST]:
-        parts = []
-        for point, gradient in zip(points, gradients, strict=True):
-            out = group.blocks[bias[0]][bias[1]].sets
-            parts.append(_contract(group, weight, point, view(group, bias, gradient), out, block.sets).reshape(-1))
+    for weight, bias in readers:
+        out = group.blocks[bias[0]][bias[1]].sets
+        parts = [
+            _contract(group, weight, point, view(group, bias, gradient), out, own).reshape(-1)
+            for point, gradient in zip(points, gradients, strict=True)
+        ]
         columns.append(torch.cat(parts))
     matrix = torch.stack(columns, 1)
-    used = matrix.abs().amax(0) > 1e-13 * wanted.abs().max()
-    answer = torch.zeros(matrix.shape[1], dtype=torch.float64)
-    if bool(used.any()):
-        answer[used] = torch.linalg.lstsq(matrix[:, used], wanted[:, None], driver="gelsd").solution[:, 0]
-    exact = answer.round().clamp(0, 1)
-    if float((matrix @ exact - wanted).abs().max()) > NEAR * float(wanted.abs().max()):
-        return ()
-    return tuple(r for r, c in zip(options[:MOST], exact.tolist(), strict=True) if c)
+    if len(readers) < len(wanted):  # all at once
+        answer = torch.linalg.lstsq(matrix, wanted[:, None], driver="gelsd").solution[:, 0].round().clamp(0, 1)
+        if float((matrix @ answer - wanted).abs().max()) <= NEAR * size:
+            return tuple(r for r, c in zip(readers, answer.tolist(), strict=True) if c)
+    norms = matrix.norm(dim=0).clamp_min(1e-13 * size)
+    chosen: list[int] = []
+    left = wanted
+    while len(chosen) < min(FEW, len(readers), len(wanted) - 1):
+        scores = (matrix.mT @ left).abs() / norms
+        scores[chosen] = -1.0
+        chosen.append(int(scores.argmax()))
+        answer = torch.linalg.lstsq(matrix[:, chosen], wanted[:, None], driver="gelsd").solution[:, 0]
+        left = wanted - matrix[:, chosen] @ answer
+        if float(left.abs().max()) <= NEAR * size:
+            return tuple(readers[i] for i in chosen) if bool(((answer - 1).abs() < 1e-6).all()) else ()
+    return ()

@@ -20,7 +20,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from epigraph.symmetry.compensation import Compensation, compensations
+from epigraph.symmetry.compensation import Compensation, compensations, used_in
 from epigraph.symmetry.gauge import Gauge, gauge
 from epigraph.symmetry.group import Block, Group, Scaling
 from epigraph.symmetry.verify import TOLERANCE, Base, Checker
@@ -256,7 +256,8 @@ def continuous(checker: Checker) -> tuple[tuple[Flow, ...], tuple[Flow, ...]]:
         return (), ()
     plain = propose(checker.group, points[0], gradients[0])
     shifted = {(f.tensor, f.block) for f in plain if isinstance(f, Shift)}
-    kept, failed = _sorted(checker, [*plain, *compensations(checker.group, points, gradients, shifted)], bases[1:])
+    undone = compensations(checker.group, points, gradients, used_in(checker.graph, "add"), shifted)
+    kept, failed = _sorted(checker, [*plain, *undone], bases[1:])
     chosen = gauge(checker.graph, checker.group, kept)
     if chosen.gains:
         point = chosen.fixed(checker.group, points[0])

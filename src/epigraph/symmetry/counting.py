@@ -33,12 +33,20 @@ class Direction:
         for k in range(len(self.scope) + 1):
             for chosen in combinations(self.scope, k):
                 times = math.prod(self.scope[s] - 1 for s in chosen)
-                if self.set is not None:
+                if self.set is not None and self.size > 1:
                     out.append((frozenset((*chosen, self.set)), times * (self.size - 1), self._row(chosen, True)))
                 out.append((frozenset(chosen), times, self._row(chosen, False)))
         return out
 
     def _row(self, chosen: Sequence[int], own: bool) -> dict[Any, int]:
+        if not chosen:
+            nowhere = frozenset[int]()
+            if own:
+                return {(n, k, frozenset((axis,))): charge for (n, k, axis), (charge, _) in self.charges.items()}
+            plain: dict[Any, int] = {}
+            for (n, k, _), (charge, _) in self.charges.items():
+                plain[n, k, nowhere] = plain.get((n, k, nowhere), 0) + charge
+            return plain
         row: dict[Any, int] = {}
         for (name, block, axis), (charge, scope) in self.charges.items():
             axes = frozenset(a for s, a in scope if s in chosen) | (frozenset({axis}) if own else frozenset())

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from epigraph.errors import EpigraphError
 from epigraph.symmetry.axes import Atom, freeze, scope_of
-from epigraph.symmetry.cells import Cell, narrow_scopes
+from epigraph.symmetry.cells import Cell, Cells, narrow_scopes
 from epigraph.symmetry.charges import Charges, Number, atoms_of, solutions
 from epigraph.symmetry.counting import Span
 from epigraph.symmetry.group import Block, Generator, Group, IndexSet, Permutations, Scaling
@@ -68,8 +68,8 @@ def _normalised(module: _NormBase, x: Tensor) -> Tensor:
     return out if module.bias is None else out + module.bias.reshape(shape)
 
 
-def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = ()) -> Group:
-    """The group that the rules find, not yet verified."""
+def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = (), watched: Sequence[int] = ()) -> Group:
+    """The group that the rules find, not yet verified; the values of ``watched`` nodes are among its tensors, as "@id"."""
     tracer = Tracer(graph)
     tracer.run()
     tensors = {name: tracer.values[i] for name, i in graph.parameter_nodes.items() if i in tracer.values}
@@ -81,9 +81,11 @@ def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = ()) -> Group
     values = list(
         dict.fromkeys([v for s in tracer.steps for v in (*s.inputs, s.output)] + list(tracer.values.values()))
     )
+    every = Cells()
     for value in values:
-        value.settle()
-    maker = _Maker(tensors)
+        value.settle(every)
+    seen = {f"@{i}": tracer.values[i] for i in watched if i in tracer.values}
+    maker = _Maker({**tensors, **seen})
 
     def able(weight: str, bias: str) -> bool:
         whole = all(n in tensors and len(tensors[n].cells) == 1 for n in (weight, bias))
@@ -170,7 +172,7 @@ class _Maker:
         for solution in basis:
             charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, [])}
             kinds = atoms_of(system, solution)
-            if not charges or len(kinds) > 1:
+            if len(kinds) > 1 or all(name.startswith("@") for name, _, _ in charges):
                 continue
             atom = kinds.pop()
             whole = lcm(*(c.denominator for c in charges.values()))
@@ -184,7 +186,12 @@ class _Maker:
 def _independent(group: Group, scalings: Sequence[Scaling], kind: str) -> list[Generator]:
     """Those that enlarge the group, units before whole tensors."""
     span = Span(2 if kind == "sign" else 0)
-    return [s for s in sorted(scalings, key=lambda s: s.set is None) if span.add(group.direction(s))]
+    return [s for s in sorted(scalings, key=lambda s: s.set is None) if span.add(group.direction(bare(s)))]
+
+
+def bare(scaling: Scaling) -> Scaling:
+    """A scaling without the nodes that are watched."""
+    return replace(scaling, charges={k: c for k, c in scaling.charges.items() if not k[0].startswith("@")})
 
 
 def captured(J: Objective) -> tuple[Objective, tuple[str, ...], str | None]:

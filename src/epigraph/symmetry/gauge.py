@@ -14,10 +14,8 @@ from typing import final
 from torch import Tensor
 
 from epigraph.objective.graph import Graph
-from epigraph.symmetry.compensation import Compensation, Key, Point, view
+from epigraph.symmetry.compensation import Compensation, Key, Point, used_in, view
 from epigraph.symmetry.group import Element, Group, Scaling
-
-LAYOUT = ("reshape", "permute", "expand")
 
 
 @final
@@ -58,7 +56,7 @@ class Gauge:
 
 def gauge(graph: Graph, group: Group, flows: tuple[object, ...]) -> Gauge:
     """The gauge of a network: each gain that one rescaling moves alone, with the shifts that this rescaling moves."""
-    multiplied = _multipliers(graph)
+    multiplied = used_in(graph, "mul")
     gains: list[tuple[int, Key]] = []
     shifts: list[Compensation] = []
     for position, scaling in enumerate(group.generators):
@@ -72,17 +70,3 @@ def gauge(graph: Graph, group: Group, flows: tuple[object, ...]) -> Gauge:
             gains.append((position, own[0]))
             shifts += [f for f in flows if isinstance(f, Compensation) and (f.tensor, f.block) in vectors]
     return Gauge(tuple(gains), tuple(shifts))
-
-
-def _multipliers(graph: Graph) -> set[str]:
-    """The parameters that do nothing but multiply, up to layout."""
-    names: dict[int, str] = {i: n for n, i in graph.parameter_nodes.items()}
-    used: dict[str, set[str]] = {}
-    for node in graph:
-        for i in node.inputs:
-            if i in names:
-                if node.op in LAYOUT:
-                    names[node.id] = names[i]
-                else:
-                    used.setdefault(names[i], set()).add(node.op)
-    return {name for name, ops in used.items() if ops == {"mul"}}

@@ -162,8 +162,13 @@ class Matcher:
         return Element(permutations, factors)
 
     # search ---------------------------------------------------------------------------------------------------
-    def nearest(self, a: Point, b: Point, restarts: int, seed: int, enough: float) -> tuple[tuple[Element, ...], float]:
-        """Elements to apply to b one after the other, and the distance that is left; stops early at ``enough``."""
+    def nearest(
+        self, a: Point, b: Point, restarts: int, seed: int, enough: float, least: float = 1e-12
+    ) -> tuple[tuple[Element, ...], float]:
+        """Elements to apply to b one after the other, and the distance that is left; stops early at ``enough``.
+
+        A step that shortens the distance by less than the share ``least`` of it counts as none.
+        """
         generator = torch.Generator().manual_seed(seed)
         best: tuple[tuple[Element, ...], float] = ((), distance(a, b))
         for attempt in range(1 + restarts):
@@ -173,11 +178,13 @@ class Matcher:
             if attempt:
                 positions = [i for i, g in enumerate(self.group.generators) if g.kind != "scale"]
                 start = [self.group.random(generator, positions)]
-            found = self._descend(a, b, start, greedy=not attempt)
+            found = self._descend(a, b, start, not attempt, least)
             best = min(best, found, key=lambda f: f[1])
         return best
 
-    def _descend(self, a: Point, b: Point, start: list[Element], greedy: bool) -> tuple[tuple[Element, ...], float]:
+    def _descend(
+        self, a: Point, b: Point, start: list[Element], greedy: bool, least: float
+    ) -> tuple[tuple[Element, ...], float]:
         elements = list(start)
         for element in elements:
             b = self.group.apply(element, b)
@@ -192,7 +199,7 @@ class Matcher:
             element = self.assign(mover, a, b, None)
             moved = self.group.apply(element, b)
             left = distance(a, moved)
-            if left < reached * (1 - 1e-12):
+            if left < reached * (1 - least):
                 elements, b, reached = [*elements, element], moved, left
                 waiting += [m for m in self.movers if m in self._near[mover] and m not in waiting]
         return tuple(elements), reached

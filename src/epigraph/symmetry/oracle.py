@@ -75,3 +75,27 @@ def _redrawn(graph: Graph, generator: torch.Generator) -> Graph:
         else:
             tensors[key] = leaf
     return replace(graph, tensors=tensors)
+
+
+def interpolated(graph: Graph, point: Mapping[str, Tensor]) -> int | None:
+    """How many squares J sums, where it is nothing but a sum of squares that all vanish at a point; else None.
+
+    Looks for the squares behind sums, layout and products with constants.
+    """
+    values = Evaluator(graph).everything({k: point[k] for k in graph.parameter_nodes})
+    varies, count, pending = graph.depends(), 0, [graph.output]
+    while pending:
+        node = graph[pending.pop()]
+        if node.op == "power" and node.attributes["exponent"] == "2":
+            below = values[node.inputs[0]]
+            if float(below.abs().max()) > 1e-12:
+                return None
+            count += below.numel()
+        elif node.op in ("sum", "reshape", "permute", "same", "add", "mul"):
+            inputs = [i for i in node.inputs[: 1 if node.op == "same" else None] if varies[i]]
+            if node.op == "mul" and len(inputs) > 1:
+                return None
+            pending += inputs
+        else:
+            return None
+    return count

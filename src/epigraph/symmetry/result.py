@@ -14,10 +14,12 @@ from epigraph.symmetry.compensation import Compensation
 from epigraph.symmetry.continuous import Flow, Gauged, Linear, Shift, continuous, describe, tangent_rank
 from epigraph.symmetry.discover import captured, discover
 from epigraph.symmetry.group import Element, Generator, Group, Permutations
+from epigraph.symmetry.oracle import interpolated
 from epigraph.symmetry.stabiliser import Stabiliser, stabiliser
 from epigraph.symmetry.verify import Checker, Verification, verify
 
 if TYPE_CHECKING:
+    from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
 
 LARGEST = 20_000_000  # directions times parameters, for the rank of the directions at a point
@@ -40,6 +42,7 @@ class Symmetries:
     buffers: tuple[str, ...]
     values: Mapping[str, Tensor]
     notes: tuple[str, ...]
+    graph: Graph
 
     @property
     def order(self) -> int:
@@ -78,6 +81,18 @@ class Symmetries:
         whole = self.point(point)
         return tangent_rank(self.group, self.flows, whole, self.buffers)
 
+    def zeros(self, point: Mapping[str, Tensor] | None = None) -> int:
+        r"""How many zero eigenvalues the Hessian of J must have at a critical point.
+
+        At least ``flat``.  Where J is a sum of squares and all of them vanish there, the Hessian is a Gauss-Newton matrix
+        of one row per sample and output, so that it has at least P - N C.  Costs a gradient more than ``flat``.
+        """
+        whole = self.point(point)
+        orbit = tangent_rank(self.group, self.flows, whole, self.buffers)
+        rows = interpolated(self.graph, whole)
+        size = sum(v.numel() for k, v in whole.items() if k not in self.buffers)
+        return orbit if rows is None else max(orbit, size - rows)
+
     def stabiliser(self, point: Mapping[str, Tensor] | None = None) -> Stabiliser:
         """How many permutations and sign flips leave a point where it is, and so how many copies it has."""
         return stabiliser(self.group, self.point(point))
@@ -90,7 +105,7 @@ class Symmetries:
             "stabiliser": str(fixing.order),
             "copies": str(fixing.orbit),
             "exact": fixing.exact,
-            "flat": self.flat(point) if small else None,
+            "flat": self.zeros(point) if small else None,
         }
 
     @property
@@ -191,7 +206,7 @@ def symmetries(J: Objective, *, seed: int = 0, trials: int = 2) -> Symmetries:
         words = "; ".join(f"{g.kind} of {_first(found, g)}" for g in seen.dropped)
         notes.append(f"{len(seen.dropped)} generators found by the rules changed J and are left out: {words}")
     values = {k: v.detach() for k, v in moved.parameters.items()}
-    return Symmetries(group, flows, seen, buffers, values, tuple(notes))
+    return Symmetries(group, flows, seen, buffers, values, tuple(notes), graph)
 
 
 def _first(group: Group, generator: Generator) -> str:

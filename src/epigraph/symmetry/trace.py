@@ -12,7 +12,7 @@ from torch import Tensor
 from epigraph.objective.evaluate import KERNELS, number
 from epigraph.objective.graph import Graph, Node
 from epigraph.symmetry.axes import UNIT, Type, freeze, fresh, pinned, unify
-from epigraph.symmetry.cells import Cell, cells
+from epigraph.symmetry.cells import Cell, Cells
 
 
 @final
@@ -28,9 +28,9 @@ class Value:
     cells: list[Cell] = field(default_factory=list)
     index: dict[tuple[tuple[int, ...], ...], int] = field(default_factory=dict)
 
-    def settle(self) -> None:
-        """Make the cells, once no type changes any more."""
-        self.cells = cells(self.dims)
+    def settle(self, every: Cells) -> None:
+        """Make the cells, once no type changes any more; values of equal types share them."""
+        self.cells = every(self.dims)
         self.index = {c.choices: i for i, c in enumerate(self.cells)}
 
 

@@ -80,10 +80,12 @@ def combine(q: Charges, step: Step, powers: Sequence[int | Fraction]) -> None:
 def agree(q: Charges, step: Step, inputs: Sequence[Value]) -> None:
     """Operands and result have one charge; a dimension along which an operand is broadcast has none."""
     out = step.output
-    for k, cell in enumerate(out.cells):
-        for value in inputs:
-            if value.zero:
-                continue
+    alike = [v for v in inputs if not v.zero and v.cells is out.cells and v.shape == out.shape]
+    for value in alike:
+        q.share(out, value)
+    others = [v for v in inputs if not v.zero and v not in alike]
+    for k, cell in enumerate(out.cells if others else ()):
+        for value in others:
             met = matched(value, out, k)
             if met is None:
                 nothing(q, [*inputs, out])
@@ -100,6 +102,8 @@ def agree(q: Charges, step: Step, inputs: Sequence[Value]) -> None:
 
 def matched(value: Value, out: Value, k: int) -> tuple[int, list[int | None]] | None:
     """The operand's cell behind a cell of a broadcast result, and the operand's place for each of its places."""
+    if value.cells is out.cells and value.shape == out.shape:  # nothing is broadcast, every type is the same
+        return k, list(range(len(out.cells[k].places)))
     lead = len(out.shape) - len(value.shape)
     cell = out.cells[k]
     wide = [value.shape[d] == out.shape[d + lead] for d in range(len(value.shape))]
