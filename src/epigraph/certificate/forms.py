@@ -22,6 +22,7 @@ MODULES = {
     "derivation": "epigraph.certificate.derivation",
     "curvature": "epigraph.certificate.secondorder",
     "polynomial": "epigraph.certificate.sumofsquares",
+    "rayleigh": "epigraph.certificate.rayleigh",
 }
 
 
