@@ -217,6 +217,11 @@ class ChainRule:
         return mean, _total(share * inner) - mean[self._i] * mean[self._j]
 
 
+def curved(op: str) -> bool:
+    """Is the operator a function of one variable that is differentiated through power series?"""
+    return op == "div" or not (op in LINEAR or op in UNKNOWN or hasattr(ChainRule, f"_{op}"))
+
+
 def _array(values: Sequence[Any], shape: tuple[int, ...]) -> np.ndarray:
     out = np.empty(len(values), dtype=object)
     out[:] = values

@@ -17,6 +17,7 @@ from epigraph.certificate.manifest import Manifest, fields, hex_float, string
 from epigraph.certificate.points import inside, moved
 
 BLOCK_LIMIT = 100_000
+LEAST_BITS = 32
 _NUMERATOR = re.compile(r"[1-9][0-9]{0,199}", re.ASCII)
 
 Bound = float | str | None  # a number, the key of a tensor, or no bound
@@ -39,6 +40,14 @@ def positive(raw: Any, where: str) -> Fraction:
     if type(raw["den_log2"]) is not int or abs(raw["den_log2"]) > exact.EXPONENT_LIMIT:
         refuse("E420", f"{where}: den_log2 must be an integer of at most {exact.EXPONENT_LIMIT} in size")
     return Fraction(int(raw["num"])) / Fraction(2) ** raw["den_log2"]
+
+
+def ball_bits(raw: Mapping[str, Any]) -> int:
+    """The precision of a claim that is checked in balls."""
+    bits = raw["precision_bits"]
+    if raw["arithmetic"] != "arb" or type(bits) is not int or not LEAST_BITS <= bits <= exact.PRECISION_LIMIT:
+        refuse("E420", f"the arithmetic must be arb, with {LEAST_BITS} to {exact.PRECISION_LIMIT} bits")
+    return bits
 
 
 def ball(value: Fraction) -> arb:

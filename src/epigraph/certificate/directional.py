@@ -12,14 +12,13 @@ from flint import arb, ctx
 from epigraph.certificate import budget, exact
 from epigraph.certificate.balls import lift
 from epigraph.certificate.budget import Cost
-from epigraph.certificate.chainrule import ChainRule
+from epigraph.certificate.chainrule import ChainRule, curved
 from epigraph.certificate.graph import Node, Program
 from epigraph.certificate.schedule import Schedule, schedule
 from epigraph.certificate.secondvalues import Second
 
 Direction = Mapping[str, np.ndarray]  # integers by key of the parameter's tensor; what is absent does not move
 ORDER = 3  # terms of a power series
-CURVED_SECONDS = 12e-6  # value and two derivatives of a function of one variable, for each entry
 
 
 @final
@@ -35,6 +34,11 @@ class Derivatives:
     def finite(self) -> bool:
         """Is J twice continuously differentiable around the point, with all of these known?"""
         return self.value.is_finite() and all(s.is_finite() for s in self.seconds)
+
+    @property
+    def why(self) -> str | None:
+        """The obstacle in words."""
+        return None if self.obstacle is None else " ".join(self.obstacle)
 
 
 def derivatives(
@@ -65,8 +69,10 @@ def cost(program: Program, active: set[str], directions: int, pairs: int, bits: 
     seconds = sum(budget.node_seconds(program, program.nodes[p], bits) for p in plan.shared)
     for position in plan.moving:
         node = program.nodes[position]
-        seconds += (1 + 2 * directions + 4 * pairs) * budget.node_seconds(program, node, bits)
-        seconds += CURVED_SECONDS * max(1.0, bits / 256) ** 1.5 * node.numel
+        if curved(node.op):
+            seconds += 1e-6 * node.numel * (12.0 + 0.4 * directions + 1.2 * pairs) * max(1.0, bits / 256) ** 1.5
+        else:
+            seconds += (1 + directions + 2 * pairs) * budget.node_seconds(program, node, bits)
     entry = (budget.BALL_BYTES + max(0, bits - 128) // 8) * (4.0 + directions + 2 * pairs)
     return Cost(seconds, budget.peak(program, plan, [entry] * len(program.nodes)))
 

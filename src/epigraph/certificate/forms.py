@@ -23,6 +23,7 @@ MODULES = {
     "curvature": "epigraph.certificate.secondorder",
     "polynomial": "epigraph.certificate.sumofsquares",
     "rayleigh": "epigraph.certificate.rayleigh",
+    "definite": "epigraph.certificate.definite",
 }
 
 

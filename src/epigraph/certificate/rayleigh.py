@@ -17,7 +17,7 @@ from typing import Any, final
 import numpy as np
 from flint import arb, ctx
 
-from epigraph.certificate import claims, directional, exact
+from epigraph.certificate import claims, directional
 from epigraph.certificate.budget import Cost
 from epigraph.certificate.codes import refuse
 from epigraph.certificate.directional import Derivatives, Direction
@@ -31,7 +31,6 @@ PROPERTIES = {
     "not positive semidefinite": ("negative",),
     "not negative semidefinite": ("positive",),
 }
-LEAST_BITS = 32
 ENTRY_BYTES = 2  # directions are int8 or int16
 _FIELDS = {"property", "form", "arithmetic", "precision_bits", "domain", "blocks", "quotients"}
 
@@ -95,9 +94,7 @@ class Rayleigh:
         raw = fields(manifest.claim, _FIELDS, "claim")
         if type(raw["property"]) is not str or raw["property"] not in PROPERTIES:
             refuse("E420", f"the property must be one of {', '.join(PROPERTIES)}")
-        bits = raw["precision_bits"]
-        if raw["arithmetic"] != "arb" or type(bits) is not int or not LEAST_BITS <= bits <= exact.PRECISION_LIMIT:
-            refuse("E420", f"the arithmetic must be arb, with {LEAST_BITS} to {exact.PRECISION_LIMIT} bits")
+        bits = claims.ball_bits(raw)
         if manifest.delta:
             refuse("E420", "nothing is displaced by this form", where="delta")
         blocks, domain = claims.blocks(raw["blocks"], manifest), claims.domain(raw["domain"], manifest)
@@ -128,7 +125,7 @@ class Rayleigh:
         active = _active(claim, manifest)
         values, found = quotients(manifest.program, tensors, active, directions, claim.precision_bits)
         if not found.finite:
-            refuse("E442", "J is not shown to have second derivatives at the point", why=" ".join(found.obstacle or ()) or None)
+            refuse("E442", "J is not shown to have second derivatives at the point", why=found.why)
         for (side, q), value in zip(claim.quotients.items(), values, strict=True):
             _decide(side, q.size, value, claim.precision_bits)
         sizes = {side: claims.decimal_below(q.size, 6) for side, q in claim.quotients.items()}
