@@ -128,7 +128,7 @@ class ChainRule:
         second = None if x.second is None else slope * x.second
         if x.first is not None:
             second = plus(second, bend * (x.first[self._i] * x.first[self._j]))
-        return self._checked(node, Second(value, first, second), "has no second derivative")
+        return self._checked(node, Second(value, first, second), "is at a kink or at the end of its domain")
 
     def _derivatives(self, op: str, attributes: Mapping[str, Any], x: arb) -> tuple[arb, arb, arb]:
         """f, f' and f'' on a ball; no numbers where f is not smooth on all of it."""
