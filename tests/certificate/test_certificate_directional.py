@@ -185,7 +185,7 @@ def test_as_the_hessian_of_pytorch(name: str) -> None:
     directions.append({names[0]: np.ones(b.arrays[names[0]].shape, np.int8)})
     pairs = [(0, 0), (1, 1), (0, 1), (2, 1), (2, 2)]
     found = evaluated(b, directions, pairs)
-    assert found.finite and found.obstacle is None or name == "where, undefined"
+    assert (found.finite and found.obstacle is None) or name == "where, undefined"
     assert abs(float(found.value) - b.value()) <= 1e-10 * max(1.0, abs(b.value()))
     vectors = [flat(b, names, d) for d in directions]
     for (i, j), ball in zip(pairs, found.seconds, strict=True):
