@@ -73,7 +73,7 @@ def cost(program: Program, active: set[str], directions: int, pairs: int, bits: 
             seconds += 1e-6 * node.numel * (12.0 + 0.4 * directions + 1.2 * pairs) * max(1.0, bits / 256) ** 1.5
         else:
             seconds += (1 + directions + 2 * pairs) * budget.node_seconds(program, node, bits)
-    entry = (budget.BALL_BYTES + max(0, bits - 128) // 8) * (4.0 + directions + 2 * pairs)
+    entry = (budget.BALL_BYTES + max(0, bits - 128) // 8) * (2.0 + directions + pairs)
     return Cost(seconds, budget.peak(program, plan, [entry] * len(program.nodes)))
 
 

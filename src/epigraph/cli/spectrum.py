@@ -12,7 +12,7 @@ import typer
 
 from epigraph.cli.frame import outcome, print_json, require_outputs, require_target, say, stdout_to_stderr
 from epigraph.cli.options import AsJson, Blocks, Dtype, Expr, Kind, Target
-from epigraph.errors import UsageError
+from epigraph.errors import ObjectiveError, UsageError
 
 if TYPE_CHECKING:
     from epigraph.hessian.summary import Summary
@@ -48,7 +48,7 @@ def spectrum(
         options = {"top": top, "bottom": bottom, "blocks": block or None, "kind": kind.value, "seed": seed}
         options |= {"dtype": dtype.value if dtype else None, "with_trace": with_trace}
         options |= {"with_density": with_density or report is not None, "certify": certify}
-        result = _curvature(target, expr, at, dict(options))
+        result = _curvature(target, expr, at, options | {"file": certificate is not None})
         from epigraph.report.curvature import page, show_spectrum
         from epigraph.report.files import write_atomically
         from epigraph.report.terminal import console
@@ -100,11 +100,21 @@ def _curvature(target: str | None, expr: str | None, at: Path | None, options: d
 
         objective = load(target, expr, [])
         point = load_into(objective, at) if at else None
-        certify = options.pop("certify")
-        found = summary(objective, point, progress=progress, vectors=certify, **options)
+        certify, file = options.pop("certify"), options.pop("file")
         if not certify:
-            return found
+            return summary(objective, point, progress=progress, **options)
         from epigraph.convexity.pointwise import certify_spectrum
 
-        blocks, ends = options["blocks"], found.spectrum
-        return replace(found, certified=certify_spectrum(objective, point, blocks, found=ends, progress=progress))
+        blocks = options["blocks"]
+        try:
+            found = summary(objective, point, progress=progress, vectors=True, **options)
+        except ObjectiveError as error:  # at a kink the products, or their check by differences, fail first
+            known = certify_spectrum(objective, point, blocks, file=False, progress=progress)
+            if known.definiteness != "not settled" or known.reason is None:
+                raise
+            hint = "another point; a small change of the parameters leaves a kink"
+            raise ObjectiveError(error.code, known.reason, where=known.where, why=error.what, hint=hint) from None
+        ends = found.spectrum
+        return replace(
+            found, certified=certify_spectrum(objective, point, blocks, found=ends, file=file, progress=progress)
+        )

@@ -21,7 +21,7 @@ from epigraph.certificate.manifest import graph_sha256
 from epigraph.certificate.points import Delta
 from epigraph.errors import CertificateError
 from epigraph.objective.domain import Domain
-from epigraph.objective.graph import Graph
+from epigraph.objective.graph import Graph, Origin
 
 if TYPE_CHECKING:
     from epigraph.convexity.verdict import Proof
@@ -155,10 +155,9 @@ class Court:
         (value,) = exact.evaluate(self.plain, arrays, [{}], "arb", 256)
         return bool(value.is_finite())
 
-    def origins(self) -> dict[str, str | None]:
-        """The user's line of each node, by the name that a verifier gives to the node."""
-        needed = _needed(self.graph, forms=False)
-        return {f"node {new}": self.graph[old].origin.location for new, old in enumerate(needed)}
+    def origins(self) -> dict[str, Origin]:
+        """Where each node comes from, by the name that a verifier gives to the node."""
+        return {f"node {new}": self.graph[old].origin for new, old in enumerate(_needed(self.graph, forms=False))}
 
     def bounds(self) -> dict[str, tuple[Any, Any]]:
         """The domain as certificates hold it: low and high by name."""

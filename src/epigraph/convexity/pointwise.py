@@ -20,7 +20,7 @@ from epigraph.certificate.directional import cost as directional_cost
 from epigraph.certificate.format import Stored, assemble, bounds
 from epigraph.certificate.graph import Program
 from epigraph.convexity.evidence import Court
-from epigraph.errors import CaptureError, UsageError
+from epigraph.errors import CaptureError, ObjectiveError, UsageError
 from epigraph.hessian.api import hessian, spectrum
 from epigraph.hessian.certified import SpectrumCertificate
 from epigraph.hessian.definite import Bound
@@ -34,9 +34,10 @@ from epigraph.objective.point import point_of
 from epigraph.objective.world import untouched
 
 STEPS = 2**14  # the largest entry of a direction
-PRECISIONS = (128, 512, 2048)
+PRECISIONS = (128, 512)
 FILE_SECONDS = 120.0  # what the verifier may need for a proof of definiteness, by its own estimate
 MARGIN = 1 - 2.0**-20  # of the modulus in a file: integers prove a little less than balls could
+ENTRY_BYTES, PRODUCT_SECONDS = 128.0, 6e-9  # of the enclosure of a whole Hessian, measured on one core
 SIGNS = {1: "positive definite", -1: "negative definite"}
 
 
@@ -46,6 +47,7 @@ def certify_spectrum(
     blocks: Sequence[str] | str | None = None,
     *,
     found: Spectrum | None = None,
+    file: bool = True,
     seconds: float = 300.0,
     seed: int = 0,
     progress: Callable[..., Any] = lambda *parts: None,
@@ -67,6 +69,7 @@ def certify_spectrum(
         at: the point: a mapping by name, a file with a state dict, or None for the present parameters.
         blocks: parameters that vary; the others are held at the point.
         found: a spectrum of the same Hessian made with ``vectors=True``; else one is computed in float64.
+        file: also make the file form of a proof of definiteness, which may take minutes; the others cost nothing more.
         seconds: time for the evaluations, by their estimate.
         seed: of the spectrum.
         progress: called with one line before each stage that may take long.
@@ -89,16 +92,26 @@ def certify_spectrum(
     active = J.blocks.resolve([blocks] if isinstance(blocks, str) else None if blocks is None else list(blocks))
     if found is None:
         progress("the ends of the spectrum")
-        H = hessian(J, point, active, dtype="float64", verify=False)  # its vectors prove nothing by themselves
-        found = spectrum(H, top=1, bottom=1, seed=seed, vectors=True)
-    if found.kind != "hessian" or found.names != active or found.vectors is None:
+        found = _ends(J, point, active, seed)
+    elif found.kind != "hessian" or found.names != active or found.vectors is None:
         what = f"a spectrum of the {found.kind} in {', '.join(found.names)}"
         hint = "spectrum(J, at, blocks=..., vectors=True) of the Hessian in the same blocks"
         raise UsageError("E025", f"{what} cannot be certified here", hint=hint)
     with untouched(*J.roots()), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         progress("capturing the graph")
-        return _Proof(J, J.graph(), point, active, seconds, progress).run(found)
+        return _Proof(J, J.graph(), point, active, seconds, progress).run(found, file)
+
+
+def _ends(J: Objective, point: Mapping[str, Tensor], active: tuple[str, ...], seed: int) -> Spectrum | None:
+    """One vector of each end; None where autograd has no second derivative at the point.  The vectors prove nothing by themselves."""
+    try:
+        H = hessian(J, point, active, dtype="float64", verify=False)
+        return spectrum(H, top=1, bottom=1, seed=seed, vectors=True)
+    except ObjectiveError as error:
+        if error.code not in ("E214", "E215"):
+            raise
+        return None
 
 
 @final
@@ -120,7 +133,7 @@ class _Proof:
         self.blocks = [n for n in active if n in self.court.keys]  # J does not depend on the others
         self.keys = [self.court.keys[n] for n in self.blocks]
 
-    def run(self, found: Spectrum) -> SpectrumCertificate:
+    def run(self, found: Spectrum | None, file: bool) -> SpectrumCertificate:
         if not self.court.possible:
             return self._nothing("J has an operator or a constant that exact arithmetic cannot evaluate")
         if not self.blocks:
@@ -128,7 +141,7 @@ class _Proof:
         self.stored = self.court.tensors(self.point)
         arrays = {k: s.array for k, s in self.stored.items()}
         program = shapes.program(self.court.plain, shapes.metas(arrays))
-        directions = self._directions(found)
+        directions = {} if found is None else self._directions(found)
         self.say("enclosing second derivatives")
         tried = self._quotients(program, arrays, list(directions.values()))
         if isinstance(tried, str):
@@ -138,7 +151,7 @@ class _Proof:
             return self._kinked(derivatives)
         signs = {(value > 0) - (value < 0) for value in values}
         if len(signs) == 1 and 0 not in signs:
-            proved = self._definite(program, arrays, signs.pop())
+            proved = self._definite(program, arrays, signs.pop(), file)
             if proved.modulus is not None:
                 return proved
             return replace(self._claimed(bits, directions, values), reason=proved.reason, where=proved.where)
@@ -158,6 +171,9 @@ class _Proof:
         counts = [self.point[n].numel() for n in self.active]
         parts = dict(zip(self.active, flat.split(counts), strict=True))
         steps = {n: np.rint(parts[n].numpy()).astype(np.int16).reshape(tuple(self.point[n].shape)) for n in self.blocks}
+        for name in steps.keys() & self.J.domain.lower.keys() & self.J.domain.upper.keys():
+            fixed = (self.J.domain.lower[name] >= self.J.domain.upper[name]).numpy()
+            steps[name] = np.where(fixed, np.int16(0), steps[name])
         return {self.court.keys[n]: k for n, k in steps.items() if k.any()}
 
     def _quotients(
@@ -187,7 +203,11 @@ class _Proof:
             if size is not None and (side not in kept or side == name):
                 sizes[side], kept[side] = size, direction
         if not sizes:
-            return self._nothing("the second derivatives along the vectors of both ends are zero, or too near to it")
+            return self._nothing(
+                "the second derivatives along the vectors of both ends are zero, or too near to it"
+                if values
+                else "autograd gives no vectors to begin with"
+            )
         sides = tuple(side for side in rayleigh.SIDES if side in sizes)
         word = next(p for p, wanted in rayleigh.PROPERTIES.items() if wanted == sides)
         shown = {side: claims.decimal_below(Fraction(n) / Fraction(2) ** e) for side, (n, e) in sizes.items()}
@@ -223,13 +243,16 @@ class _Proof:
         return assemble(whole, self.court.plain, tensors, {}, self.court.provenance())
 
     # definiteness -----------------------------------------------------------------------------------------------------
-    def _definite(self, program: Program, arrays: Mapping[str, np.ndarray], sign: int) -> SpectrumCertificate:
+    def _definite(
+        self, program: Program, arrays: Mapping[str, np.ndarray], sign: int, file: bool
+    ) -> SpectrumCertificate:
         """A bound of all eigenvalues of sign H from float64 enclosures, and its file where the verifier can follow."""
         if len(self.blocks) < len(self.active):
             return self._nothing("the Hessian is singular: J does not depend on all of these parameters")
         source = Source(self.graph, self.J.domain, self.point, self.active)
-        if 8.0 * 16 * source.size * (source.widest + source.size) > free_memory(torch.device("cpu")):
-            return self._nothing("an enclosure of the whole Hessian would not fit into memory")
+        work = source.size * (source.widest + source.size)
+        if ENTRY_BYTES * work > free_memory(torch.device("cpu")) or PRODUCT_SECONDS * source.size * work > self.seconds:
+            return self._nothing("an enclosure of the whole Hessian would take too long, or too much memory")
         self.say("enclosing the Hessian")
         centre = torch.cat([self.point[n].reshape(-1) for n in source.names])
         try:
@@ -241,7 +264,7 @@ class _Proof:
         modulus = Bound(arithmetic, H if sign > 0 else Form(-H.c, None, H.r)).modulus()
         if not modulus > 0:
             return self._nothing("the enclosure of the Hessian is not shown to be definite")
-        payload = self._definite_payload(program, arrays, sign, modulus * MARGIN)
+        payload = self._definite_payload(program, arrays, sign, modulus * MARGIN) if file else None
         return self._result(SIGNS[sign], modulus=modulus, payload=payload, precision_bits=0 if payload is None else 128)
 
     def _definite_payload(self, program: Program, arrays: Mapping[str, np.ndarray], sign: int, modulus: float) -> Any:
@@ -263,14 +286,10 @@ class _Proof:
         if found.obstacle is None:
             return self._nothing("J has no finite value at the point, or its enclosure is too wide")
         label, why = found.obstacle
-        return self._nothing(
-            f"J is not shown to have a second derivative here: {label.split(', ')[-1]} {why}", self._line(label)
-        )
-
-    def _line(self, label: str) -> str | None:
-        """The user's line behind a node of the certificate's graph, by the verifier's name for the node."""
-        labels = self.court.origins()
-        return labels.get(label.split(",")[0])
+        place, _, op = label.partition(", ")
+        origin = self.court.origins().get(place)
+        where = origin and (origin.location or (f"in {origin.module}" if origin.module else None))
+        return self._nothing(f"J is not shown to have a second derivative here: {op or label} {why}", where)
 
     def _nothing(self, reason: str, where: str | None = None) -> SpectrumCertificate:
         return self._result("not settled", reason=reason, where=where)
