@@ -114,6 +114,11 @@ def _ends(J: Objective, point: Mapping[str, Tensor], active: tuple[str, ...], se
         return None
 
 
+def _agree(program: float, graph: float) -> bool:
+    """Is this the same value, up to the rounding of float32?"""
+    return abs(program - graph) <= 1e-3 * max(abs(program), abs(graph)) + 1e-5
+
+
 @final
 class _Proof:
     """One attempt at one point."""
@@ -149,6 +154,8 @@ class _Proof:
         bits, values, derivatives = tried
         if not derivatives.finite:
             return self._kinked(derivatives)
+        if found is not None and not _agree(found.value, float(derivatives.value.mid())):
+            return self._nothing("the spectrum is of another point: J has another value here")
         signs = {(value > 0) - (value < 0) for value in values}
         if len(signs) == 1 and 0 not in signs:
             proved = self._definite(program, arrays, signs.pop(), file)
