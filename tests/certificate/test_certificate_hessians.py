@@ -19,7 +19,7 @@ from epigraph.certificate import definite, format
 from epigraph.certificate.verify import verify, verify_here
 from epigraph.errors import CertificateError
 
-COUNT = 700
+COUNT = 400
 
 
 @pytest.mark.parametrize("name", SAMPLES)
