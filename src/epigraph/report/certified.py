@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from epigraph.certificate.claims import decimal_below
 from epigraph.report import words
 from epigraph.report.terminal import STYLES, write
 
@@ -27,16 +29,8 @@ def numbers(found: SpectrumCertificate) -> str:
 
 
 def _short(text: str) -> str:
-    """A positive decimal number cut to six digits, which rounds it down."""
-    mantissa, mark, exponent = text.lower().partition("e")
-    kept, digits = "", 0
-    for character in mantissa:
-        if character.isdigit():
-            digits += 1 if digits or character != "0" else 0
-            kept += character if digits <= 6 else "0" if "." not in kept else ""
-        else:
-            kept += character
-    return (kept.rstrip("0").rstrip(".") if "." in kept else kept) + (mark + exponent if mark else "")
+    """A positive decimal number to six digits, rounded down."""
+    return decimal_below(Fraction(text), 6)
 
 
 def certified_sentences(found: SpectrumCertificate | None) -> list[str]:
