@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from epigraph import zoo
     from epigraph.certificate.verify import verify
     from epigraph.convexity.check import check
+    from epigraph.convexity.pointwise import certify_spectrum
     from epigraph.convexity.region import RegionVerdict, region
     from epigraph.convexity.verdict import Blocker, Certificate, Proof, Step, Verdict
     from epigraph.errors import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from epigraph.hessian.api import density, hessian, spectrum, trace
+    from epigraph.hessian.certified import SpectrumCertificate
     from epigraph.hessian.density import Density
     from epigraph.hessian.monitor import CurvatureMonitor
     from epigraph.hessian.spectrum import Spectrum
@@ -63,6 +65,7 @@ __all__ = [
     "RegionVerdict",
     "Sameness",
     "Spectrum",
+    "SpectrumCertificate",
     "Step",
     "Symmetries",
     "TargetError",
@@ -72,6 +75,7 @@ __all__ = [
     "align",
     "barrier",
     "canonical",
+    "certify_spectrum",
     "check",
     "data_symmetries",
     "density",
@@ -89,6 +93,7 @@ __all__ = [
 _HOMES = {
     "epigraph.certificate.verify": ("verify",),
     "epigraph.convexity.check": ("check",),
+    "epigraph.convexity.pointwise": ("certify_spectrum",),
     "epigraph.convexity.region": ("RegionVerdict", "region"),
     "epigraph.convexity.verdict": ("Blocker", "Certificate", "Proof", "Step", "Verdict"),
     "epigraph.errors": (
@@ -101,6 +106,7 @@ _HOMES = {
     ),
     "epigraph.hessian.api": ("density", "hessian", "spectrum", "trace"),
     "epigraph.hessian.density": ("Density",),
+    "epigraph.hessian.certified": ("SpectrumCertificate",),
     "epigraph.hessian.monitor": ("CurvatureMonitor",),
     "epigraph.hessian.spectrum": ("Spectrum",),
     "epigraph.objective.graph": ("Graph",),

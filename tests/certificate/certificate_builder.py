@@ -68,6 +68,7 @@ REFERENCE: dict[str, Any] = {
     "permute": lambda a, x: x.permute(a["dims"]),
     "expand": lambda a, x: x.expand(a["shape"]),
     "slice": lambda a, x: _slice(x, a),
+    "sort": lambda a, x: x.sort(a["dim"]).values,
     "concat": lambda a, *xs: torch.cat(xs, a["dim"]),
     "take": lambda a, x, i: x.index_select(a["dim"], i.long()),
     "exp": lambda a, x: x.exp(),

@@ -15,7 +15,7 @@ from flint import arb, ctx, fmpq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epigraph.certificate import exact, midpoint
+from epigraph.certificate import claims, exact
 
 
 def product(last: str | None = None) -> Builder:
@@ -161,7 +161,7 @@ def test_exact_arithmetic_is_left_where_it_would_be_too_dear() -> None:
 @given(st.fractions(min_value=Fraction(1, 10**40), max_value=10**40), st.integers(-90_000, 90_000))
 def test_decimal_bounds_are_below_and_near(value: Fraction, shift: int) -> None:
     for number in (value, value * Fraction(2) ** shift):
-        shown = midpoint.decimal_below(number)
+        shown = claims.decimal_below(number)
         sign, digits, exponent = Decimal(shown).as_tuple()
         found = Fraction(int("".join(map(str, digits)))) * Fraction(10) ** int(exponent)
         assert sign == 0

@@ -96,7 +96,7 @@ def _sorted(row: list[arb]) -> list[arb]:
     return [low.union(high) for low, high in zip(lower, upper, strict=True)]
 
 
-def _undefined(array: np.ndarray) -> np.ndarray:
+def undefined(array: np.ndarray) -> np.ndarray:
     """Where the entries are not finite; a stride-0 array of one False for constants, which always are."""
     if array.dtype != object:
         return np.broadcast_to(np.zeros((), dtype=bool), array.shape)
@@ -244,7 +244,7 @@ class Balls:
         return out
 
     def _matmul(self, node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        left, right = _undefined(a), _undefined(b)
+        left, right = undefined(a), undefined(b)
         if not left.any() and not right.any():
             return contraction.matmul(_product, bf.ZERO, a, b)
         out = contraction.matmul(_product, bf.ZERO, _replaced(a, left, bf.ZERO), _replaced(b, right, bf.ZERO))
@@ -252,7 +252,7 @@ class Balls:
         return _replaced(out, np.broadcast_to(rows | columns, out.shape), bf.NAN)
 
     def _convolution(self, node: Node, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        if _undefined(x).any() or _undefined(w).any():
+        if undefined(x).any() or undefined(w).any():
             return np.full(node.shape, bf.NAN, dtype=object)
         zero = bf.ZERO if x.dtype == object else 0
         return contraction.convolution(_product, zero, x, w, node.attributes, node.shape)

@@ -132,7 +132,8 @@ def padded(program: Program, node: Node) -> int:
     )
 
 
-def _ball_seconds(program: Program, node: Node, bits: int) -> float:
+def node_seconds(program: Program, node: Node, bits: int) -> float:
+    """Seconds for the value of one node in balls."""
     wide = max(1.0, bits / 256)
     if node.op in LAYOUT or node.op in ("take", "concat", "constant", "parameter"):
         return 5e-6 + 0.03e-6 * node.numel
@@ -167,8 +168,8 @@ def _product_seconds(found: tuple[int, int, int, int], wide: float) -> float:
 def balls(program: Program, moving: set[str], points: int, bits: int) -> Cost:
     """The cost of an evaluation in balls at ``bits``, when the tensors ``moving`` differ between ``points`` points."""
     plan = schedule(program, moving)
-    seconds = sum(_ball_seconds(program, program.nodes[p], bits) for p in plan.shared)
-    seconds += points * sum(_ball_seconds(program, program.nodes[p], bits) for p in plan.moving)
+    seconds = sum(node_seconds(program, program.nodes[p], bits) for p in plan.shared)
+    seconds += points * sum(node_seconds(program, program.nodes[p], bits) for p in plan.moving)
     each = BALL_BYTES + max(0, bits - 128) // 8
     return Cost(seconds, peak(program, plan, [float(each)] * len(program.nodes)))
 

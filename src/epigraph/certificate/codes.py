@@ -27,7 +27,7 @@ CODES = {
     "E433": "the checking process ended unexpectedly",
     "E440": "the claim is not proved at the recorded precision",
     "E441": "the claim is false: the exact evaluation contradicts it",
-    "E442": "J has no value at one of the points",
+    "E442": "J has no value, or no second derivative, at one of the points",
     "E450": "the file cannot be written",
 }
 

@@ -118,7 +118,7 @@ def _run(
     plan = schedule(program, {key for point in points for key in point})
     shared: dict[int, Any] = {}
     for position in plan.shared:
-        shared[position] = _value(engine, program, position, tensors, {}, shared, {})
+        shared[position] = value_of(engine, program, position, tensors, {}, shared, {})
         _tick(deadline)
         for done in plan.free_shared.get(position, ()):
             del shared[done]
@@ -126,7 +126,7 @@ def _run(
     for number, point in enumerate(points, 1):
         local: dict[int, Any] = {}
         for position in plan.moving:
-            local[position] = _value(engine, program, position, tensors, point, local, shared)
+            local[position] = value_of(engine, program, position, tensors, point, local, shared)
             _tick(deadline)
             for done in plan.free_moving.get(position, ()):
                 del local[done]
@@ -138,7 +138,7 @@ def _run(
     return results
 
 
-def _value(
+def value_of(
     engine: Any,
     program: Program,
     position: int,
@@ -147,6 +147,7 @@ def _value(
     values: Mapping[int, Any],
     others: Mapping[int, Any],
 ) -> Any:
+    """The value of one node from those of its operands, which are in ``values`` or in ``others``."""
     node = program.nodes[position]
     if "value" in node.attributes:
         return engine.scalar(node.attributes["value"])
@@ -225,16 +226,22 @@ def certify(
 
 def _certified(arithmetic: Arithmetic, bits: int, kind: str, values: Sequence[Enclosure]) -> Certified | None:
     """The bound to record: rounded down to 64 bits, and for balls with room for another version of the library."""
-    found = gap(kind, *values)
+    bound = recorded(gap(kind, *values))
+    if bound is None:
+        return None
+    shown = {name: rounded(v) for name, v in zip("abm", values, strict=True)}
+    return Certified(arithmetic, bits, bound, shown)
+
+
+def recorded(found: Enclosure) -> tuple[int, int] | None:
+    """(n, e) with 0 < n 2^-e below every point of a value, with some room; None where it is not certainly positive."""
     low = _from_below(found) if isinstance(found, arb) else Fraction(int(found.p), int(found.q))
     if low is None or low <= 0:
         return None
     scale = NUMERATOR_BITS - (low.numerator.bit_length() - low.denominator.bit_length())
     if abs(scale) > EXPONENT_LIMIT:
         return None
-    numerator = (low * Fraction(2) ** scale).__floor__()
-    shown = {name: rounded(v) for name, v in zip("abm", values, strict=True)}
-    return Certified(arithmetic, bits, (numerator, scale), shown)
+    return (low * Fraction(2) ** scale).__floor__(), scale
 
 
 def _from_below(ball: arb) -> Fraction | None:

@@ -70,7 +70,7 @@ def build(
         "arithmetic": certified.arithmetic,
         "precision_bits": certified.precision_bits,
         "gap_lower": {"num": str(certified.gap_lower[0]), "den_log2": certified.gap_lower[1]},
-        "domain": {name: _bounds(name, pair, stored) for name, pair in (domain or {}).items()},
+        "domain": bounds(domain or {}, stored),
         "blocks": list(blocks),
     }
     return assemble(
@@ -82,18 +82,19 @@ def build(
     )
 
 
-def _bounds(name: str, pair: tuple[Bound, Bound], stored: dict[str, Stored]) -> list[Any]:
-    """Bounds as hexadecimal floats, as references to tensors (added to ``stored``), or null."""
-    out: list[Any] = []
-    for side, bound in zip(("low", "high"), pair, strict=True):
-        if bound is None or (np.ndim(bound) == 0 and np.isinf(bound)):
-            out.append(None)
-        elif np.ndim(bound) == 0:
-            out.append(float(bound).hex())
-        else:
-            key = f"bound.{side}.{name}"
-            stored[key] = Stored(np.asarray(bound), "bound", key)
-            out.append({"tensor": key})
+def bounds(domain: Mapping[str, tuple[Bound, Bound]], stored: dict[str, Stored]) -> dict[str, list[Any]]:
+    """A domain as hexadecimal floats, as references to tensors (added to ``stored``), or null."""
+    out: dict[str, list[Any]] = {name: [] for name in domain}
+    for name, pair in domain.items():
+        for side, bound in zip(("low", "high"), pair, strict=True):
+            if bound is None or (np.ndim(bound) == 0 and np.isinf(bound)):
+                out[name].append(None)
+            elif np.ndim(bound) == 0:
+                out[name].append(float(bound).hex())
+            else:
+                key = f"bound.{side}.{name}"
+                stored[key] = Stored(np.asarray(bound), "bound", key)
+                out[name].append({"tensor": key})
     return out
 
 

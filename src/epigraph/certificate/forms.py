@@ -22,6 +22,8 @@ MODULES = {
     "derivation": "epigraph.certificate.derivation",
     "curvature": "epigraph.certificate.secondorder",
     "polynomial": "epigraph.certificate.sumofsquares",
+    "rayleigh": "epigraph.certificate.rayleigh",
+    "definite": "epigraph.certificate.definite",
 }
 
 

@@ -21,11 +21,13 @@ from epigraph.certificate.manifest import graph_sha256
 from epigraph.certificate.points import Delta
 from epigraph.errors import CertificateError
 from epigraph.objective.domain import Domain
-from epigraph.objective.graph import Graph
+from epigraph.objective.graph import Graph, Origin
 
 if TYPE_CHECKING:
     from epigraph.convexity.verdict import Proof
     from epigraph.objective.objective import Objective
+
+FIRST_FORMS = ("midpoint", "rayleigh", "definite")  # forms whose graph has the first operand of ``same`` alone
 
 
 @final
@@ -110,7 +112,8 @@ class Court:
         if not all(_finite(s.array) for s in self.stored.values()):
             self.possible = False
 
-    def _tensors(self, m: Mapping[str, Tensor]) -> dict[str, Stored]:
+    def tensors(self, m: Mapping[str, Tensor]) -> dict[str, Stored]:
+        """All tensors of the graph, the parameters at m."""
         moved = {
             self.keys[name]: Stored(array(value), "parameter", name) for name, value in m.items() if name in self.keys
         }
@@ -126,7 +129,7 @@ class Court:
             kind: {self.keys[n]: Delta(1, s.k, s.scale) for n, s in steps.items() if n in self.keys and s.k.any()}
             for kind, steps in moves.items()
         }
-        tensors = self._tensors(m)
+        tensors = self.tensors(m)
         arrays = {k: s.array for k, s in tensors.items()}
         decided = certify_all(self.plain, arrays, {k: d for k, d in deltas.items() if d}, budget_seconds=seconds)
         return {
@@ -139,7 +142,7 @@ class Court:
                     tensors,
                     deltas[kind],
                     blocks=[n for n in moves[kind] if n in self.keys],
-                    domain=self._bounds(),
+                    domain=self.bounds(),
                     provenance=self.provenance(),
                 ),
             )
@@ -148,11 +151,16 @@ class Court:
 
     def has_value(self, m: Mapping[str, Tensor]) -> bool:
         """Is J a finite real number at m, by ball arithmetic?"""
-        arrays = {k: s.array for k, s in self._tensors(m).items()}
+        arrays = {k: s.array for k, s in self.tensors(m).items()}
         (value,) = exact.evaluate(self.plain, arrays, [{}], "arb", 256)
         return bool(value.is_finite())
 
-    def _bounds(self) -> dict[str, tuple[Any, Any]]:
+    def origins(self) -> dict[str, Origin]:
+        """Where each node comes from, by the name that a verifier gives to the node."""
+        return {f"node {new}": self.graph[old].origin for new, old in enumerate(_needed(self.graph, forms=False))}
+
+    def bounds(self) -> dict[str, tuple[Any, Any]]:
+        """The domain as certificates hold it: low and high by name."""
         lower, upper = self.domain.lower, self.domain.upper
         return {
             name: (_side(lower.get(name)), _side(upper.get(name)))
@@ -216,7 +224,7 @@ def match(path: str | Path, J: Objective) -> None:
     Raises CertificateError (E460) at the first difference.  The values of the parameters are the certificate's own.
     """
     payload = read(path)
-    derived = payload.manifest["claim"]["form"] != "midpoint"
+    derived = payload.manifest["claim"]["form"] not in FIRST_FORMS
     plain, stored, _ = manifest_graph(J.graph(), forms=derived)
     theirs = payload.manifest["tensors"]
     if graph_sha256(plain) != graph_sha256(payload.manifest["graph"]):

@@ -9,6 +9,7 @@ from typing import Any, final
 from torch import Tensor
 
 from epigraph.hessian.api import density, hessian, spectrum, trace
+from epigraph.hessian.certified import SpectrumCertificate
 from epigraph.hessian.density import Density
 from epigraph.hessian.spectrum import Spectrum
 from epigraph.hessian.trace import Trace
@@ -18,12 +19,13 @@ from epigraph.objective.objective import Objective
 @final
 @dataclass(frozen=True)
 class Summary:
-    """The ends of the spectrum, and the density and the trace where they were asked for."""
+    """The ends of the spectrum; the density, the trace and what is proved of the Hessian where they were asked for."""
 
     objective: Mapping[str, Any]
     spectrum: Spectrum
     density: Density | None
     trace: Trace | None
+    certified: SpectrumCertificate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What ``--json`` prints: schema epigraph/spectrum/1."""
@@ -34,6 +36,7 @@ class Summary:
             **found,
             "density": self.density.to_dict() if self.density else None,
             "trace": self.trace.to_dict() if self.trace else None,
+            "certified": self.certified.to_dict() if self.certified else None,
         }
 
 
@@ -48,6 +51,7 @@ def summary(
     dtype: str | None = None,
     with_density: bool = False,
     with_trace: bool = False,
+    vectors: bool = False,
     seed: int = 0,
     progress: Callable[..., Any] = lambda *parts: None,
 ) -> Summary:
@@ -55,7 +59,7 @@ def summary(
     progress("building the operator")
     H = hessian(J, at, blocks, kind=kind, dtype=dtype, seed=seed)
     progress(f"the ends of {H!r}")
-    found = spectrum(H, top=top, bottom=bottom, seed=seed, vectors=with_density)
+    found = spectrum(H, top=top, bottom=bottom, seed=seed, vectors=vectors or with_density)
     bulk = mean = None
     if with_density:
         progress("the density between the ends")

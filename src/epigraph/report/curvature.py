@@ -15,6 +15,7 @@ from epigraph.plot.bars import NARROW, WIDE, draw
 from epigraph.plot.numbers import counted, rounded
 from epigraph.plot.spectrum import info
 from epigraph.report import words
+from epigraph.report.certified import certified_sentences, show_certified
 from epigraph.report.html import environment
 from epigraph.report.strict import to_json
 from epigraph.report.terminal import write
@@ -139,6 +140,8 @@ def show_spectrum(out: Console, result: Summary, record: words.Record) -> None:
     out.print()
     for sentence in sentences(result):
         write(out, sentence)
+    if result.certified is not None:
+        show_certified(out, result.certified, record)
     for note in found.notes:
         write(out, f"Note: {words.clean(note)}")
     if record.report:
@@ -157,7 +160,7 @@ def page(result: Summary, record: words.Record) -> str:
         "blocks": list(found.names),
         "kind": named(found.kind),
         "context": ([record.target] if record.target else []) + facts(result),
-        "sentences": sentences(result),
+        "sentences": certified_sentences(result.certified) + sentences(result),
         "columns": COLUMNS,
         "rows": rows(found),
         "wide": Markup(draw(drawn, f"epi-{digest}-w", WIDE)) if drawn else None,
