@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from epigraph.convexity.check import check
     from epigraph.convexity.region import RegionVerdict, region
     from epigraph.convexity.verdict import Blocker, Certificate, Proof, Step, Verdict
+    from epigraph.critical.result import Catalogue, CriticalPoint
+    from epigraph.critical.search import minima
     from epigraph.errors import (
         CaptureError,
         CertificateError,
@@ -49,9 +51,11 @@ __all__ = [
     "Barrier",
     "Blocker",
     "CaptureError",
+    "Catalogue",
     "Certificate",
     "CertificateError",
     "Copies",
+    "CriticalPoint",
     "CurvatureMonitor",
     "DataSymmetries",
     "Density",
@@ -76,6 +80,7 @@ __all__ = [
     "data_symmetries",
     "density",
     "hessian",
+    "minima",
     "permutation_argument",
     "region",
     "same",
@@ -91,6 +96,8 @@ _HOMES = {
     "epigraph.convexity.check": ("check",),
     "epigraph.convexity.region": ("RegionVerdict", "region"),
     "epigraph.convexity.verdict": ("Blocker", "Certificate", "Proof", "Step", "Verdict"),
+    "epigraph.critical.result": ("Catalogue", "CriticalPoint"),
+    "epigraph.critical.search": ("minima",),
     "epigraph.errors": (
         "CaptureError",
         "CertificateError",

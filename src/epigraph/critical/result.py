@@ -1,0 +1,109 @@
+"""What ``epigraph.minima`` returns: critical points with their evidence, and what became of every start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+from torch import Tensor
+
+from epigraph.critical.classify import Kind
+from epigraph.critical.completeness import Completeness
+
+Evidence = Literal["certified", "tested", "undecided"]
+
+
+@final
+@dataclass(frozen=True)
+class CriticalPoint:
+    """A point where the gradient of J vanishes, as far as floats can tell, and what it was found to be.
+
+    ``evidence``: "certified" by interval arithmetic, "tested" in floats with error bars, or "undecided".  ``index`` and
+    ``nullity`` count eigenvalues below and within ``margin`` of zero; ``predicted`` is the nullity that the symmetries
+    explain.  ``orbit`` is the number of its copies under permutations and sign flips (at most so many where ``exact_orbit``
+    is false).  With ``family`` above 1 it stands for so many points of one value, index and nullity that are not isolated.
+    ``found`` starts ended here or at a copy, by kind of start in ``sources``; ``doubtful`` are positions in
+    the catalogue of points that may be copies of it.
+    """
+
+    kind: Kind
+    evidence: Evidence
+    value: float
+    index: int
+    nullity: int
+    predicted: int
+    margin: float
+    spectrum: Tensor
+    gradient_norm: float
+    decrement: float
+    orbit: int
+    exact_orbit: bool
+    family: int
+    found: int
+    sources: Mapping[str, int]
+    doubtful: tuple[int, ...]
+    reason: str
+    point: Mapping[str, Tensor]
+
+    def to_dict(self, with_point: bool = True) -> dict[str, Any]:
+        """JSON data; eigenvalues in ascending order."""
+        out: dict[str, Any] = {
+            "kind": self.kind.value,
+            "evidence": self.evidence,
+            "value": self.value,
+            "index": self.index,
+            "nullity": self.nullity,
+            "predicted_nullity": self.predicted,
+            "margin": self.margin,
+            "spectrum": self.spectrum.tolist(),
+            "gradient_norm": self.gradient_norm,
+            "decrement": self.decrement,
+            "orbit": str(self.orbit),
+            "orbit_exact": self.exact_orbit,
+            "family": self.family,
+            "found": self.found,
+            "sources": dict(self.sources),
+            "doubtful": list(self.doubtful),
+            "reason": self.reason,
+        }
+        return out | ({"point": {k: v.tolist() for k, v in self.point.items()}} if with_point else {})
+
+    def __repr__(self) -> str:
+        return f"CriticalPoint({self.kind}, J = {self.value:.10g}, index {self.index}, {self.orbit} copies, {self.evidence})"
+
+
+@final
+@dataclass(frozen=True)
+class Catalogue:
+    """The critical points that were found, by value; ``ends`` counts what became of the starts."""
+
+    objective: Mapping[str, Any]
+    points: tuple[CriticalPoint, ...]
+    ends: Mapping[str, int]
+    completeness: Completeness
+    notes: tuple[str, ...]
+    effort: Mapping[str, Any]
+
+    @property
+    def minima(self) -> tuple[CriticalPoint, ...]:
+        return tuple(p for p in self.points if p.kind is Kind.minimum)
+
+    @property
+    def saddles(self) -> tuple[CriticalPoint, ...]:
+        return tuple(p for p in self.points if p.kind is Kind.saddle)
+
+    def to_dict(self, with_points: bool = True) -> dict[str, Any]:
+        """What ``--json`` prints: schema epigraph/minima/1."""
+        return {
+            "schema": "epigraph/minima/1",
+            "objective": dict(self.objective),
+            "points": [p.to_dict(with_points) for p in self.points],
+            "ends": dict(self.ends),
+            "completeness": self.completeness.to_dict(),
+            "notes": list(self.notes),
+            "effort": dict(self.effort),
+        }
+
+    def __repr__(self) -> str:
+        return f"Catalogue({len(self.minima)} minima, {len(self.saddles)} saddles, {len(self.points)} points in all)"
