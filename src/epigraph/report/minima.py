@@ -42,6 +42,7 @@ def answer(found: Catalogue) -> str:
         return "no point was found that is shown to be a local minimum"
     values = distinct_values(minima)
     what = f"{counted(len(minima), 'local minimum', 'local minima')} up to copies"
+    what += "" if all(p.evidence == "certified" for p in minima) else ", tested in floating point"
     if len(minima) == 1:
         return f"{what}, J = {minima[0].value:.12g}"
     if len(values) == 1:
