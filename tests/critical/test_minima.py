@@ -233,9 +233,9 @@ def test_points_stay_in_the_domain():
 
 
 def test_refusals():
-    with pytest.raises(UsageError, match="E060"):
+    with pytest.raises(UsageError, match="E070"):
         epigraph.minima(scalar_product(0.1), 0)
-    with pytest.raises(UsageError, match="E061"):
+    with pytest.raises(UsageError, match="E071"):
         epigraph.minima(network(torch.randn(3, 60), torch.randn(3, 1), 60), 1)
     with pytest.raises(UsageError, match="E020"):
         epigraph.minima(lambda w: w, 1)  # type: ignore[arg-type]
