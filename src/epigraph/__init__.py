@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from epigraph.convexity.check import check
     from epigraph.convexity.region import RegionVerdict, region
     from epigraph.convexity.verdict import Blocker, Certificate, Proof, Step, Verdict
+    from epigraph.critical.atlas import Atlas
     from epigraph.critical.result import Catalogue, CriticalPoint
     from epigraph.critical.search import minima
     from epigraph.errors import (
+        AtlasError,
         CaptureError,
         CertificateError,
         EpigraphError,
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alignment",
+    "Atlas",
+    "AtlasError",
     "Barrier",
     "Blocker",
     "CaptureError",
@@ -96,9 +100,11 @@ _HOMES = {
     "epigraph.convexity.check": ("check",),
     "epigraph.convexity.region": ("RegionVerdict", "region"),
     "epigraph.convexity.verdict": ("Blocker", "Certificate", "Proof", "Step", "Verdict"),
+    "epigraph.critical.atlas": ("Atlas",),
     "epigraph.critical.result": ("Catalogue", "CriticalPoint"),
     "epigraph.critical.search": ("minima",),
     "epigraph.errors": (
+        "AtlasError",
         "CaptureError",
         "CertificateError",
         "EpigraphError",

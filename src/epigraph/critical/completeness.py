@@ -50,20 +50,24 @@ class Completeness:
 
 
 def completeness(J: Objective, points: Sequence[CriticalPoint]) -> Completeness:
-    """What can be said of a list of critical points."""
+    """What can be said of a list of critical points of J."""
+    return summed(points, J.size, coercive(J))
+
+
+def summed(points: Sequence[CriticalPoint], size: int, reason: str) -> Completeness:
+    """The same where only the number of variables is known, and the ``reason`` why J is not shown to be coercive."""
     hits = [p.found for p in points]
-    unseen = sum(h == 1 for h in hits) / sum(hits) if hits else None
+    unseen = sum(h == 1 for h in hits) / sum(hits) if sum(hits) else None
     known = all(p.exact_orbit and not p.doubtful for p in points)
-    counts = [0] * (J.size + 1)
+    counts = [0] * (size + 1)
     for p in points:
         counts[p.index] += p.orbit
     total = sum((-1) ** k * m for k, m in enumerate(counts)) if known else None
-    applies, why = _applies(J, points)
+    applies, why = _applies(points, reason)
     return Completeness(applies, why, total, _inequalities(counts) if known and applies else None, unseen)
 
 
-def _applies(J: Objective, points: Sequence[CriticalPoint]) -> tuple[bool, str]:
-    reason = coercive(J)
+def _applies(points: Sequence[CriticalPoint], reason: str) -> tuple[bool, str]:
     if reason:
         return False, reason
     odd = [p for p in points if p.kind not in (Kind.minimum, Kind.saddle, Kind.maximum) or p.nullity]

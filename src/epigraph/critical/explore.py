@@ -45,7 +45,7 @@ class Explorer:
         began = time.monotonic()
         self.ends: Counter[str] = Counter()
         self.lowest = math.inf  # of J where starts ran to infinity
-        generator = torch.Generator().manual_seed(self.seed * 2**32 + first)
+        generator = torch.Generator().manual_seed((self.seed * 2**32 + first) % 2**63)
         points, kinds = self._points(count, [flatten(self.dense, p) for p in given], generator)
         effort = {"starts": count, "saddles": self.with_saddles, "seed": self.seed}
         listed = self._listed(points, kinds)

@@ -21,10 +21,10 @@ class CriticalPoint:
 
     ``evidence``: "certified" by interval arithmetic, "tested" in floats with error bars, or "undecided".  ``index`` and
     ``nullity`` count eigenvalues below and within ``margin`` of zero; ``predicted`` is the nullity that the symmetries
-    explain.  ``orbit`` is the number of its copies under permutations and sign flips (at most so many where ``exact_orbit``
-    is false).  With ``family`` above 1 it stands for so many points of one value, index and nullity that are not isolated.
-    ``found`` starts ended here or at a copy, by kind of start in ``sources``; ``doubtful`` are positions in
-    the catalogue of points that may be copies of it.
+    explain.  ``orbit`` is the number of its copies under permutations and sign flips (at most so many where
+    ``exact_orbit`` is false).  With ``family`` above 1 it stands for so many points of one value, index and nullity that
+    are not isolated.  ``found`` starts ended here or at a copy, by kind of start in ``sources``; ``doubtful`` are positions
+    in the catalogue of points that may be copies of it.  ``certificate`` has what was proved, where anything was.
     """
 
     kind: Kind
@@ -45,6 +45,7 @@ class CriticalPoint:
     doubtful: tuple[int, ...]
     reason: str
     point: Mapping[str, Tensor]
+    certificate: Mapping[str, Any] | None = None
 
     def to_dict(self, with_point: bool = True) -> dict[str, Any]:
         """JSON data; eigenvalues in ascending order."""
@@ -66,6 +67,7 @@ class CriticalPoint:
             "sources": dict(self.sources),
             "doubtful": list(self.doubtful),
             "reason": self.reason,
+            "certificate": dict(self.certificate) if self.certificate else None,
         }
         return out | ({"point": {k: v.tolist() for k, v in self.point.items()}} if with_point else {})
 

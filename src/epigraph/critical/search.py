@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from epigraph.objective.objective import Objective
 from epigraph.objective.point import point_of
 from epigraph.objective.world import untouched
 
+BATCH = 250  # starts between two writes to an atlas
 LARGEST = 2000  # variables up to which a dense Hessian for each start is thought of
 
 
@@ -23,6 +25,7 @@ def minima(
     *,
     saddles: bool = True,
     at: Sequence[Mapping[str, Tensor]] = (),
+    atlas: str | Path | None = None,
     seed: int = 0,
     progress: Callable[..., None] | None = None,
 ) -> Catalogue:
@@ -39,11 +42,14 @@ def minima(
             symmetries leave in place.
         saddles: look for saddles as well.
         at: further points to start from.
+        atlas: a file (or a database URL) that keeps the points: each batch of starts is written as it ends, a second call
+            goes on where the first stopped, and the result is all that the file then knows of J.
         seed: of the random starts.
         progress: called with one line before each stage.
 
     Raises:
         UsageError: more than 2000 variables, no start, a point that does not fit J.
+        AtlasError: the atlas cannot be opened or written.
         ObjectiveError, CaptureError: J has no graph, or an operator without known derivatives.
 
     Example:
@@ -63,4 +69,10 @@ def minima(
     given = [point_of(J, p) for p in at]
     with untouched(*J.roots()), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return Explorer(J, saddles, seed, progress or (lambda *parts: None)).catalogue(starts, given)
+        say = progress or (lambda *parts: None)
+        explorer = Explorer(J, saddles, seed, say)
+        if atlas is None:
+            return explorer.catalogue(starts, given)
+        from epigraph.critical.atlas import explored
+
+        return explored(J, explorer, atlas, starts, given, BATCH, say)
