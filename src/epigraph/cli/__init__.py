@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from epigraph import __version__
+from epigraph.cli import atlas
 from epigraph.cli.check import check, report
 from epigraph.cli.minima import minima
 from epigraph.cli.spectrum import spectrum
@@ -33,6 +34,7 @@ app = typer.Typer(
 
 for command in (check, verify, zoo, report, spectrum, symmetry, minima):
     app.command()(command)
+app.add_typer(atlas.app, name="atlas")
 
 
 def _version(wanted: bool) -> None:

@@ -16,6 +16,10 @@ def minima(
     where: Where = None,
     starts: Annotated[int, typer.Option("--starts", min=1, help="How many starts, and as many for saddles.")] = 1000,
     saddles: Annotated[bool, typer.Option("--saddles/--no-saddles", help="Look for saddles as well.")] = True,
+    certify: Annotated[bool, typer.Option("--certify", help="Prove what can be proved of each point.")] = False,
+    atlas: Annotated[
+        str | None, typer.Option("--atlas", help="Keep the points in this file, and go on from it.")
+    ] = None,
     as_json: AsJson = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random starts.")] = 0,
 ) -> None:
@@ -30,7 +34,9 @@ def minima(
             from epigraph.objective.target import load
 
             J = load(target, expr, where or [])
-            found = epigraph.minima(J, starts, saddles=saddles, seed=seed, progress=progress)
+            found = epigraph.minima(
+                J, starts, saddles=saddles, certify=certify, atlas=atlas, seed=seed, progress=progress
+            )
         if as_json:
             print_json(found.to_dict())
         else:

@@ -12,6 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from epigraph.critical.certify import certified
 from epigraph.critical.classify import Kind, Nature, classify, escaping, margins, outbound, resolve
 from epigraph.critical.completeness import completeness
 from epigraph.critical.merge import Class, distinct, errors, merge
@@ -32,8 +33,8 @@ ESCAPE = 0.05  # length of the step from a saddle along its negative curvature
 class Explorer:
     """Searches one objective, batch after batch; the graph, its program and its symmetries are made once."""
 
-    def __init__(self, J: Objective, saddles: bool, seed: int, say: Callable[..., None]):
-        self.J, self.with_saddles, self.seed, self.say = J, saddles, seed, say
+    def __init__(self, J: Objective, saddles: bool, certify: bool, seed: int, say: Callable[..., None]):
+        self.J, self.with_saddles, self.certify, self.seed, self.say = J, saddles, certify, seed, say
         say("capturing the graph")
         self.dense = Dense(J.graph(), tuple(J.parameters))
         self.inside = _within(J, self.dense)
@@ -49,6 +50,9 @@ class Explorer:
         points, kinds = self._points(count, [flatten(self.dense, p) for p in given], generator)
         effort = {"starts": count, "saddles": self.with_saddles, "seed": self.seed}
         listed = self._listed(points, kinds)
+        if self.certify:
+            self.say(f"certifying {len(listed)} points")
+            listed = certified(self.J, listed)
         return Catalogue(
             self.J.describe(),
             listed,

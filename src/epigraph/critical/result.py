@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal, final
 
 from torch import Tensor
 
 from epigraph.critical.classify import Kind
 from epigraph.critical.completeness import Completeness
+from epigraph.errors import UsageError
 
 Evidence = Literal["certified", "tested", "undecided"]
 
@@ -92,8 +94,33 @@ class Catalogue:
         return tuple(p for p in self.points if p.kind is Kind.minimum)
 
     @property
+    def proved_values(self) -> int:
+        """How many certified minima have values that are proved to differ: disjoint enclosures, as many as there are."""
+        ends = sorted(p.certificate["value"][::-1] for p in self.minima if p.certificate)
+        count, last = 0, float("-inf")
+        for high, low in ends:
+            if low > last:
+                count, last = count + 1, high
+        return count
+
+    @property
     def saddles(self) -> tuple[CriticalPoint, ...]:
         return tuple(p for p in self.points if p.kind is Kind.saddle)
+
+    def frame(self) -> Any:
+        """A pandas data frame, one row per point, the parameters and the spectrum as lists.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise UsageError("E072", "data frames need pandas", hint="pip install pandas pyarrow") from None
+        rows = [p.to_dict(with_point=False) for p in self.points]
+        for row, p in zip(rows, self.points, strict=True):
+            row |= {"point": [v for t in p.point.values() for v in t.reshape(-1).tolist()]}
+        return pandas.DataFrame(rows)
 
     def to_dict(self, with_points: bool = True) -> dict[str, Any]:
         """What ``--json`` prints: schema epigraph/minima/1."""
@@ -101,6 +128,7 @@ class Catalogue:
             "schema": "epigraph/minima/1",
             "objective": dict(self.objective),
             "points": [p.to_dict(with_points) for p in self.points],
+            "proved_values": self.proved_values,
             "ends": dict(self.ends),
             "completeness": self.completeness.to_dict(),
             "notes": list(self.notes),

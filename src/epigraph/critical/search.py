@@ -24,6 +24,7 @@ def minima(
     starts: int = 1000,
     *,
     saddles: bool = True,
+    certify: bool = False,
     at: Sequence[Mapping[str, Tensor]] = (),
     atlas: str | Path | None = None,
     seed: int = 0,
@@ -34,13 +35,14 @@ def minima(
     Minima by damped Newton steps with the absolute values of the Hessian's eigenvalues; saddles, where asked for, by
     Levenberg and Marquardt's method on the gradient, and from each saddle down both sides again.  A point is kept where
     its gradient is at most 1e-10 max(1, |J|); the rest of the starts are counted in ``ends``.  Copies under the group of
-    ``epigraph.symmetries`` are one point.  All of it is floating point with error bars: "tested".
+    ``epigraph.symmetries`` are one point.  All of it is floating point with error bars, "tested", unless it is certified.
 
     Args:
         J: the objective, with up to some thousand variables: each start costs dense Hessians.
         starts: number of starts, as many again for saddles: the origin, random ones on several scales, and ones that
             symmetries leave in place.
         saddles: look for saddles as well.
+        certify: prove each isolated point: that a ball holds exactly one critical point, of which index, and its value.
         at: further points to start from.
         atlas: a file (or a database URL) that keeps the points: each batch of starts is written as it ends, a second call
             goes on where the first stopped, and the result is all that the file then knows of J.
@@ -70,7 +72,7 @@ def minima(
     with untouched(*J.roots()), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         say = progress or (lambda *parts: None)
-        explorer = Explorer(J, saddles, seed, say)
+        explorer = Explorer(J, saddles, certify, seed, say)
         if atlas is None:
             return explorer.catalogue(starts, given)
         from epigraph.critical.atlas import explored

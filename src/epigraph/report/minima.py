@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -35,19 +36,35 @@ def show_catalogue(console: Console, found: Catalogue) -> None:
         console.print(f"note: {note}", highlight=False)
 
 
+def show_atlas(console: Console, found: Sequence[Catalogue]) -> None:
+    """One line per objective: its fingerprint, its size, and what is known."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("objective", "fingerprint", "variables", "starts", "minima", "saddles", "others"):
+        table.add_column(heading, justify="left" if heading in ("objective", "fingerprint") else "right")
+    for c in found:
+        others = len(c.points) - len(c.minima) - len(c.saddles)
+        counts = (c.objective["size"], c.effort["starts"], len(c.minima), len(c.saddles), others)
+        table.add_row(str(c.objective["name"]), str(c.objective["fingerprint"])[:10], *map(str, counts))
+    console.print(table)
+
+
 def answer(found: Catalogue) -> str:
     """How many minima were found, and whether they are equal in value."""
     minima = found.minima
     if not minima:
         return "no point was found that is shown to be a local minimum"
     values = distinct_values(minima)
-    what = f"{counted(len(minima), 'local minimum', 'local minima')} up to copies"
-    what += "" if all(p.evidence == "certified" for p in minima) else ", tested in floating point"
+    proved = sum(p.evidence == "certified" for p in minima)
+    how = "certified" if proved == len(minima) else f"{proved} certified" if proved else "tested in floating point"
+    what = f"{counted(len(minima), 'local minimum', 'local minima')} up to copies, {how}"
     if len(minima) == 1:
         return f"{what}, J = {minima[0].value:.12g}"
     if len(values) == 1:
         return f"{what}, all of the value {values[0]:.12g}"
-    return f"{what}, of {len(values)} values from {values[0]:.12g} to {values[-1]:.12g}"
+    shown = f"{what}, of {len(values)} values from {values[0]:.12g} to {values[-1]:.12g}"
+    if found.proved_values < 2:
+        return shown
+    return f"{shown}; {found.proved_values} of them have values that are proved to differ"
 
 
 def distinct_values(points: tuple[CriticalPoint, ...]) -> list[float]:
