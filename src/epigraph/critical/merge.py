@@ -111,6 +111,8 @@ def _one(
     one, two = natures[i], natures[j]
     if one.kind != two.kind or not close(points, i, j):
         return "different"
+    if float((points.x[i] - points.x[j]).norm()) <= float(error[i] + error[j]):
+        return "same"
     if one.kind is Kind.nonsmooth:
         return "family"
     if (one.index, one.nullity) != (two.index, two.nullity):

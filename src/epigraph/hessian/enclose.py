@@ -129,13 +129,16 @@ class Source:
 
     def gradient(self, walk: Walk, arithmetic: Arithmetic) -> Form:
         """The gradient [n] from a walk, one parameter after the other."""
-        zero = [Form(torch.zeros(n, dtype=torch.float64)) for n in self.counts]
-        found = [walk.adjoints.get(node) for node in self.nodes]
-        flat = [
-            z if g is None else g.map(lambda t, s=s: t.expand(*t.shape[: t.ndim - len(s)], *s).flatten(t.ndim - len(s)))
-            for g, s, z in zip(found, self.shapes, zero, strict=True)
-        ]
+        flat = []
+        for node, shape, count in zip(self.nodes, self.shapes, self.counts, strict=True):
+            g = walk.adjoints.get(node, Form(torch.zeros(shape, dtype=torch.float64)))
+            flat.append(g.map(lambda t, s=shape, n=count: _whole(t, s).reshape(*t.shape[: max(t.ndim - len(s), 0)], n)))
         return arithmetic.concat(flat, -1)
+
+
+def _whole(t: Tensor, shape: Sequence[int]) -> Tensor:
+    """An adjoint that may still broadcast, in the shape of its parameter behind its leading axes."""
+    return t.expand([*t.shape[: max(t.ndim - len(shape), 0)], *shape])
 
 
 @final
