@@ -19,6 +19,7 @@ from epigraph.hessian.dense import Dense, Jet
 STEP = 2.0  # longest step
 STALLED = 1e14  # damping, relative to the curvature, at which no step will be accepted any more
 COARSE = 1e-6  # gradient at which the polish takes over
+PASSING = 1e-9  # gradient beside a saddle at which a search for minima is taken to end there
 FINE = 1e-10  # gradient, relative to max(1, |J|), of a critical point
 NULL = 1e-10  # eigenvalues below this share of the largest take no part in a polishing step
 ROUNDING = 10 * 2.0**-52  # times n: eigenvalues below this share of the largest are rounding
@@ -28,9 +29,13 @@ Inside = Callable[[Tensor], Tensor]
 
 
 class Rule(Protocol):
-    """How a search moves: what has to fall, and the damped step in the eigenvectors' coordinates."""
+    """How a search moves: what has to fall, the damped step in the eigenvectors' coordinates, and where it may rest."""
 
     def merit(self, jet: Jet) -> Tensor: ...
+
+    def rests(self, w: Tensor, gradient: Tensor) -> Tensor:
+        """Of lanes with a small gradient, given its largest entry over max(1, |J|): which are not on their way?"""
+        ...
 
     def step(self, w: Tensor, g: Tensor, damping: Tensor) -> Tensor:
         """From eigenvalues w [lanes, n], the gradient in the eigenvectors [lanes, n] and the damping [lanes, 1]."""
@@ -43,6 +48,9 @@ class AbsoluteNewton:
 
     def merit(self, jet: Jet) -> Tensor:
         return jet.value
+
+    def rests(self, w: Tensor, gradient: Tensor) -> Tensor:
+        return (w[:, 0] >= -NULL * w.abs().amax(1)) | (gradient <= PASSING)  # else it passes a saddle
 
     def step(self, w: Tensor, g: Tensor, damping: Tensor) -> Tensor:
         return -g / (w.abs() + damping * w.abs().amax(1, keepdim=True)).clamp_min(1e-300)
@@ -114,7 +122,8 @@ def _batch(dense: Dense, start: Tensor, rule: Rule, steps: int, inside: Inside) 
     state = _state(start[good], _some(jet, good), torch.full((len(good),), 1e-2, dtype=torch.float64), good)
     merit = rule.merit(_some(jet, good))
     for _ in range(steps):
-        small = state.gradient.abs().amax(1) <= COARSE * state.value.abs().clamp_min(1.0)
+        gradient = state.gradient.abs().amax(1) / state.value.abs().clamp_min(1.0)
+        small = (gradient <= COARSE) & rule.rests(state.w, gradient)
         over = small | (state.damping > STALLED)
         _record(end, state.at(over), small[over])
         state, merit = state.at(~over), merit[~over]

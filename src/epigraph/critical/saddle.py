@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import final
 
+import torch
 from torch import Tensor
 
 from epigraph.hessian.dense import Jet
@@ -19,6 +20,9 @@ class GradientLength:
 
     def merit(self, jet: Jet) -> Tensor:
         return jet.gradient.square().sum(1)
+
+    def rests(self, w: Tensor, gradient: Tensor) -> Tensor:
+        return torch.ones_like(gradient, dtype=torch.bool)
 
     def step(self, w: Tensor, g: Tensor, damping: Tensor) -> Tensor:
         square = w.square()
