@@ -9,13 +9,18 @@ from landscapes import xor
 from epigraph.critical.atlas import Atlas
 from epigraph.critical.explore import Explorer
 
-path, seed, batches, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-J = xor(2)
-explorer = Explorer(J, True, False, seed, lambda *parts: None)
-atlas = Atlas(path, create=True)
-run, done = atlas.run(atlas.objective(J), seed, True)
-print("ready", flush=True)
-for _ in range(batches):
-    found = explorer.catalogue(size, (), done)
-    done = atlas.absorb(run, done, size, explorer, found)
-    print(f"done {done} values {' '.join(f'{p.value:.9f}' for p in found.points)}", flush=True)
+
+def main(path: str, seed: int, batches: int, size: int) -> None:
+    J = xor(2)
+    explorer = Explorer(J, True, False, seed, lambda *parts: None)
+    atlas = Atlas(path, create=True)
+    run, done = atlas.run(atlas.objective(J), seed, True)
+    print("ready", flush=True)
+    for _ in range(batches):
+        found = explorer.catalogue(size, (), done)
+        done = atlas.absorb(run, done, size, explorer, found)
+        print(f"done {done} values {' '.join(f'{p.value:.9f}' for p in found.points)}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *(int(a) for a in sys.argv[2:]))

@@ -13,7 +13,11 @@ from torch import nn
 
 import epigraph
 from epigraph import Objective
+from epigraph.critical.classify import classify, margins
+from epigraph.critical.minimize import polish
+from epigraph.critical.starts import flatten, unflatten
 from epigraph.errors import UsageError
+from epigraph.hessian.dense import Dense
 
 
 def listed(found, kind):
@@ -71,7 +75,7 @@ def expected_autoencoder(spectrum, p):
     return sorted(out)
 
 
-@pytest.mark.parametrize(("spectrum", "units", "starts"), [((4.0, 3.0, 2.0, 1.0), 2, 600), ((5.0, 2.0, 1.0), 1, 150)])
+@pytest.mark.parametrize(("spectrum", "units", "starts"), [((4.0, 3.0, 2.0, 1.0), 2, 320), ((5.0, 2.0, 1.0), 1, 80)])
 def test_autoencoder(spectrum, units, starts):
     found = epigraph.minima(autoencoder(spectrum, units), starts)
     assert sorted((round(p.value, 9), p.index, p.nullity) for p in found.points) == expected_autoencoder(
@@ -248,3 +252,72 @@ def test_the_sums_of_the_catalogue_add_up():
     assert 0 <= saddle_starts <= 10 and saddle_starts % 2 == 0
     assert sum(p.found for p in found.points) == found.ends["critical"]
     assert math.isclose(sum(p.orbit * (-1) ** p.index for p in found.points), found.completeness.morse_sum)
+
+
+# index against a dense exact oracle ----------------------------------------------------------------------------
+@pytest.mark.soak
+def test_index_of_linear_autoencoders():
+    """2,000 points with exact index and nullity, moved along their orbits and by 1e-9 before they are polished."""
+    g = torch.Generator().manual_seed(0)
+    seen = undecided = 0
+    while seen < 2000:
+        n = int(torch.randint(2, 7, (), generator=g))
+        p = int(torch.randint(1, min(n, 4) + 1, (), generator=g))
+        spectrum = (torch.rand(n, generator=g, dtype=torch.float64) * 4 + 0.1).sort(descending=True).values
+        J = autoencoder(spectrum.tolist(), p)
+        dense, found = Dense(J.graph()), epigraph.symmetries(J)
+        points, expected = orbit_points(spectrum, p, g)
+        noise = 1e-9 * torch.randn(points.shape, generator=g, dtype=torch.float64)
+        polished = polish(dense, points + noise)
+        predicted = [found.flat(unflatten(dense, x)) for x in polished.x]
+        for nature, counts in zip(
+            classify(dense, polished, margins(dense, polished), predicted), expected, strict=True
+        ):
+            seen += 1
+            if nature.kind in ("degenerate", "undecided"):
+                undecided += 1
+            else:
+                assert (nature.index, nature.nullity) == counts
+    assert undecided <= seen / 100
+
+
+def orbit_points(spectrum, p, generator):
+    """One point of each class, at a random place of its orbit, with its index and nullity."""
+    n, points, expected = len(spectrum), [], []
+    eye = torch.eye(n, dtype=torch.float64)
+    for q in range(p + 1):
+        for chosen in combinations(range(n), q):
+            U = eye[:, list(chosen)]
+            Q = torch.linalg.qr(torch.randn(p, p, generator=generator, dtype=torch.float64)).Q
+            G = Q @ torch.diag(torch.rand(p, generator=generator, dtype=torch.float64) + 0.5)
+            W1 = G @ torch.cat([U.T, torch.zeros(p - q, n, dtype=torch.float64)])
+            W2 = torch.cat([U, torch.zeros(n, p - q, dtype=torch.float64)], 1) @ torch.linalg.inv(G)
+            points.append(torch.cat([W1.reshape(-1), W2.reshape(-1)]))
+            rest = [j for j in range(n) if j not in chosen]
+            index = sum(bool(spectrum[j] > spectrum[i]) for i in chosen for j in rest) + (p - q) * (n - q)
+            expected.append((index, q * q + 2 * q * (p - q)))
+    return torch.stack(points), expected
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10))
+def test_random_networks(seed):
+    """No proved ball holds a second critical point, and nothing near a minimum is lower."""
+    g = torch.Generator().manual_seed(seed)
+    sizes = [int(torch.randint(1, k, (), generator=g)) for k in (3, 4, 6)]
+    X, Y = (torch.randn(sizes[2] + 1, k, generator=g, dtype=torch.float64) for k in (sizes[0], 1))
+    activation = (nn.Tanh, nn.Sigmoid, nn.Softplus, nn.SiLU, nn.GELU)[seed % 5]
+    J = network(X, Y, sizes[1], activation, weight_decay=(0.0, 1e-3, 0.05)[seed % 3])
+    found = epigraph.minima(J, 80, certify=True, seed=seed)
+    dense, group = Dense(J.graph()), epigraph.symmetries(J)
+    flat = [flatten(dense, p.point) for p in found.points]
+    copies = [flatten(dense, group.apply(group.random(k), p.point)) for p in found.points for k in range(20)]
+    for p, x in zip(found.points, flat, strict=True):
+        if p.certificate:
+            gaps = [float((x - y).norm()) for y in [*flat, *copies]]
+            assert not any(1e-7 < gap < p.certificate["radius"] for gap in gaps)
+            assert p.certificate["value"][0] <= p.value + 1e-12 and p.value - 1e-12 <= p.certificate["value"][1]
+        if p.kind == "minimum":
+            around = torch.randn(200, len(x), generator=g, dtype=torch.float64)
+            near = dense.of(x + 1e-3 * around / around.norm(dim=1, keepdim=True)).value
+            assert float(near.min()) >= p.value - 1e-13 * max(1.0, abs(p.value))

@@ -22,7 +22,7 @@ from epigraph.certificate import strictjson
 from epigraph.convexity.evidence import manifest_graph
 from epigraph.critical.classify import Kind, Nature
 from epigraph.critical.completeness import coercive, summed
-from epigraph.critical.explore import Explorer, in_order, notes
+from epigraph.critical.explore import Explorer, bounded, in_order, notes
 from epigraph.critical.merge import Class, merge
 from epigraph.critical.minimize import newton
 from epigraph.critical.result import Catalogue, CriticalPoint
@@ -136,7 +136,7 @@ class Atlas:
                 "shapes": shapes,
                 "size": J.size,
                 "not_coercive": coercive(J),
-                "notes": list(J.notes),
+                "notes": [*J.notes, *bounded(J)],
             }
             return _made(connection, objectives.insert().values(fingerprint=mark, record=record))
 

@@ -58,7 +58,7 @@ class Explorer:
             listed,
             {k: v for k, v in self.ends.items() if v},
             completeness(self.J, listed),
-            (*self.J.notes, *self.found.notes, *notes(listed, self.lowest)),
+            (*self.J.notes, *self.found.notes, *bounded(self.J), *notes(listed, self.lowest)),
             {**effort, "seconds": round(time.monotonic() - began, 3)},
         )
 
@@ -191,6 +191,13 @@ def _within(J: Objective, dense: Dense) -> Inside:
         return torch.tensor([all(J.domain.contains(k, v) for k, v in p.items()) for p in wholes], dtype=torch.bool)
 
     return inside
+
+
+def bounded(J: Objective) -> list[str]:
+    """What is not looked for where J has a domain."""
+    if not (J.domain.lower or J.domain.upper):
+        return []
+    return ["points on the boundary of the domain are not looked for: minima there are missing"]
 
 
 def notes(points: Sequence[CriticalPoint], lowest: float) -> list[str]:
