@@ -35,6 +35,7 @@ from epigraph.objective.objective import Objective
 
 FIRST, SMALLEST, GROWTH = 2.0**-8, 2.0**-40, 4.0
 LINEAR_PARTS = 5e7  # numbers that the linear parts of tangents may hold; above, interval matrices are used
+SMALL = 2.0**-24  # the first radius for these, which cost much and hold on small balls only
 LEAST = 0.9  # the contraction below which a proof is worth having
 UP = 1 + 64 * EPS  # a few roundings, upwards
 TRIED = (Kind.minimum, Kind.saddle, Kind.maximum, Kind.undecided)
@@ -93,7 +94,7 @@ class Certifier:
     def isolate(self, point: Mapping[str, Tensor]) -> Isolated | None:
         """The proof on the largest ball that was tried, or None where there is none.
 
-        Existence and value do not need a large ball: they come from the smallest one with a proof.
+        The ball grows as long as there is a proof; the error and the value come from the first, smallest one.
         """
         if not self.whole:
             return None
@@ -102,20 +103,19 @@ class Certifier:
             here = self._here(centre)
         except Undecided:
             return None
-        radius, first = FIRST, None
+        radius, first = FIRST if self.order else SMALL, None
         while first is None and radius >= SMALLEST:
             first = self.on_ball(centre, radius, here)
             radius /= 8
         if first is None:
             return None
         best = first
-        while best.radius < 1.0:
+        while self.order and best.radius < 1.0:
             larger = self.on_ball(centre, best.radius * GROWTH, here)
             if larger is None:
                 break
             best = larger
-        sharp = self.on_ball(centre, max(8 * first.error, SMALLEST), here) or first
-        return replace(best, error=sharp.error, low=sharp.low, high=sharp.high)
+        return replace(best, error=first.error, low=first.low, high=first.high)
 
     def on_ball(self, centre: Tensor, radius: float, here: Here) -> Isolated | None:
         """The proof on one ball."""
