@@ -15,7 +15,9 @@ def symmetry(
     target: Target = None,
     expr: Expr = None,
     where: Where = None,
-    at: Annotated[Path | None, typer.Option("--at", help="State dict of a point: its copies alone are looked at.")] = None,
+    at: Annotated[
+        Path | None, typer.Option("--at", help="State dict of a point: its copies alone are looked at.")
+    ] = None,
     as_json: AsJson = False,
     certificate: Annotated[Path | None, typer.Option("--certificate", help="Write what two copies refute.")] = None,
     seed: Seed = 0,

@@ -59,23 +59,21 @@ class Moves:
 
 
 def moves(dense: Dense, found: Symmetries, element: Element) -> Moves | None:
-    """What permutations and signs do to flat points; None where they move a buffer, which is no variable of J."""
-    marked = {k: v.detach().double() for k, v in found.values.items()}
-    start = 1
-    for name, shape in zip(dense.names, dense.shapes, strict=True):
-        count = math.prod(shape)
-        marked[name] = torch.arange(start, start + count, dtype=torch.float64).reshape(shape)
-        start += count
-    held = [k for k in found.buffers if k in found.group.blocks]
-    probe = {
-        **marked,
-        **{k: torch.arange(1, v.numel() + 1).double().reshape(v.shape) for k, v in found.values.items() if k in held},
-    }
-    after = found.group.apply(element, probe)
-    if any(not torch.equal(after[k], probe[k]) for k in held):
+    """What permutations and signs do to flat points; None where they move a buffer, or a constant with them."""
+    fixed = {k: v for k, v in found.values.items() if k in found.buffers}
+    marks = torch.arange(1, dense.size + 1, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(dense.size, generator=generator, dtype=torch.float64)
+    after = found.apply(element, unflatten(dense, marks))
+    if any(not torch.equal(after[k], v.detach().double()) for k, v in fixed.items()):
         return None
     flat = flatten(dense, after)
-    return Moves(flat.abs().long() - 1, flat.sign())
+    index = flat.abs().round().long() - 1
+    if not torch.equal(index.sort().values, torch.arange(dense.size)):
+        return None
+    found_moves = Moves(index, flat.sign())
+    close = torch.allclose(found_moves(drawn), flatten(dense, found.apply(element, unflatten(dense, drawn))))
+    return found_moves if close else None
 
 
 def involutions(dense: Dense, found: Symmetries) -> list[Moves]:
