@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from epigraph.convexity.pointwise import certify_spectrum
     from epigraph.convexity.region import RegionVerdict, region
     from epigraph.convexity.verdict import Blocker, Certificate, Proof, Step, Verdict
+    from epigraph.critical.atlas import Atlas
+    from epigraph.critical.result import Catalogue, CriticalPoint
+    from epigraph.critical.search import minima
     from epigraph.errors import (
+        AtlasError,
         CaptureError,
         CertificateError,
         EpigraphError,
@@ -48,12 +52,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alignment",
+    "Atlas",
+    "AtlasError",
     "Barrier",
     "Blocker",
     "CaptureError",
+    "Catalogue",
     "Certificate",
     "CertificateError",
     "Copies",
+    "CriticalPoint",
     "CurvatureMonitor",
     "DataSymmetries",
     "Density",
@@ -80,6 +88,7 @@ __all__ = [
     "data_symmetries",
     "density",
     "hessian",
+    "minima",
     "permutation_argument",
     "region",
     "same",
@@ -96,7 +105,11 @@ _HOMES = {
     "epigraph.convexity.pointwise": ("certify_spectrum",),
     "epigraph.convexity.region": ("RegionVerdict", "region"),
     "epigraph.convexity.verdict": ("Blocker", "Certificate", "Proof", "Step", "Verdict"),
+    "epigraph.critical.atlas": ("Atlas",),
+    "epigraph.critical.result": ("Catalogue", "CriticalPoint"),
+    "epigraph.critical.search": ("minima",),
     "epigraph.errors": (
+        "AtlasError",
         "CaptureError",
         "CertificateError",
         "EpigraphError",

@@ -51,3 +51,7 @@ class CertificateError(EpigraphError):
     """A certificate file is malformed, too large, or does not prove its claim (E4xx)."""
 
     exit_code = 1
+
+
+class AtlasError(EpigraphError):
+    """An atlas cannot be opened, read or written: no atlas, locked, a full disk, a newer version (E5xx)."""

@@ -13,7 +13,9 @@ from typing import Annotated
 import typer
 
 from epigraph import __version__
+from epigraph.cli import atlas
 from epigraph.cli.check import check, report
+from epigraph.cli.minima import minima
 from epigraph.cli.spectrum import spectrum
 from epigraph.cli.symmetry import symmetry
 from epigraph.cli.verify import verify
@@ -30,8 +32,9 @@ app = typer.Typer(
     "'undecided'.\n\nA TARGET is path/to/file.py:name, zoo:NAME, or an expression given with --expr.",
 )
 
-for command in (check, verify, zoo, report, spectrum, symmetry):
+for command in (check, verify, zoo, report, spectrum, symmetry, minima):
     app.command()(command)
+app.add_typer(atlas.app, name="atlas")
 
 
 def _version(wanted: bool) -> None:

@@ -87,31 +87,41 @@ class Bound:
             best = max(best, theta / largest * (1 - 8 * EPS))
         return best
 
+    def norm(self) -> float:
+        """An upper bound of |H| over the symmetric matrices of the form; inf where none is found."""
+        if not all(t is None or bool(torch.isfinite(t).all()) for t in (self.H.c, self.H.L, self.H.r)):
+            return math.inf
+        middle, spread, linear = self._parts(self.H)
+        return (frobenius(middle) + linear + nonnegative_norm(spread)) * (1 + 8 * EPS)
+
     def _theta(self, G: Form) -> float:
         if not all(t is None or bool(torch.isfinite(t).all()) for t in (G.c, G.L, G.r)):
             return -math.inf
+        middle, spread, linear = self._parts(G)
+        return _below(lower_eigenvalue(middle), linear, nonnegative_norm(spread))
+
+    def _parts(self, G: Form) -> tuple[Tensor, Tensor, float]:
+        """The symmetric centre, entrywise bounds of what is uncertain, and a bound of the linear part."""
         middle = (G.c + G.c.T) / 2
         spread = (G.r if G.r is not None else torch.zeros_like(G.c)) + 2 * EPS * G.c.abs()
-        linear = 0.0
-        if G.L is not None:
-            L = (G.L + G.L.transpose(-1, -2)) / 2
-            spread = spread + 2 * EPS * G.L.abs().sum(0)
-            linear = self._linear(L)
-        return _below(lower_eigenvalue(middle), linear, nonnegative_norm(spread))
+        if G.L is None:
+            return middle, spread, 0.0
+        L = (G.L + G.L.transpose(-1, -2)) / 2
+        return middle, spread + 2 * EPS * G.L.abs().sum(0), self._linear(L)
 
     def _linear(self, L: Tensor) -> float:
         """An upper bound of |sum e_k L_k| over the ball or the box: norms of two flattenings of the third-order tensor."""
         m, n = L.shape[0], L.shape[1]
         rows, blocks = L.reshape(m, -1), L.reshape(-1, n)
-        bounds = [_largest_singular_value(blocks)]
-        bounds.append(_largest_singular_value(rows.T if m <= n * n else rows))
+        bounds = [largest_singular_value(blocks)]
+        bounds.append(largest_singular_value(rows.T if m <= n * n else rows))
         ball = min(bounds)
         if self.a.ball:
             return ball
         return min(ball * math.sqrt(m) * (1 + 4 * EPS), nonnegative_norm(L.abs().sum(0) * (1 + m * EPS)))
 
 
-def _largest_singular_value(M: Tensor) -> float:
+def largest_singular_value(M: Tensor) -> float:
     """An upper bound of |M|, from the greatest eigenvalue of M^T M."""
     terms = len(M)
     gram = M.T @ M

@@ -143,6 +143,8 @@ class Dense:
         """At points [lanes, *shape] by name; cost n^2 times an evaluation for each lane."""
         whole = [points[k].detach().double().cpu() for k in self.names]
         lanes = whole[0].shape[0]
+        if lanes == 0:
+            return Jet(*(torch.zeros(0, *shape, dtype=torch.float64) for shape in ((), (self.size,), (self.size,) * 2)))
         step = max(1, MEMORY // max(1, self.size * (self._widest + self.size)))
         parts = [self._some([t[i : i + step] for t in whole]) for i in range(0, lanes, step)]
         return Jet(*(torch.cat([getattr(p, f) for p in parts]) for f in ("value", "gradient", "hessian")))
@@ -152,9 +154,18 @@ class Dense:
         pieces = flat.split([torch.Size(s).numel() for s in self.shapes], dim=1)
         return self.at({k: p.reshape(-1, *s) for k, s, p in zip(self.names, self.shapes, pieces, strict=True)})
 
+    def values(self, flat: Tensor) -> list[Tensor]:
+        """The value of every node of the program at points [lanes, n]; those that do not vary have no leading axis."""
+        pieces = flat.detach().double().cpu().split([torch.Size(s).numel() for s in self.shapes], dim=1)
+        points = [p.reshape(-1, *s) for p, s in zip(pieces, self.shapes, strict=True)]
+        return Walk(Reals(), self.program, {**self._leaves, **self._moving(points)}, {}).values
+
+    def _moving(self, points: Sequence[Tensor]) -> dict[int, Tensor]:
+        return {i: t for i, t in zip(self._nodes, points, strict=True) if i is not None}
+
     def _some(self, points: Sequence[Tensor]) -> Jet:
         lanes, n = points[0].shape[0], self.size
-        moving = {i: t for i, t in zip(self._nodes, points, strict=True) if i is not None}
+        moving = self._moving(points)
         walk = Walk(Reals(), self.program, {**self._leaves, **moving}, self._tangents)
         output = walk.values[self.program.output].reshape(-1).expand(lanes)
         walk.backward(torch.ones(lanes, dtype=torch.float64))

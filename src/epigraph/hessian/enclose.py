@@ -96,6 +96,11 @@ class Source:
         Raises:
             Undecided: a kink or the end of a domain inside the region.
         """
+        walk, engine = self.walk(region, order)
+        return self.assembled(walk, engine.a), engine.a
+
+    def walk(self, region: Region, order: int) -> tuple[Walk, Centred]:
+        """Values, tangents and adjoints of all nodes on the region, and the engine with the kinks that it met."""
         arithmetic = Arithmetic(region.ball)
         engine = Centred(arithmetic, self.program, intervals(self.program, self.box(region)))
         leaves, tangents = dict(self.constants), {}
@@ -110,13 +115,30 @@ class Source:
             start = stop
         walk = Walk(engine, self.program, leaves, tangents)
         walk.backward(Form(torch.ones((), dtype=torch.float64)))
+        return walk, engine
+
+    def assembled(self, walk: Walk, arithmetic: Arithmetic) -> Form:
+        """The Hessian from a walk."""
         total: Form | None = None
         for left, right, kind in walk.terms():
             part = arithmetic.matmul(left, right.map(lambda t: t.transpose(-1, -2)))
             part = arithmetic.add(part, part.map(lambda t: t.transpose(-1, -2)))
             part = part if kind == 2 else arithmetic.scale(part, kind / 2)
             total = part if total is None else arithmetic.add(total, part)
-        return total or Form(torch.zeros(self.size, self.size, dtype=torch.float64)), arithmetic
+        return total or Form(torch.zeros(self.size, self.size, dtype=torch.float64))
+
+    def gradient(self, walk: Walk, arithmetic: Arithmetic) -> Form:
+        """The gradient [n] from a walk, one parameter after the other."""
+        flat = []
+        for node, shape, count in zip(self.nodes, self.shapes, self.counts, strict=True):
+            g = walk.adjoints.get(node, Form(torch.zeros(shape, dtype=torch.float64)))
+            flat.append(g.map(lambda t, s=shape, n=count: _whole(t, s).reshape(*t.shape[: max(t.ndim - len(s), 0)], n)))
+        return arithmetic.concat(flat, -1)
+
+
+def _whole(t: Tensor, shape: Sequence[int]) -> Tensor:
+    """An adjoint that may still broadcast, in the shape of its parameter behind its leading axes."""
+    return t.expand([*t.shape[: max(t.ndim - len(shape), 0)], *shape])
 
 
 @final

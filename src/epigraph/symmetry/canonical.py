@@ -13,6 +13,7 @@ from epigraph.symmetry.balance import balance
 from epigraph.symmetry.compensation import Compensation
 from epigraph.symmetry.continuous import Gauged, Linear, Shift
 from epigraph.symmetry.group import Element
+from epigraph.symmetry.linearmaps import linear_distance, only_linear
 from epigraph.symmetry.matching import Matcher, Slab, distance
 from epigraph.symmetry.result import Symmetries
 
@@ -53,8 +54,8 @@ def same(
 
     Exact for one hidden layer: the least distance over all permutations and signs is one assignment problem.  For
     deeper networks a search (coordinate descent with restarts) finds elements, and a lower bound on the distance shows
-    that there is none; between the two the answer is "undecided".  General linear maps and rotations are not searched:
-    where the group has them, the answer is "same" or "undecided".
+    that there is none; between the two the answer is "undecided".  General linear maps are found by linear equations
+    where they are the whole group; otherwise they and rotations are not searched, and the answer is "same" or "undecided".
 
     Args:
         found: the group, from ``epigraph.symmetries(J)``.
@@ -72,6 +73,9 @@ def same(
         >>> epigraph.same(found, theta, found.apply(found.random(2), theta)).verdict
         'same'
     """
+    flow = only_linear(found.group, found.flows)
+    if flow is not None:
+        return _by_linear_maps(found, flow, first, second, tolerance)
     group = found.group.linear
     one, two = (balance(group, found.group.centred(_without_shifts(found, p))) for p in (first, second))
     limit = tolerance * max(sum(float((v**2).sum()) for v in one.point.values()) ** 0.5, 1e-300)
@@ -84,6 +88,17 @@ def same(
         return Sameness("different", distance(one.point, two.point), bound, limit, ())
     elements, left = matcher.nearest(one.point, two.point, restarts, seed, limit)
     return Sameness("same" if left <= limit else "undecided", left, bound, limit, elements)
+
+
+def _by_linear_maps(
+    found: Symmetries, flow: Linear, first: Mapping[str, Tensor], second: Mapping[str, Tensor], tolerance: float
+) -> Sameness:
+    """Sameness under the general linear maps of one index set; the distance is between the points as they are."""
+    one, two = found.point(first), found.point(second)
+    limit = tolerance * max(sum(float((v**2).sum()) for v in one.values()) ** 0.5, 1e-300)
+    left, bound = linear_distance(found.group, flow, one, two)
+    verdict = "same" if left <= limit else "different" if bound > limit else "undecided"
+    return Sameness(verdict, left, bound, limit, ())
 
 
 def canonical(found: Symmetries, point: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -53,9 +53,9 @@ class Linear:
         noise = _centred(noise) if self.kind == "mean rotation" else noise
         matrix = torch.linalg.matrix_exp(0.3 * noise if self.kind == "linear" else noise - noise.mT)
         inverse = torch.linalg.inv(matrix).mT
-        return self._each(group, point, lambda x, q: (matrix if q > 0 else inverse) @ x)
+        return self.changed(group, point, lambda x, q: (matrix if q > 0 else inverse) @ x)
 
-    def _each(self, group: Group, point: Point, change: Callable[[Tensor, int], Tensor]) -> dict[str, Tensor]:
+    def changed(self, group: Group, point: Point, change: Callable[[Tensor, int], Tensor]) -> dict[str, Tensor]:
         """A point where each place of the set, as (copies, units, rest), has been changed."""
         moved = {k: v.clone() for k, v in point.items()}
         for (name, k, axis), charge in self.charges.items():
@@ -86,7 +86,7 @@ class Linear:
         total = {k: torch.zeros_like(v) for k, v in point.items()}
         for key, charge in self.charges.items():
             one = Linear(self.set, self.kind, {key: charge})
-            moved = one._each(group, point, lambda x, q: (basis if q > 0 else -basis.mT) @ x)
+            moved = one.changed(group, point, lambda x, q: (basis if q > 0 else -basis.mT) @ x)
             block = group.blocks[key[0]][key[1]]
             shape = (block.sizes, block.strides, block.offset)
             total[key[0]].as_strided(*shape).add_(moved[key[0]].as_strided(*shape))

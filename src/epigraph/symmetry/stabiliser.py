@@ -24,9 +24,12 @@ class Stabiliser:
     exact: bool
 
 
-def stabiliser(group: Group, point: Mapping[str, Tensor], tolerance: float = 1e-12) -> Stabiliser:
+def stabiliser(
+    group: Group, point: Mapping[str, Tensor], tolerance: float = 1e-12, absolute: float = 0.0
+) -> Stabiliser:
     """Units that are equal up to a sign may be exchanged, units that are zero flipped.
 
+    Entries count as equal within ``tolerance`` times the largest of the units' entries, or within ``absolute``.
     Exact where one index set moves (one hidden layer).  With several, an element may fix the point only as a whole, so
     that the product over index sets is a lower bound for the stabiliser.
     """
@@ -36,7 +39,7 @@ def stabiliser(group: Group, point: Mapping[str, Tensor], tolerance: float = 1e-
     for mover in matcher.movers:
         slabs = matcher.slabs(mover, point)
         values = torch.cat([s.values for s in slabs], -1)
-        scale = tolerance * max(float(values.abs().max()), 1e-300) if values.numel() else 0.0
+        scale = max(tolerance * float(values.abs().max()), absolute, 1e-300) if values.numel() else 0.0
         options = matcher.options(mover)
         for copy in range(values.shape[0]):
             signed = [torch.cat([matcher.sign(o, s.parity) * s.values[copy] for s in slabs], -1) for o in options]

@@ -1,0 +1,102 @@
+r"""How complete a catalogue is: the Morse identity, Morse's inequalities, and what the rare ones say of the unseen.
+
+Where J grows to infinity in every direction and no critical point is degenerate, the points with their copies satisfy
+sum (-1)^index = 1.  The identity is necessary, not sufficient: points that cancel may be missing together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from epigraph.calculus.propagate import intervals
+from epigraph.critical.classify import Kind
+
+if TYPE_CHECKING:
+    from epigraph.critical.result import CriticalPoint
+    from epigraph.objective.objective import Objective
+
+
+@final
+@dataclass(frozen=True)
+class Completeness:
+    """``morse_sum`` is sum (-1)^index over all copies, to be 1 where ``applies``; None where an orbit is not known exactly.
+
+    ``inequalities``: do m_k - m_{k-1} + ... +- m_0 >= (-1)^k hold for the numbers m_k of copies by index?  ``unseen`` is Good
+    and Turing's estimate of the chance that one more start ends at a point not found so far: those found once, over all.
+    """
+
+    applies: bool
+    why: str
+    morse_sum: int | None
+    inequalities: bool | None
+    unseen: float | None
+
+    @property
+    def satisfied(self) -> bool | None:
+        """Does the Morse identity hold?  None where it does not apply."""
+        return self.morse_sum == 1 if self.applies and self.morse_sum is not None else None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "morse_applies": self.applies,
+            "why": self.why,
+            "morse_sum": self.morse_sum,
+            "morse_satisfied": self.satisfied,
+            "morse_inequalities": self.inequalities,
+            "unseen": self.unseen,
+        }
+
+
+def completeness(J: Objective, points: Sequence[CriticalPoint]) -> Completeness:
+    """What can be said of a list of critical points of J."""
+    return summed(points, J.size, coercive(J))
+
+
+def summed(points: Sequence[CriticalPoint], size: int, reason: str) -> Completeness:
+    """The same where only the number of variables is known, and the ``reason`` why J is not shown to be coercive."""
+    hits = [p.found for p in points]
+    unseen = sum(h == 1 for h in hits) / sum(hits) if sum(hits) else None
+    known = all(p.exact_orbit and not p.doubtful for p in points)
+    counts = [0] * (size + 1)
+    for p in points:
+        counts[p.index] += p.orbit
+    total = sum((-1) ** k * m for k, m in enumerate(counts)) if known else None
+    applies, why = _applies(points, reason)
+    return Completeness(applies, why, total, _inequalities(counts) if known and applies else None, unseen)
+
+
+def _applies(points: Sequence[CriticalPoint], reason: str) -> tuple[bool, str]:
+    if reason:
+        return False, reason
+    odd = [p for p in points if p.kind not in (Kind.minimum, Kind.saddle, Kind.maximum) or p.nullity]
+    if odd:
+        return False, f"{len(odd)} points are degenerate, non-smooth or undecided"
+    return True, "J grows in every direction, and no point that was found is degenerate"
+
+
+def coercive(J: Objective) -> str:
+    """Why it is not shown that J grows to infinity in every direction; empty where it is.
+
+    Shown where every parameter is decayed and the rest of J is bounded below by the rules: intervals add up, and a
+    finite lower bound of the whole is one of each summand.
+    """
+    if J.domain.lower or J.domain.upper:
+        return "the domain is bounded"
+    free = [name for name in J.parameters if J.weight_decay.get(name, 0.0) <= 0]
+    if free:
+        return f"{free[0]} is not decayed: J is not shown to grow in every direction"
+    graph = J.graph()
+    lower = intervals(graph, J.domain)[graph.output].arrays(())[0]
+    return "" if float(lower) > -float("inf") else "J is not shown to be bounded below"
+
+
+def _inequalities(counts: Sequence[int]) -> bool:
+    """m_k - m_(k-1) + ... +- m_0 >= (-1)^k, with m_0 >= 1."""
+    running = 0
+    for k, m in enumerate(counts):
+        running = m - running
+        if running < (-1) ** k:
+            return False
+    return True

@@ -1,0 +1,245 @@
+r"""Many searches at once: damped Newton steps in the eigenvectors of the Hessian, lane by lane, then a polish.
+
+A *lane* is one search.  All lanes share one batched evaluation of J, its gradient and its Hessian, and one batched
+eigendecomposition; lanes that have ended are taken out, so that the slowest few do not cost what the whole did.  A step
+-V s(w) (V^T g) is damped for each lane by itself and accepted where a merit falls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Protocol, final
+
+import torch
+from torch import Tensor
+
+from epigraph.hessian.dense import Dense, Jet
+
+STEP = 2.0  # longest step
+STALLED = 1e14  # damping, relative to the curvature, at which no step will be accepted any more
+COARSE = 1e-6  # gradient at which the polish takes over
+PASSING = 1e-9  # gradient beside a saddle at which a search for minima is taken to end there
+FINE = 1e-10  # gradient, relative to max(1, |J|), of a critical point
+NULL = 1e-10  # eigenvalues below this share of the largest take no part in a polishing step
+ROUNDING = 10 * 2.0**-52  # times n: eigenvalues below this share of the largest are rounding
+LANES = 2**25  # numbers that the Hessians of one batch may hold
+
+Inside = Callable[[Tensor], Tensor]
+
+
+class Rule(Protocol):
+    """How a search moves: what has to fall, the damped step in the eigenvectors' coordinates, and where it may rest."""
+
+    def merit(self, jet: Jet) -> Tensor: ...
+
+    def rests(self, w: Tensor, gradient: Tensor) -> Tensor:
+        """Of lanes with a small gradient, given its largest entry over max(1, |J|): which are not on their way?"""
+        ...
+
+    def step(self, w: Tensor, g: Tensor, damping: Tensor) -> Tensor:
+        """From eigenvalues w [lanes, n], the gradient in the eigenvectors [lanes, n] and the damping [lanes, 1]."""
+        ...
+
+
+@final
+class AbsoluteNewton:
+    """J falls: -g / (|w| + mu), which leaves saddles along their negative curvature."""
+
+    def merit(self, jet: Jet) -> Tensor:
+        return jet.value
+
+    def rests(self, w: Tensor, gradient: Tensor) -> Tensor:
+        return (w[:, 0] >= -NULL * w.abs().amax(1)) | (gradient <= PASSING)  # else it passes a saddle
+
+    def step(self, w: Tensor, g: Tensor, damping: Tensor) -> Tensor:
+        return -g / (w.abs() + damping * w.abs().amax(1, keepdim=True)).clamp_min(1e-300)
+
+
+@final
+@dataclass(frozen=True)
+class State:
+    """Lanes under way: points, jets, eigenvalues, eigenvectors, damping, and which lane of the batch each is."""
+
+    x: Tensor
+    value: Tensor
+    gradient: Tensor
+    w: Tensor
+    V: Tensor
+    damping: Tensor
+    lane: Tensor
+
+    def at(self, chosen: Tensor) -> State:
+        return State(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+    def put(self, chosen: Tensor, new: State) -> State:
+        """With some lanes replaced."""
+        out = []
+        for f in fields(self):
+            value = getattr(self, f.name).clone()
+            value[chosen] = getattr(new, f.name)
+            out.append(value)
+        return State(*out)
+
+
+@final
+@dataclass(frozen=True)
+class Ended:
+    """Where lanes ended: points [lanes, n], J, the largest entry of the gradient, and whether the gradient was small."""
+
+    x: Tensor
+    value: Tensor
+    gradient: Tensor
+    reached: Tensor
+
+
+def everywhere(x: Tensor) -> Tensor:
+    """No bounds."""
+    return torch.ones(len(x), dtype=torch.bool)
+
+
+def search(dense: Dense, start: Tensor, rule: Rule, *, steps: int = 400, inside: Inside = everywhere) -> Ended:
+    """Lanes from ``start`` [lanes, n] to where the gradient is small, or as far as they get; batches one after the other.
+
+    Costs a Hessian and an eigendecomposition for each lane and accepted step.  ``inside`` tells which points are
+    allowed; a step to any other is refused.
+    """
+    size = max(1, LANES // (dense.size**2))
+    parts = [_batch(dense, part, rule, steps, inside) for part in start.split(size)]
+    return Ended(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Ended)))
+
+
+def _batch(dense: Dense, start: Tensor, rule: Rule, steps: int, inside: Inside) -> Ended:
+    count = len(start)
+    end = Ended(
+        start.clone(),
+        torch.full((count,), torch.nan, dtype=torch.float64),
+        torch.full((count,), torch.inf, dtype=torch.float64),
+        torch.zeros(count, dtype=torch.bool),
+    )
+    jet = dense.of(start)
+    good = torch.nonzero(_finite(jet) & inside(start))[:, 0]
+    state = _state(start[good], _some(jet, good), torch.full((len(good),), 1e-2, dtype=torch.float64), good)
+    merit = rule.merit(_some(jet, good))
+    for _ in range(steps):
+        gradient = state.gradient.abs().amax(1) / state.value.abs().clamp_min(1.0)
+        small = (gradient <= COARSE) & rule.rests(state.w, gradient)
+        over = small | (state.damping > STALLED)
+        _record(end, state.at(over), small[over])
+        state, merit = state.at(~over), merit[~over]
+        if len(state.x) == 0:
+            break
+        state, merit = _step(dense, rule, state, merit, inside)
+    _record(end, state, torch.zeros(len(state.x), dtype=torch.bool))
+    return end
+
+
+def _step(dense: Dense, rule: Rule, state: State, merit: Tensor, inside: Inside) -> tuple[State, Tensor]:
+    """One trial for every lane."""
+    local = (state.V.mT @ state.gradient[..., None])[..., 0]
+    step = (state.V @ rule.step(state.w, local, state.damping[:, None])[..., None])[..., 0]
+    step = step * (STEP / step.norm(dim=1, keepdim=True).clamp_min(STEP))
+    x = state.x + step
+    jet = dense.of(x)
+    after = rule.merit(jet)
+    accepted = _finite(jet) & inside(x) & (after < merit)
+    better = torch.nonzero(accepted)[:, 0]
+    easier = (state.damping / 5).clamp_min(1e-12)
+    refused = replace(state, damping=state.damping * 4)
+    moved = refused.put(better, _state(x[better], _some(jet, better), easier[better], state.lane[better]))
+    return moved, torch.where(accepted, after, merit)
+
+
+def _state(x: Tensor, jet: Jet, damping: Tensor, lane: Tensor) -> State:
+    w, V = torch.linalg.eigh(jet.hessian)
+    return State(x, jet.value, jet.gradient, w, V, damping, lane)
+
+
+def _record(end: Ended, state: State, reached: Tensor) -> None:
+    end.x[state.lane], end.value[state.lane] = state.x, state.value
+    end.gradient[state.lane], end.reached[state.lane] = state.gradient.abs().amax(1), reached
+
+
+def _finite(jet: Jet) -> Tensor:
+    return jet.value.isfinite() & jet.gradient.isfinite().all(1) & jet.hessian.isfinite().flatten(1).all(1)
+
+
+def _some(jet: Jet, chosen: Tensor) -> Jet:
+    return Jet(jet.value[chosen], jet.gradient[chosen], jet.hessian[chosen])
+
+
+@final
+@dataclass(frozen=True)
+class Polished:
+    """Points with their jets and eigenvalues; Newton step [lanes, n] and squared decrement in the curved directions.
+
+    ``whole`` is the Newton step in all directions whose curvature is above rounding.
+    """
+
+    x: Tensor
+    jet: Jet
+    w: Tensor
+    step: Tensor
+    decrement: Tensor
+    whole: Tensor
+
+    @property
+    def gradient(self) -> Tensor:
+        return self.jet.gradient.abs().amax(1)
+
+    @property
+    def critical(self) -> Tensor:
+        """Gradient at most 1e-10 and squared decrement at most 1e-18, relative to max(1, |J|)."""
+        scale = self.jet.value.abs().clamp_min(1.0)
+        return (self.gradient <= FINE * scale) & (self.decrement <= 1e-18 * scale)
+
+    def at(self, chosen: Tensor) -> Polished:
+        jet = _some(self.jet, chosen)
+        return Polished(
+            self.x[chosen], jet, self.w[chosen], self.step[chosen], self.decrement[chosen], self.whole[chosen]
+        )
+
+
+def polish(dense: Dense, x: Tensor, *, steps: int = 12, inside: Inside = everywhere) -> Polished:
+    """Pure Newton steps by the pseudo-inverse, each kept where the gradient falls and J stays within 1e-7 of itself."""
+    size = max(1, LANES // (dense.size**2))
+    return joined([_polish(dense, part, steps, inside) for part in x.split(size)])
+
+
+def _polish(dense: Dense, x: Tensor, steps: int, inside: Inside) -> Polished:
+    now = newton(x, dense.of(x))
+    left = torch.arange(len(x))
+    for _ in range(steps):
+        here = now.at(left)
+        y = here.x + here.step
+        jet = dense.of(y)
+        close = (jet.value - here.jet.value).abs() <= 1e-7 * here.jet.value.abs().clamp_min(1.0)
+        better = _finite(jet) & close & inside(y) & (jet.gradient.abs().amax(1) < here.gradient)
+        left = left[better]
+        if len(left) == 0:
+            break
+        new = newton(y[better], _some(jet, better))
+        for mine, theirs in zip(_tensors(now), _tensors(new), strict=True):
+            mine[left] = theirs
+    return now
+
+
+def newton(x: Tensor, jet: Jet) -> Polished:
+    """Eigenvalues, Newton steps and squared decrement of points; a direction without curvature takes no part."""
+    w, V = torch.linalg.eigh(jet.hessian)
+    local = (V.mT @ jet.gradient[..., None])[..., 0]
+    size, largest = w.abs(), w.abs().amax(1, keepdim=True)
+    inverse = torch.where(size > NULL * largest, 1 / w, 0.0)
+    every = torch.where(size > ROUNDING * w.shape[1] * largest, 1 / w, 0.0)
+    step, whole = (-(V @ (f * local)[..., None])[..., 0] for f in (inverse, every))
+    return Polished(x, jet, w, step, (inverse.abs() * local**2).sum(1), whole)
+
+
+def _tensors(p: Polished) -> list[Tensor]:
+    return [p.x, p.jet.value, p.jet.gradient, p.jet.hessian, p.w, p.step, p.decrement, p.whole]
+
+
+def joined(parts: Sequence[Polished]) -> Polished:
+    """The lanes of several, one after the other."""
+    x, value, gradient, hessian, *rest = (torch.cat(t) for t in zip(*map(_tensors, parts), strict=True))
+    return Polished(x, Jet(value, gradient, hessian), *rest)

@@ -1,0 +1,80 @@
+"""``epigraph.minima(J)``: critical points in bulk."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from epigraph.critical.explore import Explorer
+from epigraph.critical.result import Catalogue
+from epigraph.errors import UsageError
+from epigraph.objective.objective import Objective
+from epigraph.objective.point import point_of
+from epigraph.objective.world import untouched
+
+BATCH = 250  # starts between two writes to an atlas
+LARGEST = 2000  # variables up to which a dense Hessian for each start is thought of
+
+
+def minima(
+    J: Objective,
+    starts: int = 1000,
+    *,
+    saddles: bool = True,
+    certify: bool = False,
+    at: Sequence[Mapping[str, Tensor]] = (),
+    atlas: str | Path | None = None,
+    seed: int = 0,
+    progress: Callable[..., None] | None = None,
+) -> Catalogue:
+    r"""Critical points of J from many starts: found, polished, told apart, and merged where they are copies.
+
+    Minima by damped Newton steps with the absolute values of the Hessian's eigenvalues; saddles, where asked for, by
+    Levenberg and Marquardt's method on the gradient, and from each saddle down both sides again.  A point is kept where
+    its gradient is at most 1e-10 max(1, |J|); the rest of the starts are counted in ``ends``.  Copies under the group of
+    ``epigraph.symmetries`` are one point.  All of it is floating point with error bars, "tested", unless it is certified.
+
+    Args:
+        J: the objective, with up to some thousand variables: each start costs dense Hessians.
+        starts: number of starts, as many again for saddles: the origin, random ones on several scales, and ones that
+            symmetries leave in place.
+        saddles: look for saddles as well.
+        certify: prove each isolated point: that a ball holds exactly one critical point, of which index, and its value.
+        at: further points to start from.
+        atlas: a file (or a database URL) that keeps the points: each batch of starts is written as it ends, a second call
+            goes on where the first stopped, and the result is all that the file then knows of J.
+        seed: of the random starts.
+        progress: called with one line before each stage.
+
+    Raises:
+        UsageError: more than 2000 variables, no start, a point that does not fit J.
+        AtlasError: the atlas cannot be opened or written.
+        ObjectiveError, CaptureError: J has no graph, or an operator without known derivatives.
+
+    Example:
+        >>> import torch, epigraph
+        >>> f = lambda w: 0.5 * (1 - w[0] * w[1]) ** 2 + 0.05 * (w**2).sum()
+        >>> found = epigraph.minima(epigraph.Objective.from_function(f, {"w": torch.ones(2)}), 50)
+        >>> [(p.kind.value, p.index, p.orbit, round(p.value, 6)) for p in found.points]
+        [('minimum', 0, 2, 0.095), ('saddle', 1, 1, 0.5)]
+    """
+    if not isinstance(J, Objective):
+        raise UsageError("E020", f"minima takes an Objective, not a {type(J).__name__}", hint="epigraph.Objective(...)")
+    if starts < 1:
+        raise UsageError("E070", f"{starts} starts", hint="--starts 1000")
+    if J.size > LARGEST:
+        what = f"J has {J.size} variables: a dense Hessian for each start is not for more than {LARGEST}"
+        raise UsageError("E071", what, hint="a smaller model, or freeze some parameters")
+    given = [point_of(J, p) for p in at]
+    with untouched(*J.roots()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        say = progress or (lambda *parts: None)
+        explorer = Explorer(J, saddles, certify, seed, say)
+        if atlas is None:
+            return explorer.catalogue(starts, given)
+        from epigraph.critical.atlas import explored
+
+        return explored(J, explorer, atlas, starts, given, BATCH, say)
