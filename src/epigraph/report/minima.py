@@ -77,7 +77,7 @@ def distinct_values(points: tuple[CriticalPoint, ...]) -> list[float]:
 
 
 def _table(points: tuple[CriticalPoint, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for heading in ("", "J", "kind", "index", "zeros", "λ min", "copies", "found", "evidence"):
         table.add_column(heading, justify="left" if heading in ("kind", "evidence") else "right", no_wrap=True)
     for k, p in enumerate(points):
