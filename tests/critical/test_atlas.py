@@ -116,15 +116,16 @@ def test_two_processes_write_to_one_atlas(file):
     assert len(values) == len(set(values))
 
 
-def killed(file, seed, rng, size):
-    """Kill -9 a worker at a random moment after its first line; check the file and what it had reported."""
+def killed(file, seed, rng, size, batches):
+    """Kill -9 a worker at a random moment after so many reported batches; check the file and what it had reported."""
     process = worker(file, seed, 1000, size)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    seen = [process.stdout.readline() for _ in range(batches)]
     time.sleep(rng.random() * 0.6)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    seen = [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    seen += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
     process.stdout.close()
     connection = sqlite3.connect(file)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -141,13 +142,13 @@ def killed(file, seed, rng, size):
 
 def test_killed(file):
     rng = random.Random(0)
-    assert sum(killed(file, 7, rng, 5) for _ in range(1)) > 0
+    assert killed(file, 7, rng, 5, 1) >= 1
 
 
 @pytest.mark.soak
 def test_killed_often(file):
     rng = random.Random(1)
-    assert sum(killed(file, 7, rng, 5) for _ in range(200)) > 0
+    assert sum(killed(file, 7, rng, 5, k % 3) for k in range(200)) >= 200
 
 
 # what can go wrong ---------------------------------------------------------------------------------------------
