@@ -188,6 +188,11 @@ class Group:
     def _moved(self, element: Element, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The permutations, then the factors."""
         order = sorted(element.permutations, key=lambda i: -len(self.sets[i].scope))
+        scaling: dict[tuple[str, int], dict[int, None]] = {}
+        for position in element.factors:
+            generator = self.generators[position]
+            for name, k, _ in generator.charges if isinstance(generator, Scaling) else ():
+                scaling.setdefault((name, k), {})[position] = None
         out = dict(tensors)
         for name in self.blocks:
             if name not in tensors:
@@ -196,10 +201,10 @@ class Group:
             for k, block in enumerate(self.blocks[name]):
                 view = moved.as_strided(block.sizes, block.strides, block.offset)
                 value = view.clone()
-                for identifier in order:
+                for identifier in (i for i in order if i in block.sets):
                     value = self._permuted(value, block, identifier, element.permutations[identifier])
-                for position, factor in element.factors.items():
-                    value = self._scaled(value, (name, k), block, self.generators[position], factor)
+                for position in scaling.get((name, k), ()):
+                    value = self._scaled(value, (name, k), block, self.generators[position], element.factors[position])
                 view.copy_(value)
             out[name] = moved
         return out
