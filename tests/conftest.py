@@ -121,11 +121,13 @@ def unchanged() -> Unchanged:
 
 
 @pytest.fixture(autouse=True)
-def _lemmas_do_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def _lemmas_do_not_stop() -> Iterator[None]:
     """An internal error in a lemma that a user's verdict goes on without fails a test."""
     from epigraph.calculus.optional import Optional
 
-    monkeypatch.setattr(Optional, "strict", True)
+    Optional.strict = True
+    yield
+    Optional.strict = False
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -213,3 +214,9 @@ def test_public_names_are_documented():
 @pytest.mark.parametrize("name", NAMES)
 def test_modules_say_what_they_are(name):
     assert ast.get_docstring(_tree(PACKAGE / name)), f"{name} has no docstring"
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by their last name alone."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, count in names.items() if count > 1] == []
