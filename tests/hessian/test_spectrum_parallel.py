@@ -20,7 +20,7 @@ def test_two_processes_are_one() -> None:
     worker = str(Path(__file__).with_name("spectrum_worker.py"))
     run = subprocess.run([*command, worker], capture_output=True, text=True, timeout=240, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
-    assert sorted(line for line in run.stdout.splitlines() if "agrees" in line) == ["rank 0 agrees", "rank 1 agrees"]
+    assert all(run.stdout.count(f"rank {rank} agrees") == 1 for rank in (0, 1)), run.stdout  # lines may run together
 
 
 def test_a_group_needs_processes_and_samples() -> None:
