@@ -91,9 +91,9 @@ def test_an_affine_function_ends_with_none() -> None:
     assert all(exact.certify(b.graph(), b.arrays, {"x": steps(7)}, kind) is None for kind in ("convex", "concave"))
     b = Builder()
     b("log", b("exp", b.parameter("x", np.array(1.25))))
-    start = time.monotonic()
+    start = time.process_time()
     assert exact.certify(b.graph(), b.arrays, {"x": steps(7)}, "convex") is None
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_the_precision_follows_the_gap() -> None:
@@ -114,7 +114,7 @@ def test_the_limits_of_precision_and_time_are_respected() -> None:
     assert exact.certify(b.graph(), b.arrays, {"x": steps(1, -200)}, "convex", max_bits=256) is None
     assert exact.certify(b.graph(), b.arrays, {"x": steps(1, -2)}, "convex", budget_seconds=0.0) is None
     with pytest.raises(exact.OutOfTime):
-        exact.evaluate(b.graph(), b.arrays, [{}], "arb", deadline=time.monotonic() - 1)
+        exact.evaluate(b.graph(), b.arrays, [{}], "arb", deadline=time.process_time() - 1)
 
 
 @pytest.mark.parametrize("op", ["log", "sqrt"])

@@ -7,7 +7,6 @@ import os
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -147,17 +146,15 @@ def test_steps_of_every_width_and_sign(tmp_path: Path) -> None:
 # ---- the process ----
 
 
-def test_the_verifier_stands_alone_and_starts_fast(tmp_path: Path) -> None:
+def test_the_verifier_stands_alone(tmp_path: Path) -> None:
     format.write(tmp_path / "x.epi", SAMPLES["arb"]())
     code = (
         "import sys, epigraph.certificate.verify as v; v.verify_here(sys.argv[1]); "
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'scipy', 'safetensors', 'rich', 'typer'}),"
         "sorted(m for m in sys.modules if m.startswith('epigraph.') and not m.startswith('epigraph.certificate')))"
     )
-    start = time.perf_counter()
     done = python("-c", code, str(tmp_path / "x.epi"))
     assert done.stdout.strip() == "[] ['epigraph.errors']", done.stderr
-    assert time.perf_counter() - start < 3.0
 
 
 def test_the_command_line(tmp_path: Path) -> None:
@@ -241,52 +238,41 @@ def test_a_child_that_breaks_its_limits_is_a_clear_refusal(code: str, work: str)
     assert caught.value.code == code
 
 
-# ---- speed: from a cold process to the verdict, on one core ----
-
-BARS: dict[str, tuple[float, float]] = {
-    "tiny": (1.0, 0.2),
-    "digits": (3.0, 0.3),
-    "encoder": (10.0, 0.4),
-    "resnet": (60.0, 1.5),
-}
+# ---- memory, and the estimates, for models of several sizes; benchmarks/models.py has the seconds ----
 
 
-def _check_speed(name: str, model: Model, tmp_path: Path, **options: int) -> verify.VerifyResult:
-    seconds, gibibytes = BARS[name]
+def _check_size(gibibytes: float, model: Model, tmp_path: Path) -> verify.VerifyResult:
     b, delta = model
     format.write(tmp_path / "x.epi", b.payload("convex", delta))
-    start = time.perf_counter()
     result = verify.verify(tmp_path / "x.epi")
     assert result.ok
-    assert time.perf_counter() - start < 2 * seconds  # twice the bar: the machine may be shared
     assert result.peak_bytes < gibibytes * 2**30
-    assert result.seconds < 4 * result.estimate["seconds"] + 0.1
     assert result.estimate["seconds"] < 20 * result.seconds
     assert result.peak_bytes < 100 * 2**20 + result.estimate["bytes"]
     return result
 
 
-def test_speed_of_a_tiny_network(tmp_path: Path) -> None:
-    _check_speed("tiny", network((5, 8, 1), 40, loss="mse"), tmp_path)
+def test_size_of_a_tiny_network(tmp_path: Path) -> None:
+    _check_size(0.2, network((5, 8, 1), 40, loss="mse"), tmp_path)
 
 
-def test_speed_of_a_classifier_of_digits(tmp_path: Path) -> None:
-    _check_speed("digits", network((64, 32, 10), 1797), tmp_path)
+def test_size_of_a_classifier_of_digits(tmp_path: Path) -> None:
+    _check_size(0.3, network((64, 32, 10), 1797), tmp_path)
 
 
-def test_speed_of_a_transformer_encoder(tmp_path: Path) -> None:
+def test_size_of_a_transformer_encoder(tmp_path: Path) -> None:
     """Twelve layers need more than 128 bits: the dependency between terms widens the balls by 16 bits a layer."""
-    result = _check_speed("encoder", encoder(), tmp_path)
+    result = _check_size(0.4, encoder(), tmp_path)
     assert result.precision_bits >= 192
 
 
-def test_speed_of_a_small_residual_network(tmp_path: Path) -> None:
-    _check_speed("resnet", resnet18(2, 32, 8), tmp_path)
+def test_size_of_a_small_residual_network(tmp_path: Path) -> None:
+    _check_size(1.5, resnet18(2, 32, 8), tmp_path)
 
 
 @pytest.mark.soak
-def test_speed_of_resnet18(tmp_path: Path) -> None:
-    _check_speed("resnet", resnet18(), tmp_path)
+def test_size_of_resnet18(tmp_path: Path) -> None:
+    _check_size(1.5, resnet18(), tmp_path)
 
 
 def test_every_error_has_a_code_of_the_table() -> None:

@@ -34,11 +34,11 @@ def test_large_inputs(name):
     generator = torch.Generator().manual_seed(0)
     values = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
     inputs = [builder.parameter(f"p{i}", v) for i, v in enumerate(values)]
-    started = time.perf_counter()
+    started = time.process_time()
     out = Lowering(builder).call(op, (*inputs, *rest), {})
     assert isinstance(out, Expression)
     graph = builder.graph(out)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert sum(n.numel for n in graph) <= factor * (out.numel + sum(v.numel() for v in values))
     ours = Evaluator(graph)({f"p{i}": v for i, v in enumerate(values)})
     torch.testing.assert_close(ours, op(*values, *rest), rtol=1e-10, atol=1e-10)
@@ -52,11 +52,11 @@ def test_long_programs_are_lowered_in_linear_time():
         lowering = Lowering(builder)
         w, b = builder.parameter("w", torch.zeros(4, 4)), builder.parameter("b", torch.zeros(4))
         h = builder.literal(torch.ones(2, 4))
-        started = time.perf_counter()
+        started = time.process_time()
         for i in range(layers):
             scaled = lowering.call(aten.mul.Tensor, (w, 1 + i / layers), {})
             h = lowering.call(aten.tanh.default, (lowering.call(aten.linear.default, (h, scaled, b), {}),), {})
-        return len(builder.graph(h)), time.perf_counter() - started
+        return len(builder.graph(h)), time.process_time() - started
 
     lowered(50)
     nodes, seconds = lowered(1200)
@@ -73,7 +73,7 @@ def test_masks_do_not_make_deep_sums_slow():
     h = x
     for _ in range(1500):
         h = lowering.call(aten.add.Tensor, (h, lowering.call(aten.tanh.default, (h,), {})), {})
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(3):
         h = lowering.call(aten.softmax.int, (lowering.call(aten.add.Tensor, (h, bias), {}), 1), {})
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
