@@ -121,10 +121,12 @@ def test_rational_graphs_are_exact_and_balls_contain_them(case: tuple[Builder, d
     expected = fraction_points(b, delta)
     found = exact.evaluate(b.graph(), b.arrays, three_points(delta), "exact")
     assert found == [fmpq(e.numerator, e.denominator) for e in expected]
-    for ball, value in zip(exact.evaluate(b.graph(), b.arrays, three_points(delta), "arb", 100), expected, strict=True):
-        with ctx.workprec(4000):
-            assert ball.is_finite()
-            assert ball.contains(fmpq(value.numerator, value.denominator))
+    coarse, fine = (exact.evaluate(b.graph(), b.arrays, three_points(delta), "arb", bits) for bits in (100, 2000))
+    for rough, ball, value in zip(coarse, fine, expected, strict=True):
+        with ctx.workprec(8000):
+            assert ball.is_finite() and ball.contains(fmpq(value.numerator, value.denominator))
+            if rough.is_finite():  # after cancellation a denominator's ball may hold zero
+                assert rough.contains(fmpq(value.numerator, value.denominator))
 
 
 EXACT = [
