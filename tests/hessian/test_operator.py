@@ -169,6 +169,12 @@ def test_kinks_are_no_hidden_derivative() -> None:
         epigraph.hessian(J)
 
 
+def test_a_second_derivative_of_zero_is_no_disagreement() -> None:
+    """Of (x - y)^4 on x = y: what differences of gradients leave is of the order of the step squared."""
+    J = epigraph.Objective.from_function(lambda x, y: (x - y) ** 4, {"x": torch.tensor(1.0), "y": torch.tensor(1.0)})
+    assert not epigraph.hessian(J, dtype="float64").to_dense().any()
+
+
 def test_what_is_not_finite_is_an_error() -> None:
     J = epigraph.Objective.from_function(lambda w: w.abs().sqrt().sum(), {"w": torch.tensor([0.0, 1.0])})
     with pytest.raises(ObjectiveError, match="E214"):
