@@ -291,3 +291,15 @@ def test_nothing_times_infinity_is_not_nothing() -> None:
 def test_what_only_overflows_is_still_claimed() -> None:
     x = {"x": torch.ones(2, dtype=torch.float64)}
     assert check(Objective.from_function(lambda x: torch.exp(torch.exp(x + 40)).sum(), x)).convex == "proved"
+
+
+def test_the_kernel_follows_products_with_flat_pieces() -> None:
+    """On this box hardtanh is 1, so that J is the sum of x; no derivation is offered that the kernel refuses."""
+    ones = torch.ones(2, dtype=torch.float64)
+    J = Objective.from_function(
+        lambda x, y: (x * torch.nn.functional.hardtanh(x / torch.sqrt(y) + 2)).sum(),
+        {"x": ones, "y": 0.9 * ones},
+        domain={"x": (0.001, 9.0), "y": (0.8, 1.0)},
+    )
+    v = check(J, effort="quick")
+    assert v.convex != "refuted" and v.concave != "refuted" and not any("kernel" in note for note in v.notes)

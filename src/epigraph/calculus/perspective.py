@@ -54,9 +54,9 @@ def _over_parameter(nodes: Sequence[Node], node: Node, facts: Sequence[Facts]) -
 
 
 def _product(nodes: Sequence[Node], node: Node, facts: Sequence[Facts], s: int, h: int) -> Bits:
-    """s h, with h a function of a ratio of s."""
+    """s h, with h a function of a ratio of s; nothing where h is flat, since the kernel gives a constant no direction."""
     found = _ratios(nodes, facts, h)
-    if found is None:
+    if found is None or np.any(facts[h].interval.lower == facts[h].interval.upper):
         return 0
     ratios, between = found
     first = ratios[0]
