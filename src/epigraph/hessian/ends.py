@@ -17,6 +17,7 @@ J. Kuczynski and H. Wozniakowski, Estimating the largest eigenvalue with a rando
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -42,7 +43,8 @@ class Request:
 @final
 @dataclass
 class Progress:
-    """Where the process stands: estimated errors of the wanted pairs, and the risk that a copy was missed."""
+    """Where the process stands: estimated errors of the wanted pairs, the risk that a copy was missed, and for how many steps
+    there is no point in looking again."""
 
     ritz: Ritz
     errors: Array
@@ -50,6 +52,7 @@ class Progress:
     wanted: list[int]
     converged: list[bool]
     risk: float = 1.0
+    far: int = 0
 
     @property
     def all_converged(self) -> bool:
@@ -74,17 +77,28 @@ def ends(process: Krylov, request: Request) -> Progress:
 
 def _advance(process: Krylov, request: Request) -> Progress:
     """Multiply pending vectors until the wanted Ritz pairs have converged."""
+    due = max(request.top + request.bottom, request.least)
     while True:
-        state = assess(process, request) if process.done else None
+        state = None if _early(process, request, due) else assess(process, request)
         if state is not None and (state.all_converged or process.products >= request.most):
             return state
         chosen = _next(process, state)
         if chosen is None:
             assert state is not None
             return state
+        if state is not None:
+            due = len(process.done) + 1 + state.far
         process.step(chosen)
         if process.count >= request.capacity:
             _shrink(process, request)
+
+
+def _early(process: Krylov, request: Request, due: int) -> bool:
+    """Is there nothing to choose, and nothing new to learn before so many vectors have been multiplied?"""
+    if not process.done:
+        return True
+    few = len(process.done) < due and len(process.pending) <= 1
+    return few and process.products < request.most and not process.complete
 
 
 def _next(process: Krylov, state: Progress | None) -> int | None:
@@ -123,10 +137,21 @@ def assess(process: Krylov, request: Request) -> Progress:
     enough = (
         m >= request.least and len(low) + len(high) >= min(request.top + request.bottom, process.n)
     ) or process.complete
-    errors, gaps = estimated_errors(ritz) if enough else (ritz.residuals, np.zeros(m))
     noise = process.noise
+    far = 0 if process.products >= request.most or process.complete else _far(ritz, wanted, request.tol, noise)
+    enough = enough and far == 0
+    errors, gaps = estimated_errors(ritz) if enough else (ritz.residuals, np.zeros(m))
     good = [enough and bool(errors[k] <= max(request.tol * abs(ritz.values[k]), noise)) for k in wanted]
-    return Progress(ritz, errors, gaps, wanted, good)
+    return Progress(ritz, errors, gaps, wanted, good, far=far // 2)
+
+
+def _far(ritz: Ritz, wanted: list[int], tol: float, noise: float) -> int:
+    """By how many decimal digits, rounded up, the worst wanted error is too large whatever the gaps are: none is wider than
+    the spectrum."""
+    values, r = ritz.values[wanted], ritz.residuals[wanted]
+    least = np.minimum(r, 2 * r * r / max(float(ritz.values[-1] - ritz.values[0]), 1e-300))
+    worst = float((least / np.maximum(np.maximum(tol * np.abs(values), noise), 1e-300)).max())
+    return 0 if worst <= 1 else math.ceil(math.log10(worst))
 
 
 def estimated_errors(ritz: Ritz, rounds: int = 4) -> tuple[Array, Array]:
@@ -163,21 +188,20 @@ def _look_for_copies(process: Krylov, state: Progress, request: Request) -> floa
     front = process.start()
     if front is None:
         return 0.0
-    chain: list[int] = []
     limits = _limits(process, state, request)
-    diagonal, below = [], []
+    diagonal: list[float] = []
+    below: list[float] = []
     while process.products < request.most:
         process.step(front)
-        chain.append(front)
-        diagonal.append(process.coupling[front, front])
-        small = process.ritz(chain).values
+        diagonal.append(float(process.coupling[front, front]))
+        small = np.linalg.eigvalsh(np.diag(diagonal) + np.diag(below, 1) + np.diag(below, -1))
         if small[-1] > limits[0] or small[0] < limits[1]:
             return None
         ahead = process.coupling[process.pending, front] if process.pending else np.zeros(0)
         below.append(float(np.linalg.norm(ahead)))
         if below[-1] <= 50 * process.epsilon * process.scale:
             return 0.0  # the start lies in an invariant space: what it does not meet has no share in it
-        risk = min(1.0, sum(missed(np.array(diagonal), np.array(below), dimension, t) for t in limits))
+        risk = min(1.0, sum(missed(diagonal, below, dimension, t) for t in limits))
         if risk <= request.risk or process.count >= request.capacity:
             return risk
         front = process.turn(ahead)
@@ -197,16 +221,13 @@ def _limits(process: Krylov, state: Progress, request: Request) -> tuple[float, 
     return (limit(min(top), 1.0) if top else math.inf), (limit(max(bottom), -1.0) if bottom else -math.inf)
 
 
-def missed(diagonal: Array, below: Array, dimension: int, tau: float) -> float:
-    """The probability that a random start hides an eigenvalue at or beyond tau: the bound of this module's head."""
+def missed(diagonal: Sequence[float], below: Sequence[float], dimension: int, tau: float) -> float:
+    """The probability that a random start hides an eigenvalue at or beyond tau, which is outside the chain's Ritz values."""
     if math.isinf(tau):
         return 0.0
-    ritz = np.linalg.eigvalsh(np.diag(diagonal) + np.diag(below[:-1], 1) + np.diag(below[:-1], -1))
-    if ritz[0] <= tau <= ritz[-1]:
-        return 1.0
-    before, now, total = 0.0, 1.0, 1.0
-    for k, (a, b) in enumerate(zip(diagonal, below, strict=True)):
-        before, now = now, ((tau - a) * now - (below[k - 1] if k else 0.0) * before) / b
+    before, now, total, last = 0.0, 1.0, 1.0, 0.0
+    for a, b in zip(diagonal, below, strict=True):
+        before, now, last = now, ((tau - a) * now - last * before) / b, b
         total += now * now
         if total > 1e200:
             return 0.0

@@ -29,6 +29,7 @@ from epigraph.hessian.program import Program
 
 AGREEMENT = 2e-3  # products of two engines in float32 may differ by this share; in float64 by its square
 PROBE_SECONDS = 1.0
+FLAT = 1_000_000  # parameters that are kept in one flat tensor; above, copies cost more than they save
 
 
 class Engine(ABC):
@@ -39,6 +40,10 @@ class Engine(ABC):
     @abstractmethod
     def product(self, v: Sequence[Tensor]) -> list[Tensor]:
         """H v, block by block."""
+
+    def flat(self, v: Tensor) -> Tensor | None:
+        """H v for a flat vector, in memory of its own, by an engine that keeps its graph in this form."""
+        return None
 
 
 def _parts(program: Program, create: bool) -> tuple[list[Tensor], list[list[Tensor | None]], list[Tensor]]:
@@ -81,21 +86,66 @@ def added(total: list[Tensor] | None, part: Sequence[Tensor | None], point: Sequ
 
 @final
 class Retained(Engine):
-    """One backward pass per product through graphs that are kept: every batch's in memory."""
+    """One backward pass per product through graphs that are kept: every batch's in memory.
+
+    Blocks of one precision with up to ``FLAT`` entries together are views of one flat leaf, and their gradients one flat
+    gradient: splitting and joining are part of the graph then, and not done block by block at each product.
+    """
 
     name = "retained"
 
     def __init__(self, program: Program):
         self.program = program
+        point = program.point
+        alike = len({(p.dtype, p.device) for p in point}) == 1 and point[0].dtype == program.real
+        self.whole: tuple[Tensor, Tensor] | None = None
         with program.world():
-            self.leaves, self.gradients, _ = _parts(program, create=True)
+            if alike and sum(p.numel() for p in point) <= FLAT:
+                self.whole = _whole(program)
+            else:
+                self.leaves, self.gradients, _ = _parts(program, create=True)
+
+    def flat(self, v: Tensor) -> Tensor | None:
+        if self.whole is None:
+            return None
+        leaf, gradient = self.whole
+        if not gradient.requires_grad:
+            return torch.zeros_like(leaf)
+        (out,) = torch.autograd.grad(gradient, leaf, v, retain_graph=True, allow_unused=True)
+        if out is None:
+            return torch.zeros_like(leaf)
+        return out.clone() if out.data_ptr() == v.data_ptr() else out
 
     def product(self, v: Sequence[Tensor]) -> list[Tensor]:
+        if self.whole is not None:
+            joined = self.flat(torch.cat([w.reshape(-1) for w in v]))
+            assert joined is not None
+            return blocks_of(joined, self.program.point)
         total: list[Tensor] | None = None
         for gradient in self.gradients:
             total = added(total, _through(self.leaves, gradient, v, keep=True), self.program.point)
         assert total is not None
         return total
+
+
+def blocks_of(flat: Tensor, point: Sequence[Tensor]) -> list[Tensor]:
+    """The blocks of a flat vector."""
+    parts = flat.split([p.numel() for p in point])
+    return [part.view(p.shape) for part, p in zip(parts, point, strict=True)]
+
+
+def _whole(program: Program) -> tuple[Tensor, Tensor]:
+    """All blocks in one flat leaf, and the flat gradient over all batches with its graph."""
+    leaf = torch.cat([p.detach().reshape(-1) for p in program.point]).requires_grad_()
+    total: Tensor | None = None
+    for batch in program.batches:
+        blocks = blocks_of(leaf, program.point)
+        gradient = _grad(program.output(blocks, batch), blocks, create=True)
+        filled = [torch.zeros_like(p) if g is None else g for g, p in zip(gradient, program.point, strict=True)]
+        part = torch.cat([g.reshape(-1) for g in filled])
+        total = part if total is None else total + part
+    assert total is not None
+    return leaf, total
 
 
 @final

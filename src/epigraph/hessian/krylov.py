@@ -22,6 +22,9 @@ Array = NDArray[np.float64]
 
 CHUNK = 4, 128  # rows of the basis that are allocated together: at least and at most so many
 CHUNK_ENTRIES = 16_000_000  # and as many as these in between
+SPAN = (
+    1 << 16
+)  # terms that are summed in the vectors' own precision; a float32 sum of millions of squares is good to four digits
 KEPT = 1_000_000  # rows up to which products are kept, so that true residuals cost nothing
 
 
@@ -37,6 +40,26 @@ class Ritz:
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+def _length(w: Tensor) -> float:
+    """The Euclidean norm."""
+    if len(w) <= SPAN:
+        return float(torch.linalg.vector_norm(w))
+    return float(torch.stack([torch.linalg.vector_norm(part) for part in w.split(SPAN)]).double().norm())
+
+
+def _inner(rows: Tensor, w: Tensor) -> Tensor:
+    """The inner products of the rows with w."""
+    if len(w) <= SPAN:
+        return torch.mv(rows, w)
+    parts = zip(rows.split(SPAN, dim=1), w.split(SPAN), strict=True)
+    return torch.stack([torch.mv(a, b) for a, b in parts]).sum(0, dtype=torch.float64)
+
+
+def _leading(at: list[int]) -> bool:
+    """Are these the first numbers in order?"""
+    return at == list(range(len(at)))
 
 
 @final
@@ -92,11 +115,12 @@ class Krylov:
     def _without_basis(self, w: Tensor) -> tuple[Tensor, Array]:
         """w less its part in the basis, by two passes, and the coefficients of that part."""
         total = np.zeros(self.count)
+        chunks = self._chunks()
         for _ in range(2):
-            for start, rows in self._chunks():
-                h = rows @ w
-                w = w - rows.T @ h
-                total[start : start + len(rows)] += h.double().cpu().numpy()
+            for start, rows in chunks:
+                h = _inner(rows, w)
+                w = torch.addmv(w, rows.T, h.to(w.dtype), alpha=-1)
+                total[start : start + len(rows)] += h.cpu().numpy()
         return w, total
 
     def split(self, w: Tensor) -> tuple[Tensor, Array]:
@@ -105,7 +129,7 @@ class Krylov:
         for _ in range(2):
             inner = np.zeros(self.count)
             for start, rows in self._chunks():
-                inner[start : start + len(rows)] = (rows @ w).double().cpu().numpy()
+                inner[start : start + len(rows)] = _inner(rows, w).cpu().numpy()
             total += inner[self.done]
             full = np.zeros(self.count)
             full[self.done] = inner[self.done]
@@ -122,7 +146,7 @@ class Krylov:
     def begin(self, vector: Tensor) -> None:
         """The process starts from this vector in place of a random one."""
         w, _ = self._without_basis(vector.to(self.device, self.dtype))
-        self._append(w / w.norm())
+        self._append(w / _length(w))
 
     def start(self) -> int | None:
         """A random direction orthogonal to the multiplied vectors becomes the first pending one; None where none is left.
@@ -140,10 +164,10 @@ class Krylov:
                 self.device, self.dtype
             )
             w, h = self._without_basis(drawn)
-            size = float(w.norm())
+            size = _length(w)
             if size > 1e-3:
                 w, _ = self._without_basis(w / size)
-                self._append(w / w.norm())
+                self._append(w / _length(w))
                 return self.turn(np.array([*h[self.pending[:-1]], size]))
         return None
 
@@ -164,7 +188,7 @@ class Krylov:
     def lock(self, vector: Tensor) -> None:
         """A unit vector that the operator's image avoids: the process stays orthogonal to it."""
         w, _ = self._without_basis(vector)
-        self.pending.remove(self._append(w / w.norm()))
+        self.pending.remove(self._append(w / _length(w)))
         self.locked += 1
 
     def step(self, i: int) -> int | None:
@@ -174,21 +198,21 @@ class Krylov:
         self.products += 1
         if self.keeps:
             self._images[i] = w
-        size = float(w.norm())
+        size = _length(w)
         self.scale = max(self.scale, size)
         w, h = self._without_basis(w)
         self.pending.remove(i)
         if self.done:
-            self.asymmetry = max(self.asymmetry, float(np.abs(h[self.done] - self.coupling[i, self.done]).max()))
+            self.asymmetry = max(self.asymmetry, float(np.abs((h - self.coupling[i, : self.count])[self.done]).max()))
         self.coupling[: self.count, i] = h
         self.done.append(i)
-        left = float(w.norm())
+        left = _length(w)
         if left <= 50 * self.epsilon * self.scale or self.count >= self.n:
             return None
         w = w / left
         if left <= 0.1 * size:  # what cancelled has left rounding along the basis
             w, _ = self._without_basis(w)
-            w = w / w.norm()
+            w = w / _length(w)
         new = self._append(w)
         self.coupling[new, i] = left
         return new
@@ -206,28 +230,25 @@ class Krylov:
 
     def projected(self, chosen: list[int] | None = None) -> Array:
         """The operator on the chosen multiplied vectors (all of them by default), made symmetric."""
-        at = np.array(self.done if chosen is None else chosen)
-        small = self.coupling[np.ix_(at, at)]
+        at = self.done if chosen is None else chosen
+        small = self.coupling[: len(at), : len(at)] if _leading(at) else self.coupling[np.ix_(at, at)]
         return (small + small.T) / 2
 
     def ritz(self, chosen: list[int] | None = None) -> Ritz:
         """Ritz pairs over the chosen multiplied vectors and their residual norms in the rest of the basis."""
         at = np.array(self.done if chosen is None else chosen, dtype=np.intp)
         values, vectors = np.linalg.eigh(self.projected(chosen))
-        rest = np.setdiff1d(np.arange(self.count), at).tolist()
-        residuals = (
-            np.linalg.norm(self.coupling[np.ix_(rest, at.tolist())] @ vectors, axis=0)
-            if len(rest)
-            else np.zeros(len(at))
-        )
-        return Ritz(values, residuals, vectors, at)
+        outside = np.ones(self.count, dtype=bool)
+        outside[at] = False
+        left = self.coupling[: self.count][outside][:, at] @ vectors
+        return Ritz(values, np.sqrt(np.einsum("ij,ij->j", left, left)), vectors, at)
 
     def vector(self, ritz: Ritz, k: int) -> Tensor:
         """The k-th Ritz vector, of unit length."""
         weights = np.zeros(self.count)
         weights[ritz.done] = ritz.vectors[:, k]
         out = self.combine(weights)
-        return out / out.norm()
+        return out / _length(out)
 
     def true_residual(self, ritz: Ritz, k: int) -> float:
         """The norm of H u - theta u for the k-th Ritz vector u: from kept products, or by one more product."""
@@ -237,7 +258,7 @@ class Krylov:
         else:
             image = self.multiply(u)
             self.products += 1
-        return float((image - float(ritz.values[k]) * u).norm())
+        return _length(image - float(ritz.values[k]) * u)
 
     def _image(self, ritz: Ritz, k: int) -> Tensor:
         """H u for the k-th Ritz vector u, from kept products."""

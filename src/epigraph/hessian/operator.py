@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from epigraph.errors import UsageError
-from epigraph.hessian.engines import Engine, Probe, gradient_and_value
+from epigraph.hessian.engines import Engine, Probe, blocks_of, gradient_and_value
 from epigraph.hessian.parallel import Group
 from epigraph.hessian.program import Program, calmly, require_finite
 
@@ -108,10 +108,9 @@ class Operator:
         Raises:
             ObjectiveError: the product is not finite.
         """
-        parts = self.unflatten(v)
-        out = self.engine.product(parts)
+        whole = self.engine.flat(v)
         self.products += 1
-        summed = self._reduced(self.flatten(out))
+        summed = self._reduced(self.flatten(self.engine.product(self.unflatten(v))) if whole is None else whole)
         if any(self._decay):
             for (start, stop), lam in zip(self._spans, self._decay, strict=True):
                 summed[start:stop] += lam * v[start:stop]
@@ -159,7 +158,7 @@ class Operator:
 
     def unflatten(self, flat: Tensor) -> list[Tensor]:
         """The blocks of a flat vector, each in its parameter's precision."""
-        parts = [part.view(s) for part, s in zip(flat.split(self.sizes), self.shapes, strict=True)]
+        parts = blocks_of(flat, self.program.point)
         return parts if self._plain else [a.to(p.dtype) for a, p in zip(parts, self.program.point, strict=True)]
 
     # other forms --------------------------------------------------------------------------------------------------

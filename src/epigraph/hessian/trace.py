@@ -25,7 +25,11 @@ from epigraph.hessian.operator import Operator
 from epigraph.hessian.program import calmly
 
 FIRST = 6  # products before anything is estimated
-PRIOR = 8  # samples that the bound of the variance weighs as much as
+PRIOR = 8  # samples that the closed form of the variance weighs as much as
+DIAGONAL = (
+    0.5  # share of |P H P|_F^2 that its diagonal counts for at most: an estimate of it must not make the variance small
+)
+SHARE = 0.8  # of what a step takes from |P H P|_F^2, off the diagonal
 WINDOW = 4  # steps over which the gain of the basis is averaged
 
 
@@ -106,9 +110,13 @@ class _Sampler:
     def __init__(self, H: Operator, process: Krylov, seed: int):
         self.H, self.process = H, process
         self.generator = torch.Generator().manual_seed(seed + 7919)
-        self.pairs: list[tuple[Tensor, Tensor]] = []
+        self.first: list[tuple[Tensor, Tensor]] = []
+        self._forget()
+
+    def _forget(self) -> None:
         self.values: list[float] = []
         self.squares: list[float] = []
+        self._diagonals = torch.zeros(self.process.n, dtype=torch.float64, device=self.H.device)
 
     @property
     def inside(self) -> float:
@@ -127,42 +135,51 @@ class _Sampler:
         """The dimension of the complement of the multiplied vectors."""
         return self.process.n - len(self.process.done)
 
-    def draw(self) -> None:
-        """One more vector, multiplied once."""
+    def draw(self, early: bool = False) -> None:
+        """One more vector, multiplied once; an early one is read again after the basis has grown."""
         g = (2 * torch.randint(0, 2, (self.process.n,), generator=self.generator, device="cpu") - 1).to(
             self.H.device, self.H.dtype
         )
-        self.pairs.append((g, self.H.multiply(g)))
-        self._read(*self.pairs[-1])
+        image = self.H.multiply(g)
+        if early:
+            self.first.append((g, image))
+        self._read(g, image)
 
     def again(self) -> None:
-        """Read the vectors drawn so far anew, after the basis has grown."""
-        pairs, self.values, self.squares = self.pairs, [], []
-        for g, image in pairs:
+        """Read the early vectors anew."""
+        self._forget()
+        for g, image in self.first:
             self._read(g, image)
-        self.pairs = []
 
     def _read(self, g: Tensor, image: Tensor) -> None:
-        """g^T P H P g and |P H P g|^2."""
+        """g^T P H P g, |P H P g|^2, and g * (P H P g), whose mean is the diagonal of P H P."""
         rest, inner = self.process.split(g)
         image = image - self.process.combine(self.process.coupling[: self.process.count, self.process.done] @ inner)
         image, _ = self.process.split(image)
         self.values.append(float(rest.double() @ image.double()))
         self.squares.append(float(image.double() @ image.double()))
+        self._diagonals += g * image
+
+    @property
+    def variance(self) -> float:
+        """Of one sample: 2 (|P H P|_F^2 - |diag P H P|^2), the second term from products of different samples."""
+        k, square = len(self.values), float(np.mean(self.squares))
+        diagonal = (float(self._diagonals @ self._diagonals) - sum(self.squares)) / (k * (k - 1))
+        return 2 * (square - min(max(diagonal, 0.0), DIAGONAL * square))
 
     def estimate(self) -> tuple[float, float]:
         """Mean and standard error of the trace over the complement.
 
-        The variance that few samples show is uncertain, and stopping when it looks small makes it worse.  The bound
-        2 |P H P|_F^2 of the variance is known well from the same products: it counts as ``PRIOR`` further samples.
+        The variance that few samples show is uncertain, and stopping when it looks small makes it worse.  Its closed form is
+        known better from the same products: it counts as ``PRIOR`` further samples.
         """
         if self.room == 0:
             return 0.0, 0.0
         k = len(self.values)
         if k < 2:
             return (self.values[0] if self.values else 0.0), math.inf
-        seen, bound = float(np.var(self.values, ddof=1)), 2 * float(np.mean(self.squares))
-        return float(np.mean(self.values)), math.sqrt((PRIOR * bound + (k - 1) * seen) / (PRIOR + k - 1) / k)
+        seen = float(np.var(self.values, ddof=1))
+        return float(np.mean(self.values)), math.sqrt((PRIOR * self.variance + (k - 1) * seen) / (PRIOR + k - 1) / k)
 
     def frobenius(self) -> Estimate:
         """|H|_F: what the basis accounts for, and the rest by sampling."""
@@ -189,14 +206,11 @@ def _grow(process: Krylov, sampler: _Sampler, tol: float, most: int) -> None:
         s = len(process.done)
         if s == FIRST:
             for _ in range(FIRST // 2):
-                sampler.draw()
+                sampler.draw(early=True)
         if s >= FIRST and s % 2 == 0:
-            sampler.values.clear()
-            sampler.squares.clear()
-            for pair in sampler.pairs:
-                sampler._read(*pair)
+            sampler.again()
             total = sampler.inside + sampler.estimate()[0]
             recent = (history[-1] - history[-1 - WINDOW]) / WINDOW
-            if 2 * recent <= (tol * total) ** 2:
+            if 2 * SHARE * recent <= (tol * total) ** 2:
                 break
     sampler.again()
