@@ -43,8 +43,10 @@ class Request:
 @final
 @dataclass
 class Progress:
-    """Where the process stands: estimated errors of the wanted pairs, the risk that a copy was missed, and for how many steps
-    there is no point in looking again."""
+    """Where the process stands: estimated errors of the wanted pairs, the risk that a copy was missed.
+
+    ``far``: for how many steps there is no point in looking again.
+    """
 
     ritz: Ritz
     errors: Array
@@ -146,8 +148,7 @@ def assess(process: Krylov, request: Request) -> Progress:
 
 
 def _far(ritz: Ritz, wanted: list[int], tol: float, noise: float) -> int:
-    """By how many decimal digits, rounded up, the worst wanted error is too large whatever the gaps are: none is wider than
-    the spectrum."""
+    """By how many decimal digits the worst wanted error is too large whatever the gaps are: none is wider than the spectrum."""
     values, r = ritz.values[wanted], ritz.residuals[wanted]
     least = np.minimum(r, 2 * r * r / max(float(ritz.values[-1] - ritz.values[0]), 1e-300))
     worst = float((least / np.maximum(np.maximum(tol * np.abs(values), noise), 1e-300)).max())
@@ -172,13 +173,15 @@ def estimated_errors(ritz: Ritz, rounds: int = 4) -> tuple[Array, Array]:
 
 def _gaps(ritz: Ritz, errors: Array) -> tuple[Array, Array]:
     """For each value, the squared residual of its cluster and the cluster's distance to the next one."""
-    values, m = ritz.values, len(ritz)
-    label = np.concatenate([[0], np.cumsum(np.diff(values) > errors[:-1] + errors[1:])])
+    lower, upper = ritz.values - errors, ritz.values + errors
+    apart = lower[1:] - upper[:-1]
+    label = np.zeros(len(ritz), dtype=np.intp)
+    np.cumsum(apart > 0, out=label[1:])
     square: Array = np.bincount(label, ritz.residuals**2).astype(np.float64)
-    first = np.flatnonzero(np.diff(label, prepend=-1))
-    last = np.append(first[1:], m) - 1
-    apart = (values - errors)[first[1:]] - (values + errors)[last[:-1]]
-    gaps: Array = np.minimum(np.append(math.inf, apart), np.append(apart, math.inf)).clip(0.0)
+    apart = apart[apart > 0]
+    gaps: Array = np.full(len(square), math.inf)
+    gaps[1:] = apart
+    gaps[:-1] = np.minimum(gaps[:-1], apart)
     return square[label], np.where(np.isinf(gaps), 0.0, gaps)[label]
 
 

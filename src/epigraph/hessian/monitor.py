@@ -29,7 +29,7 @@ from epigraph.hessian.trace import trace_of
 from epigraph.objective.objective import Objective
 
 FRESH = 10  # every so many measurements start from a random vector
-NOISE = 0.1  # length of the random part of a warm start, beside a unit eigenvector
+NOISE = 0.01  # length of the random part of a warm start, beside a unit eigenvector
 ROWS = 8  # of the basis that are allocated together: few are needed
 LEAST = 2, 4  # products before an eigenvalue counts as found: from a warm start, from a random one
 

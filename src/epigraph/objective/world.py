@@ -236,7 +236,7 @@ def _held(cell: Any) -> Any:
 def _generators(found: Reached) -> Callable[[], None]:
     undo = [_generator(g) for g in found.generators]
     torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
 
     def back() -> None:
         for one in undo:
