@@ -169,6 +169,41 @@ def test_kinks_are_no_hidden_derivative() -> None:
         epigraph.hessian(J)
 
 
+def test_kinks_near_the_point_are_no_hidden_derivative() -> None:
+    """A network with many units has some kink within any step but the smallest."""
+    kinks = torch.tensor([1 + 3e-5, 1 + 3e-8], dtype=torch.float64)
+    J = epigraph.Objective.from_function(
+        lambda w: F.relu(w - kinks).sum() + w**2, {"w": torch.ones((), dtype=torch.float64)}
+    )
+    assert float(epigraph.hessian(J).to_dense()) == 2.0
+
+
+def test_a_cast_inside_the_model_is_no_hidden_derivative() -> None:
+    class Cast(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 5), nn.Linear(5, 4).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x).tanh().double()).float()
+
+    torch.manual_seed(0)
+    J = epigraph.Objective(Cast(), F.cross_entropy, torch.randn(9, 3), torch.randint(4, (9,)))
+    assert epigraph.hessian(J).n == 44
+
+
+def test_a_wrong_second_derivative_of_an_operator_is_an_error() -> None:
+    """That of torch._weight_norm, which torch.autograd.gradgradcheck refuses as well."""
+    torch.manual_seed(0)
+    v, g = (torch.randn(4, k, dtype=torch.float64, requires_grad=True) for k in (3, 1))
+    if torch.autograd.gradgradcheck(lambda v, g: torch._weight_norm(v, g, 0).sin(), (v, g), raise_exception=False):
+        pytest.skip("this version of torch has it right")
+    model = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
+    J = epigraph.Objective(model, F.cross_entropy, torch.randn(9, 3), torch.randint(4, (9,)))
+    with pytest.raises(ObjectiveError, match="E216"):
+        epigraph.hessian(J)
+
+
 def test_a_second_derivative_of_zero_is_no_disagreement() -> None:
     """Of (x - y)^4 on x = y: what differences of gradients leave is of the order of the step squared."""
     J = epigraph.Objective.from_function(lambda x, y: (x - y) ** 4, {"x": torch.tensor(1.0), "y": torch.tensor(1.0)})
