@@ -65,6 +65,21 @@ def test_ends_of_a_random_matrix(kind: str) -> None:
         _check(_matrix(kind, n, rng), int(rng.integers(1, 6)), int(rng.integers(0, 4)), trial)
 
 
+@pytest.mark.parametrize("tol", [1e-1, 1e-2, 1e-4])
+def test_errors_hold_at_loose_tolerances_at_the_edge_of_a_bulk(tol: float) -> None:
+    """Where nothing in the bulk has converged, its Ritz values are no cluster of one small error."""
+    rng = np.random.default_rng(3)
+    for trial in range(12):
+        n = int(rng.integers(60, 200))
+        dense = torch.from_numpy(_matrix("network", n, rng))
+        exact = np.linalg.eigvalsh(dense.numpy())
+        process = Krylov(lambda v, m=dense: m @ v, n, torch.float64, torch.device("cpu"), trial)
+        state = ends(process, Request(2, 3, tol, 1e-6, 5 * n, 10_000))
+        assert state.all_converged
+        for k in range(3):
+            assert abs(state.ritz.values[k] - exact[k]) <= state.errors[k] + 1e-13, (trial, k)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_ends_of_many_random_matrices(kind: str) -> None:

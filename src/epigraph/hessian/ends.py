@@ -143,8 +143,14 @@ def assess(process: Krylov, request: Request) -> Progress:
     far = 0 if process.products >= request.most or process.complete else _far(ritz, wanted, request.tol, noise)
     enough = enough and far == 0
     errors, gaps = estimated_errors(ritz) if enough else (ritz.residuals, np.zeros(m))
+    errors = np.where(gaps > 2 * _slack(ritz, request.tol, noise), errors, ritz.residuals)
     good = [enough and bool(errors[k] <= max(request.tol * abs(ritz.values[k]), noise)) for k in wanted]
     return Progress(ritz, errors, gaps, wanted, good, far=far // 2)
+
+
+def _slack(ritz: Ritz, tol: float, noise: float) -> Array:
+    """Distances from each value below which nothing is told apart; a gap of less is none."""
+    return np.maximum(tol * np.abs(ritz.values), noise)
 
 
 def _far(ritz: Ritz, wanted: list[int], tol: float, noise: float) -> int:
@@ -158,31 +164,36 @@ def _far(ritz: Ritz, wanted: list[int], tol: float, noise: float) -> int:
 def estimated_errors(ritz: Ritz, rounds: int = 4) -> tuple[Array, Array]:
     r"""min(r, 2 r^2 / gap) for each Ritz value, and the gap: the distance to the neighbour less the neighbour's own error.
 
-    Values nearer to each other than their errors count as one cluster [Parlett 11.7].  Better errors widen the gaps, so a few
-    rounds are made.  Half of the gap is used: that no eigenvalue lies in it is what the look for copies establishes.
+    Values that agree within their errors count as one cluster [Parlett 11.7], and share r^2 and the gap; but only while they agree
+    within the cluster's error too: residuals overlap where nothing has converged yet, as in the bulk of a spectrum.  Better
+    errors widen the gaps, so a few rounds are made.  Half of the gap is used: that no eigenvalue lies in it is what the look for
+    copies establishes.
     """
     errors, gaps = ritz.residuals.copy(), np.zeros(len(ritz))
     for _ in range(rounds):
-        square, gaps = _gaps(ritz, errors)
-        better = np.minimum(errors, np.divide(2 * square, gaps, out=np.full(len(ritz), math.inf), where=gaps > 0))
+        square, gaps, spacing = _clusters(ritz, errors)
+        found = np.divide(2 * square, gaps, out=np.full(len(ritz), math.inf), where=gaps > 0)
+        better = np.where(spacing <= 2 * found, np.minimum(errors, found), errors)
         if (better == errors).all():
             break
         errors = better
     return errors, gaps
 
 
-def _gaps(ritz: Ritz, errors: Array) -> tuple[Array, Array]:
-    """For each value, the squared residual of its cluster and the cluster's distance to the next one."""
+def _clusters(ritz: Ritz, errors: Array) -> tuple[Array, Array, Array]:
+    """For each value, the squared residual of its cluster, the cluster's distance to the next one, and its widest spacing."""
     lower, upper = ritz.values - errors, ritz.values + errors
     apart = lower[1:] - upper[:-1]
     label = np.zeros(len(ritz), dtype=np.intp)
     np.cumsum(apart > 0, out=label[1:])
     square: Array = np.bincount(label, ritz.residuals**2).astype(np.float64)
+    spacing = np.zeros(len(square))
+    np.maximum.at(spacing, label[1:], np.where(apart > 0, 0.0, np.diff(ritz.values)))
     apart = apart[apart > 0]
     gaps: Array = np.full(len(square), math.inf)
     gaps[1:] = apart
     gaps[:-1] = np.minimum(gaps[:-1], apart)
-    return square[label], np.where(np.isinf(gaps), 0.0, gaps)[label]
+    return square[label], np.where(np.isinf(gaps), 0.0, gaps)[label], spacing[label]
 
 
 def _look_for_copies(process: Krylov, state: Progress, request: Request) -> float | None:
@@ -214,12 +225,12 @@ def _look_for_copies(process: Krylov, state: Progress, request: Request) -> floa
 def _limits(process: Krylov, state: Progress, request: Request) -> tuple[float, float]:
     """Nothing may be missing above the first nor below the second: half a gap inside the last wanted value of each end."""
     values, gaps = state.ritz.values, state.gaps
-    slack = max(process.noise, request.tol * max(abs(float(values[0])), abs(float(values[-1]))))
+    slack = _slack(state.ritz, request.tol, process.noise)
     top = [k for k in state.wanted if k >= len(values) - request.top] if request.top else []
     bottom = [k for k in state.wanted if k < request.bottom]
 
     def limit(k: int, sign: float) -> float:
-        return float(values[k] - sign * gaps[k] / 2) if gaps[k] > 2 * slack else float(values[k] + sign * slack)
+        return float(values[k] - sign * (gaps[k] / 2 if gaps[k] > 2 * slack[k] else -slack[k]))
 
     return (limit(min(top), 1.0) if top else math.inf), (limit(max(bottom), -1.0) if bottom else -math.inf)
 
