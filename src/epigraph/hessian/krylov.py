@@ -172,17 +172,23 @@ class Krylov:
         return None
 
     def turn(self, direction: Array) -> int:
-        """Another orthonormal basis of the pending span, whose first vector has this direction; that vector."""
+        """Another orthonormal basis of the pending span, whose first vector has this direction; that vector.
+
+        By the Householder reflection that takes the first unit vector to the direction.
+        """
         at = list(self.pending)
         size = float(np.linalg.norm(direction))
         if len(at) > 1 and size > 0:
-            full, _ = np.linalg.qr(np.column_stack([direction / size, np.eye(len(at))]))
-            turned = full[:, : len(at)].T * np.sign(full[:, 0] @ direction)
-            rows = torch.stack([self.row(i) for i in at])
-            rows = torch.from_numpy(turned).to(rows) @ rows
-            for i, row in zip(at, rows, strict=True):
-                self._rows[i // self.chunk][i % self.chunk] = row
-            self.coupling[np.ix_(at, self.done)] = turned @ self.coupling[np.ix_(at, self.done)]
+            u = direction / size
+            u[0] -= 1.0
+            if (square := float(u @ u)) > 0:
+                along = torch.zeros(self.n, dtype=self.dtype, device=self.device)
+                for i, x in zip(at, u.tolist(), strict=True):
+                    along.add_(self.row(i), alpha=x)
+                for i, x in zip(at, u.tolist(), strict=True):
+                    self.row(i).sub_(along, alpha=2 / square * x)
+                block = self.coupling[np.ix_(at, self.done)]
+                self.coupling[np.ix_(at, self.done)] = block - np.outer(2 / square * u, u @ block)
         return at[0]
 
     def lock(self, vector: Tensor) -> None:
