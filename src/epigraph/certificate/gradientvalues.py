@@ -100,7 +100,7 @@ class _Run:
         nodes = gradient.nodes
         self.balls = Balls(Program(nodes, gradient.value, tuple(range(len(nodes)))), tensors)
         self.series = SeriesArithmetic()
-        self.jets: dict[Any, list[np.ndarray]] = {}
+        self.jets: dict[int, dict[str, list[np.ndarray]]] = {}  # by position of the operand
         self.factors: dict[int, Known] = {}
         self.slopes: dict[int, Known] = {}
         self.masks: dict[int, np.ndarray] = {}
@@ -114,6 +114,7 @@ class _Run:
             if position in self.wanted:
                 self.factors[position] = known(values[position], node.label)
             for done in last.get(position, ()):
+                self.jets.pop(done, None)
                 if done not in kept:
                     del values[done]
         slopes = {key: lift(values[position]) for key, position in g.slopes.items()}
@@ -142,13 +143,13 @@ class _Run:
         """f, or f' for a node ``derivative``; the next derivative is kept as its slope."""
         order = int(node.op == "derivative")
         op, attributes = (node.attributes["op"], node.attributes["of"]) if order else (node.op, node.attributes)
-        key = (op, repr(sorted(attributes.items())), node.inputs[0])
-        if key not in self.jets:
+        jets, key = self.jets.setdefault(node.inputs[0], {}), f"{op} {sorted(attributes.items())}"
+        if key not in jets:
             found = [self._jet(op, attributes, v) for v in lift(x).reshape(-1).tolist()]
-            self.jets[key] = [_array([f[k] for f in found], x.shape) for k in range(JETS)]
+            jets[key] = [_array([f[k] for f in found], x.shape) for k in range(JETS)]
         if self.curved and self.gradient.varies[position]:
-            self.slopes[position] = known(self.jets[key][order + 1], node.label)
-        return self.jets[key][order]
+            self.slopes[position] = known(jets[key][order + 1], node.label)
+        return jets[key][order]
 
     def _jet(self, op: str, attributes: Mapping[str, Any], x: arb) -> tuple[arb, arb, arb]:
         """f, f' and f'' on a ball; no numbers where f is not smooth on all of it."""

@@ -75,8 +75,7 @@ class _Writer:
         for position in self.program.live:
             node = self.program.nodes[position]
             self.label = node.label
-            inputs = [place[i] for i in (node.operands if node.op != "take" else node.inputs)]
-            place[position] = self._forward(node, inputs)
+            place[position] = self._forward(node, [place[i] for i in node.operands])
         value = place[self.program.output]
         slopes = self._backward(value)
         return Gradient(tuple(self.nodes), value, slopes, self.constants, self.shares, tuple(self.varies))
@@ -159,6 +158,11 @@ class _Writer:
 
     def _on_reshape(self, node: Node, x: list[int]) -> int:
         return self.reshaped(x[0], node.shape)
+
+    def _on_take(self, node: Node, x: list[int]) -> int:
+        index = self.program.nodes[node.inputs[1]]
+        chosen = self._add("constant", [], index.shape, **index.attributes)
+        return self._add("take", [x[0], chosen], node.shape, **node.attributes)
 
     def _on_div(self, node: Node, x: list[int]) -> int:
         inverse = self._add("power", [x[1]], self.shape(x[1]), exponent=fmpq(-1))

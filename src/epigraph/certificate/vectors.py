@@ -96,7 +96,12 @@ class _Sweep:
 
     def __init__(self, gradient: Gradient, coefficients: Coefficients, tensors: Tensors):
         self.gradient, self.known, self.tensors = gradient, coefficients, tensors
-        self.kept = frozenset(gradient.slopes.values())
+        self.plans: dict[str, list[tuple[int, list[int]]]] = {}
+
+    def plan(self, key: str) -> list[tuple[int, list[int]]]:
+        if key not in self.plans:
+            self.plans[key] = plan(self.gradient, key)
+        return self.plans[key]
 
     def chunk(self, key: str) -> int:
         """How many coordinates to take at once."""
@@ -105,38 +110,18 @@ class _Sweep:
     def _widest(self, key: str) -> int:
         """The most entries that are alive at one time."""
         alive = most = 0
-        plan, sizes = self._plan(key), {}
-        for position, done in plan:
+        sizes: dict[int, int] = {}
+        for position, done in self.plan(key):
             sizes[position] = self.gradient.nodes[position].numel
             alive += 2 * sizes[position]
             most = max(most, alive)
             alive -= sizes[position] + sum(sizes[i] for i in done)
         return most
 
-    def _plan(self, key: str) -> list[tuple[int, list[int]]]:
-        """The nodes that depend on a tensor and lead to the gradient, in order, each with what it reads for the last time."""
-        nodes, reached = self.gradient.nodes, set()
-        for position, node in enumerate(nodes):
-            leaf = node.op == "parameter" and node.attributes["tensor"] == key
-            if self.gradient.varies[position] and (leaf or any(i in reached for i in node.inputs)):
-                reached.add(position)
-        needed: set[int] = set()
-        for position in sorted(reached, reverse=True):
-            if position in self.kept or position in needed:
-                needed |= {position, *(i for i in nodes[position].inputs if i in reached)}
-        last: dict[int, int] = {}
-        for position in sorted(needed):
-            last |= {i: position for i in nodes[position].inputs if i in needed}
-        done: dict[int, list[int]] = {}
-        for i, position in last.items():
-            if i not in self.kept:
-                done.setdefault(position, []).append(i)
-        return [(position, done.get(position, [])) for position in sorted(needed)]
-
     def rows(self, key: str, shape: Sequence[int], first: int, last: int) -> dict[int, Vectors]:
         """Derivatives of the gradient's nodes along the coordinates ``first`` to ``last`` of a tensor."""
         found: dict[int, Vectors] = {}
-        for position, done in self._plan(key):
+        for position, done in self.plan(key):
             node = self.gradient.nodes[position]
             if node.op == "parameter":
                 unit = np.zeros((last - first, math.prod(shape)))
@@ -220,6 +205,27 @@ class _Sweep:
             index = self.tensors[self.gradient.nodes[node.inputs[1]].attributes["tensor"]].astype(np.int64)
             return lambda t, lead: np.take(t, index, axis=lead + a["dim"])
         raise AssertionError(f"{node.op} has no derivative")
+
+
+def plan(gradient: Gradient, key: str) -> list[tuple[int, list[int]]]:
+    """The nodes that depend on a tensor and lead to the gradient, in order, each with what it reads for the last time."""
+    nodes, reached, kept = gradient.nodes, set(), frozenset(gradient.slopes.values())
+    for position, node in enumerate(nodes):
+        leaf = node.op == "parameter" and node.attributes["tensor"] == key
+        if gradient.varies[position] and (leaf or any(i in reached for i in node.inputs)):
+            reached.add(position)
+    needed: set[int] = set()
+    for position in sorted(reached, reverse=True):
+        if position in kept or position in needed:
+            needed |= {position, *(i for i in nodes[position].inputs if i in reached)}
+    last: dict[int, int] = {}
+    for position in sorted(needed):
+        last |= {i: position for i in nodes[position].inputs if i in needed}
+    done: dict[int, list[int]] = {}
+    for i, position in last.items():
+        if i not in kept:
+            done.setdefault(position, []).append(i)
+    return [(position, done.get(position, [])) for position in sorted(needed)]
 
 
 def moved(x: Vectors, move: Move) -> Vectors:

@@ -1,0 +1,228 @@
+"""Proofs that critical points are isolated, as the verifier repeats them, and the files that hold them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from torch import Tensor
+
+from epigraph.certificate import isolation, shapes
+from epigraph.certificate.format import Payload, Stored, assemble, bounds, write
+from epigraph.certificate.isolated import LARGEST, SMALLEST, property_of
+from epigraph.certificate.isolation import Centre, Congruence, Isolated
+from epigraph.certificate.reverse import Gradient, NoGradient, gradient
+from epigraph.convexity.evidence import Court
+from epigraph.errors import UsageError
+from epigraph.objective.objective import Objective
+
+BITS = 128
+FIRST = 2.0**-40  # the first radius, on which the Hessian and how fast it changes are found
+LARGEST_RADIUS = 2.0**-4
+AIM, TRIES = 0.5, 3  # the contraction that the radius is chosen for, and how often
+STEPS = 5  # of Newton's method before the proof
+ROOM = 2.0  # the ball has at least so many times the size that the error needs
+
+Arrays = dict[str, np.ndarray]
+
+
+@final
+@dataclass(frozen=True)
+class Located:
+    """A proof and the point that it is about, by key of the parameter's tensor."""
+
+    proof: Isolated
+    point: Mapping[str, np.ndarray]
+
+
+@final
+@dataclass(frozen=True)
+class _Place:
+    """What is known at a point and on the first ball around it."""
+
+    at: Centre
+    S: Congruence
+    spread: float
+
+
+@final
+class Prover:
+    """Proofs for points of one objective, in all of its parameters."""
+
+    def __init__(self, J: Objective):
+        self.J = J
+        self.court = Court(J.graph(), J.domain, J.describe())
+        self.names = list(J.parameters)
+        self.keys = [self.court.keys[n] for n in self.names if n in self.court.keys]
+        whole = self.court.possible and len(self.keys) == len(self.names)  # else J does not depend on a parameter
+        self.possible = whole and J.size <= LARGEST
+
+    @cached_property
+    def gradient(self) -> Gradient | None:
+        arrays = {key: s.array for key, s in self.court.stored.items()}
+        program = shapes.program(self.court.plain, shapes.metas(arrays))
+        try:
+            return gradient(program, set(self.keys))
+        except NoGradient:
+            return None
+
+    def prove(self, point: Mapping[str, Tensor]) -> Located | None:
+        """The proof on a ball around the point, which is polished first, or None where there is none."""
+        if not self.possible or self.gradient is None:
+            return None
+        arrays = {key: np.asarray(s.array) for key, s in self.court.tensors(point).items()}
+        arrays |= {key: arrays[key].astype(np.float64) for key in self.keys}
+        try:
+            return self._prove(arrays)
+        except NoGradient:
+            return None
+
+    def _prove(self, arrays: Arrays) -> Located | None:
+        assert self.gradient is not None
+        place = self._place(arrays)
+        if place is None:
+            return None
+        better = self._polished(arrays, place)
+        if better is not arrays:
+            arrays, place = better, self._place(better)
+        if place is None:
+            return None
+        found = isolation.isolated(place.at, place.S, place.spread, FIRST)
+        for radius in self._radii(place):
+            larger = self._on_ball(arrays, place.at, radius)
+            if larger is not None:
+                found = larger
+                break
+        return None if found is None else Located(found, {key: arrays[key] for key in self.keys})
+
+    def _place(self, arrays: Arrays) -> _Place | None:
+        assert self.gradient is not None
+        at = isolation.centre(self.gradient, arrays, self.keys, BITS)
+        H, spread = isolation.enclosure(self.gradient, arrays, self.keys, FIRST)
+        S = isolation.congruence(H)
+        return None if S is None else _Place(at, S, spread)
+
+    def _polished(self, arrays: Arrays, place: _Place) -> Arrays:
+        """Newton steps with the Hessian at the first point and gradients of many bits, as long as the gradient shrinks."""
+        assert self.gradient is not None
+        best, at, S = arrays, place.at, place.S.S
+        signs = np.where(np.arange(len(S)) < place.S.index, -1.0, 1.0)  # eigenvalues ascend
+        for _ in range(STEPS):
+            step = S @ (signs * (S.T @ at.slope.middle))
+            moved = self._moved(best, -step)
+            then = isolation.centre(self.gradient, moved, self.keys, BITS)
+            if not _size(S, then) < 0.5 * _size(S, at):
+                break
+            best, at = moved, then
+        return best
+
+    def _moved(self, arrays: Arrays, step: np.ndarray) -> Arrays:
+        cuts = np.cumsum([arrays[key].size for key in self.keys])[:-1]
+        parts = zip(self.keys, np.split(step, cuts), strict=True)
+        return {**arrays, **{key: arrays[key] + part.reshape(arrays[key].shape) for key, part in parts}}
+
+    def _radii(self, place: _Place) -> list[float]:
+        """Radii on which the contraction may be near its aim, where it grows with the radius; the greater ones first."""
+        room = AIM - place.S.rest
+        if room <= 0:
+            return []
+        radius = min(LARGEST_RADIUS, FIRST * room / (place.S.square * place.spread))
+        return [r for r in (radius / 4**k for k in range(TRIES)) if r > max(FIRST, SMALLEST)]
+
+    def _on_ball(self, arrays: Arrays, at: Centre, radius: float) -> Isolated | None:
+        assert self.gradient is not None
+        if not self._inside(arrays, radius):
+            return None
+        try:
+            H, spread = isolation.enclosure(self.gradient, arrays, self.keys, radius)
+        except NoGradient:
+            return None
+        S = isolation.congruence(H)
+        return None if S is None else isolation.isolated(at, S, spread, radius)
+
+    def _inside(self, arrays: Arrays, radius: float) -> bool:
+        """Does the domain contain the box of this radius?"""
+        for name, key in zip(self.names, self.keys, strict=True):
+            for limits, sign in ((self.J.domain.lower, -1), (self.J.domain.upper, 1)):
+                if name in limits:
+                    end = np.nextafter(arrays[key] + sign * radius, sign * np.inf)
+                    if not bool((sign * end <= sign * limits[name].double().numpy()).all()):
+                        return False
+        return True
+
+    def payload(self, found: Sequence[Located]) -> Payload:
+        """The file's content: one point, or several whose values are proved to differ."""
+        first, *others = found
+        stored = dict(self.court.stored)
+        stored |= {key: replace(stored[key], array=first.point[key]) for key in self.keys}
+        names = dict(zip(self.keys, self.names, strict=True))
+        points = []
+        for k, located in enumerate(found):
+            centre = {} if k == 0 else {names[key]: f"point.{k + 1}.{key}" for key in self.keys}
+            stored |= {centre[names[key]]: Stored(located.point[key], "point", "") for key in self.keys if k}
+            points.append({**_claimed(located.proof), "centre": centre})
+        claim = {
+            "property": property_of([f.proof.index for f in found], self.J.size),
+            "form": "isolated",
+            "arithmetic": "arb",
+            "precision_bits": BITS,
+            "blocks": self.names,
+            "points": points,
+            "domain": bounds(self.court.bounds(), stored),
+        }
+        return assemble(claim, self.court.plain, stored, {}, self.court.provenance())
+
+
+def _claimed(proof: Isolated) -> dict[str, object]:
+    """A proof as a claim, with some room for another version of the libraries."""
+    slack = (proof.high - proof.low) + 4 * math.ulp(max(abs(proof.low), abs(proof.high)))
+    value = [(proof.low - slack).hex(), (proof.high + slack).hex()]
+    return {"radius": proof.radius.hex(), "index": proof.index, "value": value}
+
+
+def _size(S: np.ndarray, at: Centre) -> float:
+    return float(np.linalg.norm(S.T @ at.slope.middle))
+
+
+def of_different_values(found: Sequence[Located]) -> list[Located]:
+    """As many of the proofs as have values that are proved to differ, by value."""
+    out: list[Located] = []
+    last = -math.inf
+    for located in sorted(found, key=lambda f: f.proof.high):
+        claimed = [float.fromhex(v) for v in _claimed(located.proof)["value"]]  # type: ignore[attr-defined]
+        if claimed[0] > last:
+            out.append(located)
+            last = claimed[1]
+    return out
+
+
+def save(J: Objective, points: Sequence[Mapping[str, Tensor]], path: str | Path) -> tuple[Isolated, ...]:
+    """Prove that critical points near these are isolated and have different values, and write the file.
+
+    ``epigraph verify`` repeats the proof from the file alone, without PyTorch.
+
+    Args:
+        J: the objective.
+        points: parameters by name, near critical points; each is polished by Newton's method first.
+        path: the file.
+
+    Returns:
+        What was proved of each, in the order of their values; copies of one value are left out.
+
+    Raises:
+        UsageError: nothing is proved of one of the points.
+    """
+    prover = Prover(J)
+    found = [prover.prove(p) for p in points]
+    proved = of_different_values([f for f in found if f is not None])
+    if not proved or None in found:
+        which = ", ".join(str(k + 1) for k, f in enumerate(found) if f is None)
+        hint = "a point with zero eigenvalues, on a kink or at the end of the domain has no such proof"
+        raise UsageError("E028", f"no proof for point {which or 'at all'}", hint=hint)
+    write(path, prover.payload(proved))
+    return tuple(f.proof for f in proved)
