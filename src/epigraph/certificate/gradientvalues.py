@@ -64,7 +64,9 @@ def known(values: np.ndarray, label: str) -> Known:
     """
     if values.dtype != object and values.dtype.kind in "fb":
         return Known(values.astype(np.float64), np.broadcast_to(0.0, values.shape))
-    few = values[(*(slice(0, 1) if step == 0 else slice(None) for step in values.strides), ...)]  # repeated entries once
+    few = values[
+        (*(slice(0, 1) if step == 0 else slice(None) for step in values.strides), ...)
+    ]  # repeated entries once
     flat = lift(few).reshape(-1).tolist()
     middle = np.array([float(v.mid()) for v in flat])
     radius = np.array([float((v - m).abs_upper()) for v, m in zip(flat, middle.tolist(), strict=True)])

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, final
 
 import numpy as np
@@ -115,7 +116,7 @@ class IsolatedForm:
         words = statement(claim.points, _size(claim.blocks, manifest), claims.variables_words(claim.blocks, manifest))
         shown = {f"J at point {k + 1}": f"[{p.low!r}, {p.high!r}]" for k, p in enumerate(claim.points)}
         ends = sorted((p.low, p.high) for p in claim.points)
-        gaps = [Fraction(b[0]) - Fraction(a[1]) for a, b in zip(ends, ends[1:], strict=False)]
+        gaps = [Fraction(b[0]) - Fraction(a[1]) for a, b in pairwise(ends)]
         return Proved(words, claims.decimal_below(min(gaps)) if gaps else "", shown)
 
 
@@ -129,18 +130,23 @@ def statement(points: Sequence[Point], size: int, variables: str) -> str:
         (p,) = points
         word = ONE[property_of([p.index], size)] or f"a saddle of index {p.index}"
         return (
-            f"{start} Within {p.radius:.6g} of the stored point it has exactly one critical point in {variables}: {word}, "
+            f"{start} Within {_below(p.radius)} of the stored point it has exactly one critical point in {variables}: {word}, "
             f"where J lies in [{p.low!r}, {p.high!r}]."
         )
     what = MANY[property_of([p.index for p in points], size)]
     listed = "; ".join(
-        f"index {p.index} within {p.radius:.6g} of point {k + 1}, J in [{p.low!r}, {p.high!r}]"
+        f"index {p.index} within {_below(p.radius)} of point {k + 1}, J in [{p.low!r}, {p.high!r}]"
         for k, p in enumerate(points)
     )
     return (
         f"{start} It has {len(points)} {what} in {variables} of {len(points)} different values, each the only critical point "
         f"in its ball: {listed}."
     )
+
+
+def _below(radius: float) -> str:
+    """A radius in decimals, rounded down; the critical point lies in the smaller ball as well (``isolation.ROOM``)."""
+    return claims.decimal_below(Fraction(radius), 6)
 
 
 def require_room(
@@ -197,7 +203,11 @@ def _proved(
 def _decide(k: int, claimed: Point, found: Isolated | None, bits: int) -> None:
     where = f"point {k + 1}"
     if found is None:
-        refuse("E440", f"the contraction is not shown on the ball of radius {claimed.radius:.6g}, at {bits} bits", where=where)
+        refuse(
+            "E440",
+            f"the contraction is not shown on the ball of radius {claimed.radius:.6g}, at {bits} bits",
+            where=where,
+        )
     if found.index != claimed.index:
         refuse("E441", f"the index is {found.index}, claimed is {claimed.index}", where=where)
     if claimed.low <= found.low and found.high <= claimed.high:
@@ -242,5 +252,5 @@ def _point(raw: Any, k: int, blocks: Sequence[str], size: int, manifest: Manifes
 
 def _require_apart(points: Sequence[Point]) -> None:
     ends = sorted((p.low, p.high) for p in points)
-    if any(a[1] >= b[0] for a, b in zip(ends, ends[1:], strict=False)):
+    if any(a[1] >= b[0] for a, b in pairwise(ends)):
         refuse("E420", "the intervals of values are not disjoint")

@@ -27,6 +27,7 @@ from epigraph.certificate.vectors import hessian
 
 UP = 1 + 64 * EPS  # a few roundings, upwards
 LEAST = 0.9  # the contraction below which a proof is worth having
+ROOM = 2.0  # the ball has at least so many times the size that the error needs
 BOX_BITS = 64  # of the balls that hold a whole box
 
 
@@ -134,7 +135,7 @@ def isolated(at: Centre, S: Congruence, spread: float, radius: float) -> Isolate
     eta = _length(S.S, at.slope)
     rho = eta / (1 - q) * UP
     error = math.sqrt(S.square) * rho * UP
-    if not error <= radius:
+    if not error <= radius / ROOM:
         return None
     slack = (eta * rho + (1 + q) / 2 * rho * rho) * UP + TINY
     with ctx.workprec(256):

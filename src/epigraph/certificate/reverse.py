@@ -203,9 +203,7 @@ class _Writer:
         index = _windows(space, kernel, results, a)
         cells, taps, places = math.prod(space), math.prod(kernel), math.prod(results)
         flat = self.reshaped(source, (batch, channels, cells))
-        padded = self._add(
-            "concat", [flat, self.scalar(0, (batch, channels, 1))], (batch, channels, cells + 1), dim=2
-        )
+        padded = self._add("concat", [flat, self.scalar(0, (batch, channels, 1))], (batch, channels, cells + 1), dim=2)
         rows = channels // groups * taps
         columns = self.reshaped(self.taken(padded, index, 2), (batch, groups, rows, places))
         shape = (batch, groups, out // groups, rows)

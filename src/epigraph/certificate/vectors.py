@@ -77,7 +77,11 @@ def hessian(
 
 
 def _filled(
-    target: np.ndarray, rows: Mapping[int, Vectors], slopes: Mapping[str, int], keys: Sequence[str], counts: Sequence[int]
+    target: np.ndarray,
+    rows: Mapping[int, Vectors],
+    slopes: Mapping[str, int],
+    keys: Sequence[str],
+    counts: Sequence[int],
 ) -> float:
     """Rows of the Hessian put in their place; a bound of the sum of the squares of all radii."""
     at, total = 0, 0.0
@@ -179,9 +183,7 @@ class _Sweep:
     def _joined(self, node: Node, x: Sequence[Vectors | None]) -> Vectors:
         dim, some = node.attributes["dim"], next(v for v in x if v is not None)
         shapes = [self.gradient.nodes[i].shape for i in node.inputs]
-        middles = [
-            np.zeros((len(some.middle), *s)) if v is None else v.middle for v, s in zip(x, shapes, strict=True)
-        ]
+        middles = [np.zeros((len(some.middle), *s)) if v is None else v.middle for v, s in zip(x, shapes, strict=True)]
         radii = [np.zeros(s) if v is None else v.radius for v, s in zip(x, shapes, strict=True)]
         return vectors(np.concatenate(middles, dim + 1), np.concatenate(radii, dim))
 

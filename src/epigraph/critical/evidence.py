@@ -14,11 +14,10 @@ from torch import Tensor
 
 from epigraph.certificate import isolation, shapes
 from epigraph.certificate.format import Payload, Stored, assemble, bounds, write
-from epigraph.certificate.isolated import LARGEST, SMALLEST, property_of
+from epigraph.certificate.isolated import LARGEST, POINTS, SMALLEST, property_of
 from epigraph.certificate.isolation import Centre, Congruence, Isolated
 from epigraph.certificate.reverse import Gradient, NoGradient, gradient
 from epigraph.convexity.evidence import Court
-from epigraph.errors import UsageError
 from epigraph.objective.objective import Objective
 
 BITS = 128
@@ -26,7 +25,6 @@ FIRST = 2.0**-40  # the first radius, on which the Hessian and how fast it chang
 LARGEST_RADIUS = 2.0**-4
 AIM, TRIES = 0.5, 3  # the contraction that the radius is chosen for, and how often
 STEPS = 5  # of Newton's method before the proof
-ROOM = 2.0  # the ball has at least so many times the size that the error needs
 
 Arrays = dict[str, np.ndarray]
 
@@ -157,9 +155,8 @@ class Prover:
 
     def payload(self, found: Sequence[Located]) -> Payload:
         """The file's content: one point, or several whose values are proved to differ."""
-        first, *others = found
         stored = dict(self.court.stored)
-        stored |= {key: replace(stored[key], array=first.point[key]) for key in self.keys}
+        stored |= {key: replace(stored[key], array=found[0].point[key]) for key in self.keys}
         names = dict(zip(self.keys, self.names, strict=True))
         points = []
         for k, located in enumerate(found):
@@ -209,20 +206,13 @@ def save(J: Objective, points: Sequence[Mapping[str, Tensor]], path: str | Path)
     Args:
         J: the objective.
         points: parameters by name, near critical points; each is polished by Newton's method first.
-        path: the file.
+        path: the file; it is not written where nothing is proved.
 
     Returns:
-        What was proved of each, in the order of their values; copies of one value are left out.
-
-    Raises:
-        UsageError: nothing is proved of one of the points.
+        What the file states, by value.  Points without a proof are left out, and all but one of a value.
     """
     prover = Prover(J)
-    found = [prover.prove(p) for p in points]
-    proved = of_different_values([f for f in found if f is not None])
-    if not proved or None in found:
-        which = ", ".join(str(k + 1) for k, f in enumerate(found) if f is None)
-        hint = "a point with zero eigenvalues, on a kink or at the end of the domain has no such proof"
-        raise UsageError("E028", f"no proof for point {which or 'at all'}", hint=hint)
-    write(path, prover.payload(proved))
-    return tuple(f.proof for f in proved)
+    proved = of_different_values([f for f in map(prover.prove, points) if f is not None])
+    if proved:
+        write(path, prover.payload(proved[:POINTS]))
+    return tuple(f.proof for f in proved[:POINTS])
