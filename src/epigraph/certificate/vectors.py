@@ -193,7 +193,7 @@ class _Sweep:
         if node.op == "neg":
             return lambda t, lead: -t if lead else t
         if node.op == "reshape":
-            return lambda t, lead: t.reshape(*t.shape[:lead], *a["shape"])
+            return lambda t, lead: t.reshape((*t.shape[:lead], *a["shape"]))
         if node.op == "expand":
             return lambda t, lead: np.broadcast_to(t, (*t.shape[:lead], *a["shape"]))
         if node.op == "permute":
