@@ -37,7 +37,7 @@ from epigraph.hessian.forms import EPS, TINY, Arithmetic, Form
 from epigraph.objective.objective import Objective
 
 FIRST, SMALLEST, GROWTH = 2.0**-8, 2.0**-40, 4.0
-LINEAR_PARTS = 5e7  # numbers that the linear parts of tangents may hold; above, vectors with radii are used
+LINEAR_PARTS = 5e6  # numbers that the linear parts of tangents may hold; above, vectors with radii are used
 CENTRED, VECTORS = "contraction in centred forms", "contraction, with gradients as vectors with radii"
 LEAST = 0.9  # the contraction below which a proof is worth having
 UP = 1 + 64 * EPS  # a few roundings, upwards

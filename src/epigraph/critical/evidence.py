@@ -24,7 +24,7 @@ BITS = 128
 FIRST = 2.0**-40  # the first radius, on which the Hessian and how fast it changes are found
 LARGEST_RADIUS = 2.0**-4
 AIM, TRIES = 0.5, 3  # the contraction that the radius is chosen for, and how often
-STEPS = 5  # of Newton's method before the proof
+ROUNDS, STEPS = 6, 5  # of Newton's method before the proof: how often with a new Hessian, and with one of them
 
 Arrays = dict[str, np.ndarray]
 
@@ -83,19 +83,19 @@ class Prover:
     def _prove(self, arrays: Arrays) -> Located | None:
         assert self.gradient is not None
         place = self._place(arrays)
-        if place is None:
-            return None
-        better = self._polished(arrays, place)
-        if better is not arrays:
+        for _ in range(ROUNDS):
+            if place is None:
+                return None
+            better = self._polished(arrays, place)
+            if better is arrays:
+                break
             arrays, place = better, self._place(better)
         if place is None:
             return None
-        found = isolation.isolated(place.at, place.S, place.spread, FIRST)
-        for radius in self._radii(place):
-            larger = self._on_ball(arrays, place.at, radius)
-            if larger is not None:
-                found = larger
-                break
+        tried = (self._on_ball(arrays, place.at, radius) for radius in self._radii(place))
+        found = next((f for f in tried if f is not None), None)
+        if found is None and self._inside(arrays, FIRST):
+            found = isolation.isolated(place.at, place.S, place.spread, FIRST)
         return None if found is None else Located(found, {key: arrays[key] for key in self.keys})
 
     def _place(self, arrays: Arrays) -> _Place | None:
@@ -111,8 +111,7 @@ class Prover:
         best, at, S = arrays, place.at, place.S.S
         signs = np.where(np.arange(len(S)) < place.S.index, -1.0, 1.0)  # eigenvalues ascend
         for _ in range(STEPS):
-            step = S @ (signs * (S.T @ at.slope.middle))
-            moved = self._moved(best, -step)
+            moved = self._moved(best, -(S @ (signs * (S.T @ at.slope.middle))))
             then = isolation.centre(self.gradient, moved, self.keys, BITS)
             if not _size(S, then) < 0.5 * _size(S, at):
                 break
