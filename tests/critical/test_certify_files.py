@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -143,3 +146,46 @@ def test_relu_networks_have_proofs_where_they_are_smooth(tmp_path):
     for p in certified:
         assert Prover(J).prove(p.point) is not None
     assert certified
+
+
+def teacher(W: torch.Tensor) -> torch.Tensor:
+    """½E(Σ relu(wᵢ·x) - Σ relu(xⱼ))² over standard normal x, k outputs of each: Safran and Shamir's network in closed form."""
+    k, (i, j) = len(W), torch.triu_indices(len(W), len(W), 1)
+
+    def kernel(cosine: torch.Tensor) -> torch.Tensor:
+        sine = (1 - cosine * cosine).sqrt()
+        return sine + (math.pi / 2 + (cosine / sine).atan()) * cosine
+
+    norm = (W * W).sum(1).sqrt()
+    pairs = norm[i] * norm[j]
+    between = (pairs * kernel((W @ W.T)[i, j] / pairs)).sum() / (2 * math.pi)
+    across = (norm[:, None] * kernel(W / norm[:, None])).sum() / (2 * math.pi)
+    return (W * W).sum() / 4 + between - across + k / 4 + k * (k - 1) / (4 * math.pi)
+
+
+def test_the_spurious_minimum_of_six_units(tmp_path):
+    """J = 0.02508058100246, eigenvalues from 0.004700 to 2.0237; six copies up to an exchange of units, each proved."""
+    W = torch.full((6, 6), -0.0504, dtype=torch.float64)
+    W.fill_diagonal_(0.9867)
+    W[:, 5], W[5, :], W[5, 5] = 0.308, 0.2245, -0.6015
+    J = Objective.from_function(teacher, {"W": W})
+    prover, key = Prover(J), "W"
+    copies = []
+    for k in range(6):
+        order = torch.arange(6).roll(k)
+        located = prover.prove({key: W[:, order]})
+        assert located is not None and located.proof.index == 0
+        assert located.proof.low <= 0.02508058100246 + 1e-13 and located.proof.high >= 0.02508058100246 - 1e-13
+        assert located.proof.high - located.proof.low < 1e-14 and 1e-7 < located.proof.radius < 1e-3
+        assert 0.002 < located.proof.curvature < 0.0047004
+        copies.append((located.proof.radius, next(iter(located.point.values()))))
+    for a, (r, x) in enumerate(copies):
+        for s, y in copies[a + 1 :]:  # no exchange of rows brings one ball near another
+            least = min(
+                float(np.linalg.norm(x - y[list(p)])) for p in permutations(range(6)) if abs(x[0, 0] - y[p[0], 0]) < 0.5
+            )
+            assert least > 0.5 > r + s
+    found = Certifier(J).locate({key: torch.tensor(copies[0][1])})
+    assert found is not None and found[0].index == 0 and found[0].radius > 1e-4
+    save(J, [{key: W}], tmp_path / "x.epi")
+    assert "a strict local minimum" in verify_here(tmp_path / "x.epi").statement
