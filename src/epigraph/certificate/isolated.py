@@ -2,7 +2,8 @@ r"""The form "isolated": in a ball around each of some points J has exactly one 
 
 The file claims, point by point, a radius, the number of negative eigenvalues of the Hessian, and an interval in which J lies at
 the critical point.  With several points their intervals must be disjoint: critical points of different values, none of them a
-copy of another.  The check repeats the whole proof (``isolation``): J and its gradient in balls at the point, the Hessian over
+copy of another.  A claim with a gauge, generators of continuous symmetries, is about orbits of critical points: unique in
+the plane across the orbit (``gauge``).  The check repeats the whole proof (``isolation``): J and its gradient in balls at the point, the Hessian over
 the ball as float vectors with radii, its eigenvectors, and the contraction.
 """
 
@@ -17,18 +18,26 @@ from typing import Any, final
 
 import numpy as np
 
-from epigraph.certificate import claims, isolation
+from epigraph.certificate import claims, generators, isolation
 from epigraph.certificate.budget import Cost
 from epigraph.certificate.codes import refuse
 from epigraph.certificate.forms import Proved
+from epigraph.certificate.gauge import gauged
 from epigraph.certificate.graph import Program
 from epigraph.certificate.isolation import Isolated
 from epigraph.certificate.isolationcost import cost
 from epigraph.certificate.manifest import Manifest, fields, hex_float
+from epigraph.certificate.motion import Generator
 from epigraph.certificate.reverse import Gradient, NoGradient, gradient
 
-ONE = {"strict local minimum": "a strict local minimum", "strict local maximum": "a strict local maximum", "saddle": ""}
-MANY = {"different local minima": "strict local minima", "different critical points": "critical points"}
+WORDS = (
+    "strict local minimum",
+    "strict local maximum",
+    "saddle",
+    "different local minima",
+    "different critical points",
+)
+UP_TO = " up to symmetry"
 LARGEST = 4_000  # variables
 POINTS = 64
 LIVE = 20_000  # nodes
@@ -59,13 +68,22 @@ class Claim:
     points: tuple[Point, ...]
     domain: claims.Domain
     blocks: tuple[str, ...]
+    gauge: tuple[generators.Stored, ...]
 
 
-def property_of(indices: Sequence[int], size: int) -> str:
-    """The word for critical points with so many negative eigenvalues."""
+def property_of(indices: Sequence[int], size: int, zeros: int = 0) -> str:
+    """The words for critical points with so many negative eigenvalues of ``size``, and ``zeros`` that symmetries explain."""
     if len(indices) > 1:
-        return "different critical points" if any(indices) else "different local minima"
-    return "strict local minimum" if indices[0] == 0 else "strict local maximum" if indices[0] == size else "saddle"
+        word = "different critical points" if any(indices) else "different local minima"
+    else:
+        word = (
+            "strict local minimum"
+            if indices[0] == 0
+            else "strict local maximum"
+            if indices[0] == size - zeros
+            else "saddle"
+        )
+    return word + UP_TO if zeros else word
 
 
 @final
@@ -73,9 +91,9 @@ class IsolatedForm:
     """Checks claims of this form."""
 
     def parse(self, manifest: Manifest) -> Claim:
-        raw = fields(manifest.claim, _FIELDS, "claim")
-        if type(raw["property"]) is not str or raw["property"] not in ONE | MANY:
-            refuse("E420", f"the property must be one of {', '.join(ONE | MANY)}")
+        raw = fields(manifest.claim, _FIELDS, "claim", {"gauge"})
+        if type(raw["property"]) is not str or raw["property"].removesuffix(UP_TO) not in WORDS:
+            refuse("E420", f"the property must be one of {', '.join(WORDS)}")
         bits = claims.ball_bits(raw)
         if manifest.delta:
             refuse("E420", "nothing is displaced by this form", where="delta")
@@ -86,18 +104,20 @@ class IsolatedForm:
         if type(raw["points"]) is not list or not 1 <= len(raw["points"]) <= POINTS:
             refuse("E420", f"points must be a list of 1 to {POINTS}")
         points = tuple(_point(p, k, blocks, size, manifest) for k, p in enumerate(raw["points"]))
-        if raw["property"] != property_of([p.index for p in points], size):
+        gauge = generators.parse(raw.get("gauge", []), blocks, manifest)
+        if raw["property"] != property_of([p.index for p in points], size, len(gauge)):
             refuse("E420", "the property is not that of points with these indices")
         _require_apart(points)
-        used = {key for p in points for key in p.tensors.values()}
+        used = {key for p in points for key in p.tensors.values()} | {m.tensor for g in gauge for m in g.values()}
         claims.no_strays(manifest, claims.bound_tensors(domain) | used)
-        return Claim(raw["property"], bits, points, domain, blocks)
+        return Claim(raw["property"], bits, points, domain, blocks, gauge)
 
     def estimate(self, claim: Claim, manifest: Manifest) -> Cost:
         data = sum(t.bytes for t in manifest.tensors.values())
         shapes = {key: manifest.tensors[key].shape for key in _keys(claim, manifest)}
         found = cost(_gradient(claim, manifest), shapes, claim.precision_bits)
-        return Cost(len(claim.points) * found.seconds + 8e-9 * data, found.bytes + 3 * data)
+        moves = len(claim.gauge) * (generators.NODE_SECONDS * len(manifest.program.live) + 1e-8 * data)
+        return Cost(len(claim.points) * found.seconds + moves + 8e-9 * data, found.bytes + 3 * data)
 
     def prove(
         self,
@@ -109,11 +129,12 @@ class IsolatedForm:
     ) -> Proved:
         claims.require_inside(claim.domain, manifest, tensors, {"of the claim": {}})
         written, keys = _gradient(claim, manifest), _keys(claim, manifest)
+        gauge = [generators.proved(g, manifest, tensors) for g in claim.gauge]
         for k, point in enumerate(claim.points):
             here = {**tensors, **{key: tensors[own] for key, own in point.tensors.items()}}
             require_room(claim.domain, manifest, tensors, here, claim.blocks, point.radius)
-            _decide(k, point, _proved(written, here, keys, point, claim.precision_bits), claim.precision_bits)
-        words = statement(claim.points, _size(claim.blocks, manifest), claims.variables_words(claim.blocks, manifest))
+            _decide(k, point, _proved(written, here, keys, point, gauge, claim.precision_bits), claim.precision_bits)
+        words = statement(claim, claims.variables_words(claim.blocks, manifest))
         shown = {f"J at point {k + 1}": f"[{p.low!r}, {p.high!r}]" for k, p in enumerate(claim.points)}
         ends = sorted((p.low, p.high) for p in claim.points)
         gaps = [Fraction(b[0]) - Fraction(a[1]) for a, b in pairwise(ends)]
@@ -123,24 +144,36 @@ class IsolatedForm:
 FORM = IsolatedForm()
 
 
-def statement(points: Sequence[Point], size: int, variables: str) -> str:
+def statement(claim: Claim, variables: str) -> str:
     """What has been shown, in words."""
-    start = "J is the function of the graph in this file."
+    start, zeros, points = "J is the function of the graph in this file.", len(claim.gauge), claim.points
+    plane = ""
+    if zeros:
+        start += (
+            f" It stays the same along {zeros} linear vector field{'s' * (zeros > 1)} on its parameters. In the statement that follows, "
+            "points are counted in a plane through a point, across the fields; at the critical point the Hessian has as many zero "
+            "eigenvalues as there are fields, and no more."
+        )
+        plane = " of its plane"
     if len(points) == 1:
         (p,) = points
-        word = ONE[property_of([p.index], size)] or f"a saddle of index {p.index}"
+        word = claim.property.removesuffix(UP_TO)
+        word = f"a saddle of index {p.index}" if word == "saddle" else f"a {word}"
+        if zeros:
+            word = word.replace("a strict local", "a local")
         return (
-            f"{start} Within {_below(p.radius)} of the stored point it has exactly one critical point in {variables}: {word}, "
-            f"where J lies in [{p.low!r}, {p.high!r}]."
+            f"{start} Within {_below(p.radius)} of the stored point{plane and ' and in its plane'} it has exactly one critical point in "
+            f"{variables}: {word}, where J lies in [{p.low!r}, {p.high!r}]."
         )
-    what = MANY[property_of([p.index for p in points], size)]
+    minima = "local minima" if zeros else "strict local minima"
+    what = minima if not any(p.index for p in points) else "critical points"
     listed = "; ".join(
         f"index {p.index} within {_below(p.radius)} of point {k + 1}, J in [{p.low!r}, {p.high!r}]"
         for k, p in enumerate(points)
     )
     return (
         f"{start} It has {len(points)} {what} in {variables} of {len(points)} different values, each the only critical point "
-        f"in its ball: {listed}."
+        f"in its ball{plane}: {listed}."
     )
 
 
@@ -189,11 +222,16 @@ def _require_small_windows(program: Program) -> None:
 
 
 def _proved(
-    written: Gradient, here: Mapping[str, np.ndarray], keys: Sequence[str], point: Point, bits: int
+    written: Gradient,
+    here: Mapping[str, np.ndarray],
+    keys: Sequence[str],
+    point: Point,
+    gauge: Sequence[Generator],
+    bits: int,
 ) -> Isolated | None:
     try:
         at = isolation.centre(written, here, keys, bits)
-        H, spread = isolation.enclosure(written, here, keys, point.radius)
+        H, spread = gauged(written, here, keys, point.radius, gauge)
     except NoGradient as stop:
         refuse("E442", "J is not shown to be twice continuously differentiable in the ball", why=str(stop))
     S = isolation.congruence(H)

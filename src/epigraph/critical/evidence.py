@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,11 +15,16 @@ from torch import Tensor
 
 from epigraph.certificate import isolation, shapes
 from epigraph.certificate.format import Payload, Stored, assemble, bounds, write
+from epigraph.certificate.gauge import gauged
+from epigraph.certificate.graph import Program
 from epigraph.certificate.isolated import LARGEST, POINTS, SMALLEST, property_of
 from epigraph.certificate.isolation import Centre, Congruence, Isolated
+from epigraph.certificate.motion import Generator, Motion, Moves, motion, require_still
 from epigraph.certificate.reverse import Gradient, NoGradient, gradient
 from epigraph.convexity.evidence import Court
+from epigraph.critical.fields import Fields
 from epigraph.objective.objective import Objective
+from epigraph.symmetry.result import Symmetries, symmetries
 
 BITS = 128
 FIRST = 2.0**-40  # the first radius, on which the Hessian and how fast it changes are found
@@ -32,10 +38,11 @@ Arrays = dict[str, np.ndarray]
 @final
 @dataclass(frozen=True)
 class Located:
-    """A proof and the point that it is about, by key of the parameter's tensor."""
+    """A proof, the point that it is about, by key of the parameter's tensor, and numbers of the fields of its gauge."""
 
     proof: Isolated
     point: Mapping[str, np.ndarray]
+    fields: tuple[int, ...] = ()
 
 
 @final
@@ -52,8 +59,9 @@ class _Place:
 class Prover:
     """Proofs for points of one objective, in all of its parameters."""
 
-    def __init__(self, J: Objective):
-        self.J = J
+    def __init__(self, J: Objective, found: Symmetries | None = None):
+        self.J, self.symmetries = J, found
+        self.gauge: list[Generator] = []
         self.court = Court(J.graph(), J.domain, J.describe())
         self.names = list(J.parameters)
         self.keys = [self.court.keys[n] for n in self.names if n in self.court.keys]
@@ -61,24 +69,52 @@ class Prover:
         self.possible = whole and J.size <= LARGEST
 
     @cached_property
+    def program(self) -> Program:
+        return shapes.program(self.court.plain, shapes.metas({key: s.array for key, s in self.court.stored.items()}))
+
+    @cached_property
     def gradient(self) -> Gradient | None:
-        arrays = {key: s.array for key, s in self.court.stored.items()}
-        program = shapes.program(self.court.plain, shapes.metas(arrays))
         try:
-            return gradient(program, set(self.keys))
+            return gradient(self.program, set(self.keys))
         except NoGradient:
             return None
 
-    def prove(self, point: Mapping[str, Tensor]) -> Located | None:
-        """The proof on a ball around the point, which is polished first, or None where there is none."""
+    @cached_property
+    def fields(self) -> Fields:
+        return Fields(self.symmetries or symmetries(self.J), self.names)
+
+    def prove(self, point: Mapping[str, Tensor], orbit: int = 0) -> Located | None:
+        """The proof on a ball around the point, which is polished first, or None where there is none.
+
+        ``orbit``: the dimension of the point's orbit under continuous symmetries.
+        """
         if not self.possible or self.gradient is None:
+            return None
+        chosen = self.fields.independent(point) if orbit else []
+        self.gauge = [self._generator(k) for k in chosen]
+        if len(self.gauge) != orbit or not all(map(self._still, self.gauge)):
             return None
         arrays = {key: np.asarray(s.array) for key, s in self.court.tensors(point).items()}
         arrays |= {key: arrays[key].astype(np.float64) for key in self.keys}
         try:
-            return self._prove(arrays)
+            located = self._prove(arrays)
         except NoGradient:
             return None
+        return None if located is None else replace(located, fields=tuple(chosen))
+
+    def _generator(self, k: int) -> Generator:
+        found: dict[str, Motion] = {}
+        for name, (axis, values) in (self.fields.fields[k] or {}).items():
+            whole = values.astype(np.int64)
+            found[self.court.keys[name]] = motion(0, {}, whole) if axis is None else motion(0, {axis: whole})
+        return found
+
+    def _still(self, generator: Generator) -> bool:
+        try:
+            require_still(self.program, generator)
+        except Moves:
+            return False
+        return True
 
     def _prove(self, arrays: Arrays) -> Located | None:
         assert self.gradient is not None
@@ -101,7 +137,7 @@ class Prover:
     def _place(self, arrays: Arrays) -> _Place | None:
         assert self.gradient is not None
         at = isolation.centre(self.gradient, arrays, self.keys, BITS)
-        H, spread = isolation.enclosure(self.gradient, arrays, self.keys, FIRST)
+        H, spread = gauged(self.gradient, arrays, self.keys, FIRST, self.gauge)
         S = isolation.congruence(H)
         return None if S is None else _Place(at, S, spread)
 
@@ -136,7 +172,7 @@ class Prover:
         if not self._inside(arrays, radius):
             return None
         try:
-            H, spread = isolation.enclosure(self.gradient, arrays, self.keys, radius)
+            H, spread = gauged(self.gradient, arrays, self.keys, radius, self.gauge)
         except NoGradient:
             return None
         S = isolation.congruence(H)
@@ -153,7 +189,7 @@ class Prover:
         return True
 
     def payload(self, found: Sequence[Located]) -> Payload:
-        """The file's content: one point, or several whose values are proved to differ."""
+        """The file's content: one point, or several whose values are proved to differ and whose gauge is the same."""
         stored = dict(self.court.stored)
         stored |= {key: replace(stored[key], array=found[0].point[key]) for key in self.keys}
         names = dict(zip(self.keys, self.names, strict=True))
@@ -162,8 +198,10 @@ class Prover:
             centre = {} if k == 0 else {names[key]: f"point.{k + 1}.{key}" for key in self.keys}
             stored |= {centre[names[key]]: Stored(located.point[key], "point", "") for key in self.keys if k}
             points.append({**_claimed(located.proof), "centre": centre})
+        gauge = self._stored_gauge(found[0].fields, stored)
         claim = {
-            "property": property_of([f.proof.index for f in found], self.J.size),
+            **({"gauge": gauge} if gauge else {}),
+            "property": property_of([f.proof.index for f in found], self.J.size, len(gauge)),
             "form": "isolated",
             "arithmetic": "arb",
             "precision_bits": BITS,
@@ -172,6 +210,18 @@ class Prover:
             "domain": bounds(self.court.bounds(), stored),
         }
         return assemble(claim, self.court.plain, stored, {}, self.court.provenance())
+
+    def _stored_gauge(self, chosen: Sequence[int], stored: dict[str, Stored]) -> list[dict[str, object]]:
+        """The generators as a claim has them; their tensors are added to ``stored``."""
+        out = []
+        for k in chosen:
+            moves: dict[str, object] = {}
+            for name, (axis, values) in (self.fields.fields[k] or {}).items():
+                key = f"generator.{k}.{self.court.keys[name]}"
+                stored[key] = Stored(values, "direction", "")
+                moves[name] = {"shift": key} if axis is None else {"axis": axis, "matrix": key}
+            out.append(moves)
+        return out
 
 
 def _claimed(proof: Isolated) -> dict[str, object]:
@@ -197,7 +247,9 @@ def of_different_values(found: Sequence[Located]) -> list[Located]:
     return out
 
 
-def save(J: Objective, points: Sequence[Mapping[str, Tensor]], path: str | Path) -> tuple[Isolated, ...]:
+def save(
+    J: Objective, points: Sequence[Mapping[str, Tensor]], path: str | Path, orbits: Sequence[int] = ()
+) -> tuple[Isolated, ...]:
     """Prove that critical points near these are isolated and have different values, and write the file.
 
     ``epigraph verify`` repeats the proof from the file alone, without PyTorch.
@@ -206,12 +258,19 @@ def save(J: Objective, points: Sequence[Mapping[str, Tensor]], path: str | Path)
         J: the objective.
         points: parameters by name, near critical points; each is polished by Newton's method first.
         path: the file; it is not written where nothing is proved.
+        orbits: for each point the dimension of its orbit under continuous symmetries; zero where it is left out.
 
     Returns:
-        What the file states, by value.  Points without a proof are left out, and all but one of a value.
+        What the file states, by value.  Points without a proof are left out, all but one of a value, and all whose orbits
+        are not those of the most points.
     """
     prover = Prover(J)
-    proved = of_different_values([f for f in map(prover.prove, points) if f is not None])
-    if proved:
-        write(path, prover.payload(proved[:POINTS]))
-    return tuple(f.proof for f in proved[:POINTS])
+    sizes = [*orbits, *[0] * (len(points) - len(orbits))]
+    found = [prover.prove(p, size) for p, size in zip(points, sizes, strict=True)]
+    known = [f for f in found if f is not None]
+    if not known:
+        return ()
+    gauge, _ = Counter(f.fields for f in known).most_common(1)[0]
+    proved = of_different_values([f for f in known if f.fields == gauge])[:POINTS]
+    write(path, prover.payload(proved))
+    return tuple(f.proof for f in proved)
