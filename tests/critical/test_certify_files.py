@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from landscapes import network, scalar_product, xor
+from landscapes import autoencoder, network, scalar_product, xor
 from scipy.optimize import linear_sum_assignment, minimize
 from torch import nn
 
@@ -187,3 +187,55 @@ def test_the_spurious_minimum_of_six_units(tmp_path):
     assert found is not None and found[0].index == 0 and found[0].radius > 1e-4
     save(J, [{key: W}], tmp_path / "x.epi")
     assert "a strict local minimum" in verify_here(tmp_path / "x.epi").statement
+
+
+# orbits of continuous symmetries --------------------------------------------------------------------------------------
+def test_every_class_of_a_linear_autoencoder(tmp_path):
+    """J = half the sum of the spectrum that is left out; indices and nullities by Baldi and Hornik."""
+    J = autoencoder((4.0, 3.0, 2.0, 1.0), 2)
+    found = epigraph.minima(J, 200, certify=True)
+    known = [(1.5, 0, 4), (2.0, 1, 4), (2.5, 2, 4), (2.5, 2, 4), (3.0, 3, 3), (3.0, 3, 4), (3.5, 4, 3), (3.5, 4, 4)]
+    known += [(4.0, 5, 3), (4.5, 6, 3), (5.0, 8, 0)]
+    proved = [p for p in found.points if p.evidence == "certified"]
+    assert sorted((round(p.value, 9), p.index, p.certificate["zeros"]) for p in proved) == known
+    for p in proved:
+        low, high = p.certificate["value"]
+        assert low <= round(2 * p.value) / 2 <= high and high - low < 1e-12
+    minima = save(J, [p.point for p in found.points], tmp_path / "x.epi", [p.nullity for p in found.points])
+    assert [f.index for f in minima] == [0, 1, 2, 3, 4]  # four fields, five values
+    assert verify(tmp_path / "x.epi").property == "different critical points up to symmetry"
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.25])
+def test_a_product_with_and_without_decay(decay):
+    J = scalar_product(decay)
+    found = epigraph.minima(J, 50, certify=True)
+    minimum, saddle = found.points
+    assert minimum.evidence == saddle.evidence == "certified"
+    low, high = minimum.certificate["value"]
+    assert low <= decay - decay**2 / 2 <= high and minimum.certificate["zeros"] == (decay == 0)
+
+
+def test_units_of_relu_and_logits_without_decay(tmp_path):
+    torch.manual_seed(0)
+    X = torch.randn(40, 3, dtype=torch.float64)
+    Y = X[:, :1].relu() + 0.3 * torch.randn(40, 1, dtype=torch.float64)
+    J = network(X[:, :1], Y, 1, nn.ReLU)
+    found = epigraph.minima(J, 60, certify=True)
+    (best,) = found.minima
+    assert best.evidence == "certified" and best.certificate["zeros"] == 1
+    net = nn.Linear(3, 3).double()
+    J = Objective(net, nn.CrossEntropyLoss(), X, torch.randint(0, 3, (40,)))
+    (only,) = epigraph.minima(J, 30, certify=True).minima
+    assert only.evidence == "certified" and only.certificate["zeros"] == 4
+    save(J, [only.point], tmp_path / "x.epi", [4])
+    assert verify_here(tmp_path / "x.epi").property == "strict local minimum up to symmetry"
+
+
+def test_too_few_fields_prove_nothing():
+    J = autoencoder((2.0, 1.0), 1)
+    point = {"W1": torch.tensor([[1.0, 0.0]]).double(), "W2": torch.tensor([[1.0], [0.0]]).double()}
+    prover = Prover(J)
+    assert prover.prove(point) is None and prover.prove(point, 2) is None
+    located = prover.prove(point, 1)
+    assert located is not None and located.proof.index == 0

@@ -77,7 +77,7 @@ def proved(stored: Stored, manifest: Manifest, tensors: Mapping[str, np.ndarray]
     """The vector field, along which J stays the same."""
     found = generator(stored, tensors)
     try:
-        require_still(manifest.program, found)
+        require_still(manifest.program, tensors, found)
     except Moves as stop:
         refuse("E440", "J is not shown to stay the same along a generator", why=str(stop))
     return found

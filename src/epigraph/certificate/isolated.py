@@ -116,7 +116,8 @@ class IsolatedForm:
         data = sum(t.bytes for t in manifest.tensors.values())
         shapes = {key: manifest.tensors[key].shape for key in _keys(claim, manifest)}
         found = cost(_gradient(claim, manifest), shapes, claim.precision_bits)
-        moves = len(claim.gauge) * (generators.NODE_SECONDS * len(manifest.program.live) + 1e-8 * data)
+        entries = sum(float(manifest.program.nodes[p].numel) for p in manifest.program.live)
+        moves = len(claim.gauge) * (generators.NODE_SECONDS * len(manifest.program.live) + 3e-8 * (entries + data))
         return Cost(len(claim.points) * found.seconds + moves + 8e-9 * data, found.bytes + 3 * data)
 
     def prove(

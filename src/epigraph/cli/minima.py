@@ -62,7 +62,8 @@ def _keep(path: Path, J: Objective, found: Catalogue) -> None:
     """Write what the verifier can repeat of the certified minima."""
     from epigraph.critical.evidence import save
 
-    proved = save(J, [p.point for p in found.minima if p.evidence == "certified"], path)
+    minima = [p for p in found.minima if p.evidence == "certified"]
+    proved = save(J, [p.point for p in minima], path, [p.nullity for p in minima])
     if proved:
         what = "a minimum" if len(proved) == 1 else f"{len(proved)} minima of different values"
         say(f"{path}: {what}, for epigraph verify")

@@ -35,6 +35,7 @@ from epigraph.hessian.definite import Bound, largest_singular_value
 from epigraph.hessian.enclose import Region, Source, Undecided
 from epigraph.hessian.forms import EPS, TINY, Arithmetic, Form
 from epigraph.objective.objective import Objective
+from epigraph.symmetry.result import Symmetries
 
 FIRST, SMALLEST, GROWTH = 2.0**-8, 2.0**-40, 4.0
 LINEAR_PARTS = 5e6  # numbers that the linear parts of tangents may hold; above, vectors with radii are used
@@ -58,8 +59,8 @@ class Here:
 class Certifier:
     """Proofs for points of one objective: on the largest ball in centred forms, on a smaller one with many variables."""
 
-    def __init__(self, J: Objective):
-        self.J, names = J, list(J.parameters)
+    def __init__(self, J: Objective, found: Symmetries | None = None):
+        self.J, self.symmetries, names = J, found, list(J.parameters)
         self.source = Source(J.graph(), J.domain, dict(J.parameters), names)
         self.whole = len(self.source.names) == len(names)  # else J does not depend on a parameter
         n = self.source.size
@@ -67,16 +68,19 @@ class Certifier:
 
     @cached_property
     def prover(self) -> Prover:
-        return Prover(self.J)
+        return Prover(self.J, self.symmetries)
 
-    def locate(self, point: Mapping[str, Tensor]) -> tuple[Isolated, Mapping[str, Tensor], str] | None:
-        """The proof, the point that it is about (the same, or a polished one) and the method, or None."""
+    def locate(self, point: Mapping[str, Tensor], orbit: int = 0) -> tuple[Isolated, Mapping[str, Tensor], str] | None:
+        """The proof, the point that it is about (the same, or a polished one) and the method, or None.
+
+        ``orbit``: the dimension of the point's orbit under continuous symmetries.
+        """
         if not self.whole:
             return None
-        if self.small:
+        if self.small and not orbit:
             found = self.isolate(point)
             return None if found is None else (found, point, CENTRED)
-        located = self.prover.prove(point)
+        located = self.prover.prove(point, orbit)
         if located is None:
             return None
         own = dict(zip(self.prover.names, self.prover.keys, strict=True))
@@ -164,21 +168,25 @@ def _size(S: Tensor, slope: Form) -> float:
     return float(bound.square().sum().sqrt()) * (1 + (bound.numel() + 16) * EPS) + 2.0**-500
 
 
-def certified(J: Objective, points: Sequence[CriticalPoint]) -> tuple[CriticalPoint, ...]:
+def certified(
+    J: Objective, points: Sequence[CriticalPoint], found: Symmetries | None = None
+) -> tuple[CriticalPoint, ...]:
     """The points, with a proof where there is one: its kind is then what was proved.
 
-    Where a proof contradicts the test in floats, the proof stands.
+    Where a proof contradicts the test in floats, the proof stands.  ``found``: the symmetries of J, else they are looked for
+    where a point needs them.
     """
-    certifier = Certifier(J)
+    certifier = Certifier(J, found)
     out = []
     for p in points:
-        located = certifier.locate(p.point) if p.kind in TRIED and p.nullity == 0 else None
+        orbit = p.predicted
+        located = certifier.locate(p.point, orbit) if p.kind in TRIED and p.nullity == orbit else None
         if located is None:
             out.append(p)
             continue
-        found, point, method = located
-        kind = Kind.minimum if found.index == 0 else Kind.maximum if found.index == J.size else Kind.saddle
-        sizes = {k: v for k, v in asdict(found).items() if k not in ("low", "high")}
-        known = {"method": method, **sizes, "value": [found.low, found.high]}
-        out.append(replace(p, kind=kind, index=found.index, evidence="certified", certificate=known, point=point))
+        proof, point, method = located
+        kind = Kind.minimum if proof.index == 0 else Kind.maximum if proof.index == J.size - orbit else Kind.saddle
+        sizes = {k: v for k, v in asdict(proof).items() if k not in ("low", "high")}
+        known = {"method": method, **sizes, "zeros": orbit, "value": [proof.low, proof.high]}
+        out.append(replace(p, kind=kind, index=proof.index, evidence="certified", certificate=known, point=point))
     return tuple(out)

@@ -111,7 +111,7 @@ class Prover:
 
     def _still(self, generator: Generator) -> bool:
         try:
-            require_still(self.program, generator)
+            require_still(self.program, {key: s.array for key, s in self.court.stored.items()}, generator)
         except Moves:
             return False
         return True
