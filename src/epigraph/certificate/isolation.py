@@ -121,7 +121,8 @@ def congruence(H: np.ndarray) -> Congruence | None:
     half, gram = H @ S, S.T @ S
     whole = S.T @ half
     charge = (n + 8) * EPS * length  # of a product with S, per unit of the other factor's length
-    square = (float(np.abs(gram).sum(0).max()) * (1 + (n + 8) * EPS) + charge * length + TINY) * UP
+    sums = max(float(np.abs(gram).sum(axis).max()) for axis in (0, 1))  # whichever of two equal triangles was rounded
+    square = (sums * (1 + (n + 8) * EPS) + charge * length + TINY) * UP
     rest = frobenius(whole - np.diag(np.sign(w)))
     rest += charge * frobenius(half) + math.sqrt(square) * UP * charge * frobenius(H) + TINY
     return Congruence(S, rest * UP, square, int((w < 0).sum()))

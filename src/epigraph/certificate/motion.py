@@ -183,11 +183,13 @@ class _Rules:
         r"""(M a + a N')b + a(P b + b Q') = M ab + ab Q' + a (N' + P) b, where N' + P must be a multiple of the identity."""
         shape, rank, inner = self.node.shape, len(self.node.shape), self.shapes[0][-1]
         a, b = (self.wide(k, (*shape[:-2], *self.shapes[k][-2:])) for k in (0, 1))
-        zero = np.zeros((inner, inner), np.int64)
-        between = a.axes.get(rank - 1, zero).T + b.axes.get(rank - 2, zero)
-        scale = int(between[0, 0]) if inner else 0
-        if (between - scale * np.eye(inner, dtype=np.int64)).any():
-            raise self.refused("the motions of the inner axes do not cancel")
+        scale = 0
+        if rank - 1 in a.axes or rank - 2 in b.axes:
+            zero = np.zeros((inner, inner), np.int64)
+            between = a.axes.get(rank - 1, zero).T + b.axes.get(rank - 2, zero)
+            scale = int(between[0, 0])
+            if (between - scale * np.eye(inner, dtype=np.int64)).any():
+                raise self.refused("the motions of the inner axes do not cancel")
         if any(k < rank - 2 for m in (a, b) for k in m.axes):
             raise self.refused("a motion of leading axes")
         axes = {k: m for k, m in a.axes.items() if k == rank - 2} | {k: m for k, m in b.axes.items() if k == rank - 1}

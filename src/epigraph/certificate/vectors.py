@@ -270,7 +270,23 @@ def multiplied(x: Vectors, factor: Known, left: bool) -> Vectors:
     count = factor.middle.shape[-2 if left else -1]
     size, slack = near + factor.radius, factor.radius + (count + 8) * EPS * near
     if left:
-        middle, radius = x.middle @ factor.middle, x.radius @ size + x.length @ slack
+        middle, radius = _times(x.middle, factor.middle), x.radius @ size + x.length @ slack
     else:
-        middle, radius = factor.middle @ x.middle, size @ x.radius + slack @ x.length
+        middle, radius = _on_the_left(factor.middle, x.middle), size @ x.radius + slack @ x.length
     return vectors(middle, radius * (1 + (count + 16) * EPS) + TINY)
+
+
+def _times(x: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """x m for many matrices x, as one product of matrices where m is one: threads then have something to share."""
+    if m.ndim > 2:
+        return x @ m
+    return (x.reshape(-1, m.shape[0]) @ m).reshape(*x.shape[:-1], m.shape[1])
+
+
+def _on_the_left(m: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """m x for many matrices x."""
+    if m.ndim > 2:
+        return m @ x
+    rows = np.moveaxis(x, -2, 0)
+    found = (m @ rows.reshape(m.shape[1], -1)).reshape(m.shape[0], *rows.shape[1:])
+    return np.moveaxis(found, 0, -2)
