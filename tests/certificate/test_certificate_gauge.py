@@ -189,6 +189,73 @@ def test_other_activations_are_not_rescaled(change: Callable[[Builder, int], int
     assert not still(b, {"w": matrix(0, unit(2, 0, 0)), "v": matrix(1, unit(2, 0, 0, -1))})
 
 
+def _turned_units() -> tuple[Builder, Generator]:
+    b = Builder()
+    squared(b, layers(b, "relu", bias=False))
+    m = np.array([[0, 1], [-1, 0]])
+    return b, {"w": matrix(0, m), "v": matrix(1, m)}
+
+
+def _turned_columns() -> tuple[Builder, Generator]:
+    """sum of tanh over columns of the squares in each column, the columns turned."""
+    b = Builder()
+    w = b.parameter("w", RNG.standard_normal((3, 2)))
+    b("sum", b("tanh", b("sum", b("mul", w, w), dims=[0])), dims=[0])
+    return b, {"w": matrix(1, [[0, 1], [-1, 0]])}
+
+
+def _scaled_logits() -> tuple[Builder, Generator]:
+    b = Builder()
+    entropy(b, layers(b, "tanh", classes=3), True)
+    return b, {"v": motion(1, {}), "d": motion(1, {})}
+
+
+def _one_logit(whole: bool, of_bias: bool) -> tuple[Builder, Generator]:
+    b, generator = shift(whole, of_bias)
+    ((name, _),) = generator.items()
+    return b, {name: motion(0, {}, np.array([1, 0, 0]) if of_bias else np.array([[1, 0], [0, 0], [0, 0]]))}
+
+
+def _uneven() -> tuple[Builder, Generator]:
+    b, _ = shift(True, False)
+    return b, {"v": motion(0, {}, np.array([[1, 0]] * 3)), "d": motion(0, {}, np.array([1, 2, 1]))}
+
+
+def _other_samples() -> tuple[Builder, Generator]:
+    """log-sum-exp of each sample less an entry of another one: the unknown shifts are not the same."""
+    b = Builder()
+    z = layers(b, "tanh", classes=3)
+    flat = b("reshape", z, shape=[3 * len(X)])
+    index = b.data("index", np.roll(np.arange(len(X)), 1) * 3, "index")
+    b.mean(b("softplus", b.sub(b("logsumexp", z, dims=[1]), b("take", flat, index, dim=0))), [0])
+    return b, {"v": motion(0, {}, np.array([[1, 0]] * 3))}
+
+
+def _half_of_a_unit() -> tuple[Builder, Generator]:
+    b, generator = relu()
+    return b, {k: generator[k] for k in ("w", "v")}
+
+
+BAD: Mapping[str, Callable[[], tuple[Builder, Generator]]] = {
+    "units of relu turned": _turned_units,
+    "columns turned, rows summed": _turned_columns,
+    "logits scaled": _scaled_logits,
+    "weights of one logit": lambda: _one_logit(True, False),
+    "weights of one logit, logsumexp": lambda: _one_logit(False, False),
+    "bias of one logit": lambda: _one_logit(True, True),
+    "bias of one logit, logsumexp": lambda: _one_logit(False, True),
+    "biases by different amounts": _uneven,
+    "logits of other samples": _other_samples,
+    "a unit without its bias": _half_of_a_unit,
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_fields_along_which_j_moves(name: str) -> None:
+    b, generator = BAD[name]()
+    assert speed(b, generator) > 1e-6 and not still(b, generator)
+
+
 def test_integers_that_would_wrap_are_refused() -> None:
     """x multiplied by itself 64 times over: the exponents would be 2^64 = 0 in 64 bits."""
     b = Builder()

@@ -64,6 +64,18 @@ def test_values_of_the_wells_in_ball_arithmetic() -> None:
         assert abs(x - near) <= arb(found.error) and found.error < 1e-14
 
 
+def test_values_from_beside_the_point() -> None:
+    """J is enclosed at the critical point, not at the centre of the ball."""
+    for low_or_high in (0, 2):
+        x = roots()[low_or_high]
+        best = isolate(wells(), {"x": [x], "y": [0.0]}, 2.0**-8)
+        assert best is not None
+        for away in (1e-9, -1e-6, 1e-4, 1e-3):
+            found = isolate(wells(), {"x": [x + away], "y": [-away]}, 2.0**-6)
+            assert found is not None and found.low <= best.low and best.high <= found.high
+            assert found.error >= abs(away) * 1.4 and found.high - found.low < 100 * away**2 + 1e-14
+
+
 def test_a_ball_never_reaches_a_second_critical_point() -> None:
     """x^4/4 - e x^2/2 has critical points at 0 and at the two roots of e."""
     for e in (1.0, 2.0**-6, 2.0**-12, 2.0**-20):
