@@ -19,7 +19,7 @@ from test_certificate_mutations import mutate
 from epigraph.certificate import format, gauge, isolation, shapes
 from epigraph.certificate.format import Stored
 from epigraph.certificate.motion import Generator, Moves, motion, require_still
-from epigraph.certificate.reverse import gradient
+from epigraph.certificate.reverse import NoGradient, gradient
 from epigraph.certificate.verify import verify, verify_here
 from epigraph.errors import CertificateError
 
@@ -422,3 +422,25 @@ def test_a_changed_file_is_refused_or_true(tmp_path: Path) -> None:
         accepted += 1
         assert _true(format.read(tmp_path / "x.epi"))
     assert refused > 150 and accepted > 0
+
+
+def test_the_directions_stay_independent_on_the_ball() -> None:
+    """T(x)'V against singular values at random places, and the refusal beyond."""
+    b = autoencoder()
+    names, rng = names_of(b), np.random.default_rng(0)
+    arrays = {**b.arrays, **{n: rng.standard_normal(1) for n in names}}
+    generators = [{n: matrix(0, [[q]]) for n, q in FIELD.items()}, {"z": motion(0, {}, np.ones(1, np.int64))}]
+    found = gauge.gauge(generators, arrays, names, 2.0)
+    assert found is not None and 0.01 < found.radius < 10
+    for _ in range(200):
+        step = rng.standard_normal(3)
+        step *= found.radius / np.linalg.norm(step)
+        there = {n: arrays[n] + s for n, s in zip(names, step, strict=True)}
+        T = np.stack([gauge.velocity(g, there, names) for g in generators], 1)
+        assert np.linalg.svd(T.T @ found.V)[1][-1] > 1e-3
+    written = gradient(shapes.program(b.graph(), shapes.metas(b.arrays)), set(names))
+    gauge.gauged(written, arrays, names, found.radius * 0.9, generators)
+    with pytest.raises(NoGradient, match="independent"):
+        gauge.gauged(written, arrays, names, found.radius * 1.1, generators)
+    whole, spread = found.added(np.zeros((3, 3)), 0.0)
+    assert np.abs(whole - found.V @ found.V.T).max() <= spread < 1e-13
