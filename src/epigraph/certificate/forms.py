@@ -24,6 +24,7 @@ MODULES = {
     "polynomial": "epigraph.certificate.sumofsquares",
     "rayleigh": "epigraph.certificate.rayleigh",
     "definite": "epigraph.certificate.definite",
+    "isolated": "epigraph.certificate.isolated",
 }
 
 

@@ -17,7 +17,7 @@ from epigraph.certificate.points import SCALE_RANGE
 from epigraph.certificate.tensorfile import DIMENSION_LIMIT, DTYPES, RANK_LIMIT
 
 SCHEMA = "epigraph/certificate/1"
-ROLES = ("parameter", "data", "buffer", "frozen", "constant", "index", "bound", "direction")
+ROLES = ("parameter", "data", "buffer", "frozen", "constant", "index", "bound", "direction", "point")
 TENSOR_LIMIT = 100_000
 TENSOR_BYTES_LIMIT = 2**32
 PROVENANCE_DEPTH = 4

@@ -281,7 +281,7 @@ def _leaf(
         if found["name"] in names:
             refuse("E410", f"the parameter {found['name']!r} has two nodes", where=where)
         names.add(found["name"])
-    elif meta.role in ("parameter", "bound", "direction"):
+    elif meta.role in ("parameter", "bound", "direction", "point"):
         refuse("E410", f"a constant cannot read the {meta.role} {found['tensor']!r}", where=where)
     return Node(op, (), found, meta.shape, where)
 

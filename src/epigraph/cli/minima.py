@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from epigraph.cli.frame import outcome, print_json, require_target, stdout_to_stderr
+from epigraph.cli.frame import outcome, print_json, require_outputs, require_target, say, stdout_to_stderr
 from epigraph.cli.options import AsJson, Expr, Target, Where
+
+if TYPE_CHECKING:
+    from epigraph.critical.result import Catalogue
+    from epigraph.objective.objective import Objective
 
 
 def minima(
@@ -17,6 +22,9 @@ def minima(
     starts: Annotated[int, typer.Option("--starts", min=1, help="How many starts, and as many for saddles.")] = 1000,
     saddles: Annotated[bool, typer.Option("--saddles/--no-saddles", help="Look for saddles as well.")] = True,
     certify: Annotated[bool, typer.Option("--certify", help="Prove what can be proved of each point.")] = False,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="Prove minima of different values, and write the evidence.")
+    ] = None,
     atlas: Annotated[
         str | None, typer.Option("--atlas", help="Keep the points in this file, and go on from it.")
     ] = None,
@@ -26,6 +34,8 @@ def minima(
     """Which minima and saddles does the objective have, up to copies, and are the minima equal in value?"""
     with outcome():
         require_target(target, expr)
+        require_outputs(target, {"--certificate": certificate})
+        certify = certify or certificate is not None
         from epigraph.report.terminal import console, progress_line
 
         with stdout_to_stderr(), progress_line() as progress:
@@ -37,9 +47,25 @@ def minima(
             found = epigraph.minima(
                 J, starts, saddles=saddles, certify=certify, atlas=atlas, seed=seed, progress=progress
             )
+            if certificate is not None:
+                progress(f"proving minima for {certificate}")
+                _keep(certificate, J, found)
         if as_json:
             print_json(found.to_dict())
         else:
             from epigraph.report.minima import show_catalogue
 
             show_catalogue(console(), found)
+
+
+def _keep(path: Path, J: Objective, found: Catalogue) -> None:
+    """Write what the verifier can repeat of the certified minima."""
+    from epigraph.critical.evidence import save
+
+    minima = [p for p in found.minima if p.evidence == "certified"]
+    proved = save(J, [p.point for p in minima], path, [p.nullity for p in minima])
+    if proved:
+        what = "a minimum" if len(proved) == 1 else f"{len(proved)} minima of different values"
+        say(f"{path}: {what}, for epigraph verify")
+    else:
+        say(f"{path} is not written: no minimum is certified")

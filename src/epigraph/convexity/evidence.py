@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from epigraph.convexity.verdict import Proof
     from epigraph.objective.objective import Objective
 
-FIRST_FORMS = ("midpoint", "rayleigh", "definite")  # forms whose graph has the first operand of ``same`` alone
+FIRST_FORMS = (
+    "midpoint",
+    "rayleigh",
+    "definite",
+    "isolated",
+)  # forms whose graph has the first operand of ``same`` alone
 
 
 @final

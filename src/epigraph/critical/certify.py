@@ -19,55 +19,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, final
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from epigraph.certificate.isolation import Isolated
 from epigraph.critical.classify import Kind
+from epigraph.critical.evidence import Prover
 from epigraph.critical.result import CriticalPoint
 from epigraph.hessian.definite import Bound, largest_singular_value
 from epigraph.hessian.enclose import Region, Source, Undecided
 from epigraph.hessian.forms import EPS, TINY, Arithmetic, Form
 from epigraph.objective.objective import Objective
+from epigraph.symmetry.result import Symmetries
 
 FIRST, SMALLEST, GROWTH = 2.0**-8, 2.0**-40, 4.0
-LINEAR_PARTS = 5e7  # numbers that the linear parts of tangents may hold; above, interval matrices are used
-SMALL = 2.0**-24  # the first radius for these, which cost much and hold on small balls only
+LINEAR_PARTS = 5e6  # numbers that the linear parts of tangents may hold; above, vectors with radii are used
+CENTRED, VECTORS = "contraction in centred forms", "contraction, with gradients as vectors with radii"
 LEAST = 0.9  # the contraction below which a proof is worth having
 UP = 1 + 64 * EPS  # a few roundings, upwards
 TRIED = (Kind.minimum, Kind.saddle, Kind.maximum, Kind.undecided)
-
-
-@final
-@dataclass(frozen=True)
-class Isolated:
-    """What was proved: one critical point within ``radius`` of the stored point, and within ``error`` of it.
-
-    ``low`` and ``high`` enclose its value; every eigenvalue of the Hessian in the ball has at least the size
-    ``curvature``, and ``index`` of them are negative.  ``contraction`` is q.
-    """
-
-    index: int
-    radius: float
-    error: float
-    contraction: float
-    curvature: float
-    low: float
-    high: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "method": "contraction in centred forms",
-            "index": self.index,
-            "radius": self.radius,
-            "error": self.error,
-            "contraction": self.contraction,
-            "curvature": self.curvature,
-            "value": [self.low, self.high],
-        }
 
 
 @final
@@ -82,35 +57,56 @@ class Here:
 
 @final
 class Certifier:
-    """Proofs for points of one objective."""
+    """Proofs for points of one objective: on the largest ball in centred forms, on a smaller one with many variables."""
 
-    def __init__(self, J: Objective):
-        names = list(J.parameters)
+    def __init__(self, J: Objective, found: Symmetries | None = None):
+        self.J, self.symmetries, names = J, found, list(J.parameters)
         self.source = Source(J.graph(), J.domain, dict(J.parameters), names)
         self.whole = len(self.source.names) == len(names)  # else J does not depend on a parameter
         n = self.source.size
-        self.order = 1 if n * n * (self.source.widest + n) <= LINEAR_PARTS else 0
+        self.small = n * n * (self.source.widest + n) <= LINEAR_PARTS
 
-    def isolate(self, point: Mapping[str, Tensor]) -> Isolated | None:
-        """The proof on the largest ball that was tried, or None where there is none.
+    @cached_property
+    def prover(self) -> Prover:
+        return Prover(self.J, self.symmetries)
 
-        The ball grows as long as there is a proof; the error and the value come from the first, smallest one.
+    def locate(self, point: Mapping[str, Tensor], orbit: int = 0) -> tuple[Isolated, Mapping[str, Tensor], str] | None:
+        """The proof, the point that it is about (the same, or a polished one) and the method, or None.
+
+        ``orbit``: the dimension of the point's orbit under continuous symmetries.
         """
         if not self.whole:
             return None
+        if self.small and not orbit:
+            found = self.isolate(point)
+            return None if found is None else (found, point, CENTRED)
+        located = self.prover.prove(point, orbit)
+        if located is None:
+            return None
+        own = dict(zip(self.prover.names, self.prover.keys, strict=True))
+        polished = {k: torch.from_numpy(located.point[own[k]]).to(v) for k, v in point.items()}
+        if any(not np.array_equal(polished[k].double().numpy(), located.point[own[k]]) for k in own):
+            return None  # the point is kept in numbers that cannot hold it
+        return located.proof, polished, VECTORS
+
+    def isolate(self, point: Mapping[str, Tensor]) -> Isolated | None:
+        """The proof in centred forms on the largest ball that was tried, or None where there is none.
+
+        The ball grows as long as there is a proof; the error and the value come from the first, smallest one.
+        """
         centre = torch.cat([point[k].detach().double().reshape(-1) for k in self.source.names])
         try:
             here = self._here(centre)
         except Undecided:
             return None
-        radius, first = FIRST if self.order else SMALL, None
+        radius, first = FIRST, None
         while first is None and radius >= SMALLEST:
             first = self.on_ball(centre, radius, here)
             radius /= 8
         if first is None:
             return None
         best = first
-        while self.order and best.radius < 1.0:
+        while best.radius < 1.0:
             larger = self.on_ball(centre, best.radius * GROWTH, here)
             if larger is None:
                 break
@@ -123,7 +119,7 @@ class Certifier:
         if not self._inside(region):
             return None
         try:
-            walk, engine = self.source.walk(region, self.order)
+            walk, engine = self.source.walk(region, 1)
         except Undecided:
             return None
         if any(bool(up.any()) or bool(down.any()) for up, down in engine.kinks.values()):
@@ -172,18 +168,25 @@ def _size(S: Tensor, slope: Form) -> float:
     return float(bound.square().sum().sqrt()) * (1 + (bound.numel() + 16) * EPS) + 2.0**-500
 
 
-def certified(J: Objective, points: Sequence[CriticalPoint]) -> tuple[CriticalPoint, ...]:
+def certified(
+    J: Objective, points: Sequence[CriticalPoint], found: Symmetries | None = None
+) -> tuple[CriticalPoint, ...]:
     """The points, with a proof where there is one: its kind is then what was proved.
 
-    Where a proof contradicts the test in floats, the proof stands.
+    Where a proof contradicts the test in floats, the proof stands.  ``found``: the symmetries of J, else they are looked for
+    where a point needs them.
     """
-    certifier = Certifier(J)
+    certifier = Certifier(J, found)
     out = []
     for p in points:
-        found = certifier.isolate(p.point) if p.kind in TRIED and p.nullity == 0 else None
-        if found is None:
+        orbit = p.predicted
+        located = certifier.locate(p.point, orbit) if p.kind in TRIED and p.nullity == orbit else None
+        if located is None:
             out.append(p)
             continue
-        kind = Kind.minimum if found.index == 0 else Kind.maximum if found.index == J.size else Kind.saddle
-        out.append(replace(p, kind=kind, index=found.index, evidence="certified", certificate=found.to_dict()))
+        proof, point, method = located
+        kind = Kind.minimum if proof.index == 0 else Kind.maximum if proof.index == J.size - orbit else Kind.saddle
+        sizes = {k: v for k, v in asdict(proof).items() if k not in ("low", "high")}
+        known = {"method": method, **sizes, "zeros": orbit, "value": [proof.low, proof.high]}
+        out.append(replace(p, kind=kind, index=proof.index, evidence="certified", certificate=known, point=point))
     return tuple(out)

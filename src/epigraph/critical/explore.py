@@ -52,7 +52,7 @@ class Explorer:
         listed = self._listed(points, kinds)
         if self.certify:
             self.say(f"certifying {len(listed)} points")
-            listed = certified(self.J, listed)
+            listed = certified(self.J, listed, self.found)
         return Catalogue(
             self.J.describe(),
             listed,

@@ -293,16 +293,21 @@ def tangent_rank(group: Group, flows: Sequence[Flow], point: Point, held: Sequen
     At a critical point of J the Hessian has at least so many zero eigenvalues.  Costs a singular value decomposition of
     generators by parameters.  Velocities that move a tensor of ``held`` are left out.
     """
-    rows = [t for flow in flows for t in flow.tangents(group, point)]
-    for scaling in group.scalings("scale"):
-        rows += _scalings(group, scaling, point)
-    rows = [row for row in rows if not any(bool(row[k].any()) for k in held)]
+    rows = [row for row in velocities(group, flows, point) if not any(bool(row[k].any()) for k in held)]
     if not rows:
         return 0
     matrix = torch.stack([torch.cat([row[k].reshape(-1) for k in point]) for row in rows])
     norms = matrix.norm(dim=1)
     matrix = matrix[norms > 0] / norms[norms > 0, None]
     return int(torch.linalg.matrix_rank(matrix, rtol=1e-9)) if len(matrix) else 0
+
+
+def velocities(group: Group, flows: Sequence[Flow], point: Point) -> list[dict[str, Tensor]]:
+    """The velocity of each generator at a point: of the flows, then of each unit's rescaling."""
+    rows = [t for flow in flows for t in flow.tangents(group, point)]
+    for scaling in group.scalings("scale"):
+        rows += _scalings(group, scaling, point)
+    return rows
 
 
 def _scalings(group: Group, scaling: Scaling, point: Point) -> list[dict[str, Tensor]]:
