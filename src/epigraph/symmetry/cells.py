@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, product
 from typing import final
 
 from epigraph.symmetry.axes import Atom, Type, at, factors, forget, root, scope_of, size, unscope
@@ -36,20 +38,21 @@ class Cell:
 
     def along(self, dim: int) -> list[int]:
         """Positions in ``places`` of the leaves along a dimension."""
-        return [i for i, p in enumerate(self.places) if p.dim == dim]
+        return self._along[dim]
 
-    @property
+    @cached_property
     def atoms(self) -> list[Atom]:
         return [p.atom for p in self.places]
 
+    @cached_property
+    def _along(self) -> list[list[int]]:
+        out: list[list[int]] = [[] for _ in self.start]
+        for i, place in enumerate(self.places):
+            out[place.dim].append(i)
+        return out
 
-def cells(dims: Sequence[Type]) -> list[Cell]:
-    """The cells of a tensor with these dimensions, in row-major order of the parts."""
-    pending: list[tuple[int, Atom, int]] = []
-    for dim, kind in enumerate(dims):
-        pending += _steps(dim, kind, 1)
-    count = len(dims)
-    return list(_expand((0,) * count, ((),) * count, (), pending))
+
+Match = list[tuple[int, list[int | None]]]
 
 
 @final
@@ -58,13 +61,100 @@ class Cells:
 
     def __init__(self) -> None:
         self._known: dict[tuple[tuple[Atom, ...], ...], list[Cell]] = {}
+        self._strips: dict[tuple[int, tuple[Atom, ...]], list[Strip] | None] = {}
+        self._index: dict[int, dict[tuple[tuple[int, ...], ...], int]] = {}
+        self._matched: dict[tuple[int, int, tuple[bool, ...]], Match | None] = {}
 
     def __call__(self, dims: Sequence[Type]) -> list[Cell]:
+        """The cells of a tensor with these dimensions, in row-major order of the parts."""
         key = tuple(tuple(factors(kind)) for kind in dims)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = cells(key)
+            found = self._known[key] = self._made(key)
+            self._index[id(found)] = {c.choices: i for i, c in enumerate(found)}
         return found
+
+    def index(self, cells: list[Cell]) -> dict[tuple[tuple[int, ...], ...], int]:
+        """The position of each cell by the parts that are chosen in it."""
+        return self._index[id(cells)]
+
+    def _made(self, key: tuple[tuple[Atom, ...], ...]) -> list[Cell]:
+        """The product of what each dimension is made of; cell by cell where one dimension depends on another."""
+        strips: list[list[Strip]] = []
+        for dim, kind in enumerate(key):
+            if (dim, kind) not in self._strips:
+                self._strips[dim, kind] = _strips(dim, kind, 1)
+            found = self._strips[dim, kind]
+            if found is None:
+                return _expanded(key)
+            strips.append(found)
+        return [
+            Cell(tuple(s for s, _, _ in chosen), tuple(c for _, c, _ in chosen), tuple(chain(*(p for _, _, p in chosen))))
+            for chosen in product(*strips)
+        ]
+
+    def matched(self, small: list[Cell], large: list[Cell], wide: Sequence[bool]) -> Match | None:
+        """For each cell of a broadcast result the operand's cell behind it, and the operand's place for each place there.
+
+        ``wide`` says of each dimension of the operand whether it has its full size; None where cells do not correspond.
+        """
+        key = (id(small), id(large), tuple(wide))
+        if key not in self._matched:
+            self._matched[key] = _matched(small, self._index[id(small)], large, wide)
+        return self._matched[key]
+
+
+def _matched(
+    small: list[Cell], index: Mapping[tuple[tuple[int, ...], ...], int], large: list[Cell], wide: Sequence[bool]
+) -> Match | None:
+    out: Match = []
+    for cell in large:
+        lead = len(cell.start) - len(wide)
+        other = index.get(tuple(cell.choices[d + lead] if full else () for d, full in enumerate(wide)))
+        if other is None:
+            return None
+        theirs = small[other]
+        places: list[int | None] = [None] * len(cell.places)
+        for d, full in enumerate(wide):
+            here, there = cell.along(d + lead), theirs.along(d)
+            if not full:
+                continue
+            if [cell.atoms[i] for i in here] != [theirs.atoms[i] for i in there]:
+                return None
+            for i, j in zip(here, there, strict=True):
+                places[i] = j
+        out.append((other, places))
+    return out
+
+
+Strip = tuple[int, tuple[int, ...], tuple[Place, ...]]
+
+
+def _strips(dim: int, kind: Sequence[Atom], step: int) -> list[Strip] | None:
+    """Start, parts chosen and leaves of each piece of one dimension; None where something depends on something else."""
+    out: list[Strip] = [(0, (), ())]
+    for _, atom, own in _steps(dim, kind, step):
+        if scope_of(atom):
+            return None
+        inner: list[Strip] = [(0, (), (Place(dim, atom, own),))]
+        if atom.parts is not None:
+            inner, offset = [], 0
+            for index, part in enumerate(atom.parts):
+                found = _strips(dim, part, own)
+                if found is None:
+                    return None
+                inner += [(s + offset * own, (index, *c), p) for s, c, p in found]
+                offset += size(part)
+        out = [(s + t, c + d, p + q) for s, c, p in out for t, d, q in inner]
+    return out
+
+
+def _expanded(dims: Sequence[Type]) -> list[Cell]:
+    pending: list[tuple[int, Atom, int]] = []
+    for dim, kind in enumerate(dims):
+        pending += _steps(dim, kind, 1)
+    count = len(dims)
+    return list(_expand((0,) * count, ((),) * count, (), pending))
 
 
 def _steps(dim: int, kind: Sequence[Atom], step: int) -> list[tuple[int, Atom, int]]:
@@ -105,29 +195,15 @@ def _chosen(pending: Sequence[tuple[int, Atom, int]], outer: Atom, index: int) -
     return out
 
 
-def narrow_scopes(tensors: Sequence[Sequence[Type]]) -> None:
+def narrow_scopes(tensors: Sequence[Sequence[Type]]) -> Cells:
     """Keep of each leaf's scope what every tensor with the leaf has exactly once; repeat until nothing changes."""
     for dims in tensors:
         for atom, times in Counter(a for kind in dims for a in factors(kind)).items():
             if times > 1 and atom.parts is not None:
                 forget(atom)
     while True:
-        found: dict[Atom, frozenset[Atom]] = {}
-        every, done = Cells(), set[int]()
-        for dims in tensors:
-            same = every(dims)
-            if id(same) in done:
-                continue
-            done.add(id(same))
-            for cell in same:
-                seen = Counter(cell.atoms)
-                for atom in seen:
-                    scope = found.get(atom)
-                    if scope is None:
-                        scope = scope_of(atom)
-                    if scope:
-                        scope = frozenset(a for a in scope if seen[a] == 1) if seen[atom] == 1 else frozenset()
-                    found[atom] = scope
+        every = Cells()
+        found = _shared_scopes(every, tensors)
         changed = False
         for atom, scope in found.items():
             if root(atom) is not atom or atom.parts is not None:
@@ -140,7 +216,32 @@ def narrow_scopes(tensors: Sequence[Sequence[Type]]) -> None:
                     unscope(atom, root(over))
                     changed = True
         if not changed:
-            return
+            return every
+
+
+def _shared_scopes(every: Cells, tensors: Sequence[Sequence[Type]]) -> dict[Atom, frozenset[Atom]]:
+    """Of each leaf's scope what every tensor with the leaf has exactly once."""
+    found: dict[Atom, frozenset[Atom]] = {}
+    done = set[int]()
+    for dims in tensors:
+        same = every(dims)
+        if id(same) in done:
+            continue
+        done.add(id(same))
+        for cell in same:
+            if len(set(cell.atoms)) == len(cell.atoms):
+                once, often = set(cell.atoms), set[Atom]()
+            else:
+                seen = Counter(cell.atoms)
+                once, often = {a for a, n in seen.items() if n == 1}, {a for a, n in seen.items() if n > 1}
+            for atom in once:
+                scope = found.get(atom)
+                if scope is None:
+                    scope = scope_of(atom)
+                found[atom] = scope & once if scope else scope
+            for atom in often:
+                found[atom] = frozenset()
+    return found
 
 
 def copies(atom: Atom) -> int:

@@ -14,10 +14,12 @@ from fractions import Fraction
 from typing import final
 
 from epigraph.symmetry.axes import Atom
+from epigraph.symmetry.cells import Cell, Cells
 from epigraph.symmetry.trace import Step, Value
 
-GLOBAL = -1
+ZERO = 0
 Variable = int
+Table = list[list[Variable]]
 Number = int | Fraction  # whole numbers as int, which is much faster
 
 
@@ -31,50 +33,77 @@ def quotient(a: Number, b: Number) -> Number:
 
 @final
 class Charges:
-    """Linear equations between the charges of a graph's values, over the rationals or modulo 2."""
+    """Linear equations between the charges of a graph's values, over the rationals or modulo 2.
 
-    def __init__(self, values: Iterable[Value], modulo_two: bool):
-        self.modulo_two = modulo_two
-        self.owner: list[tuple[Value, int, int]] = []
-        self._first: dict[tuple[Value, int], int] = {}
-        self._parent: list[int] = []
-        self._ratio: list[Number] = []
+    A charge is a small integer, 0 where it vanishes.  No equation links charges of different leaves, so that only the
+    leaves of ``tensors`` have any; a value whose charges are those of another one shares its table.
+    """
+
+    def __init__(self, tensors: Iterable[Value], tilings: Cells, modulo_two: bool):
+        self.modulo_two, self.tilings = modulo_two, tilings
+        self.kinds: list[Atom | None] = [None]
+        self._moving = {a for v in tensors for c in v.cells for a in c.atoms if not a.pinned}
+        self._tables: dict[Value, Table] = {}
+        self._parent: list[int] = [0]
+        self._ratio: list[Number] = [1]
         self._equations: list[dict[Variable, Number]] = []
-        self._zero = self._new()
-        self.owner.append((Value([], ()), 0, 0))
-        for value in values:
-            for k, cell in enumerate(value.cells):
-                self._first[value, k] = len(self._parent)
-                for j in range(-1, len(cell.places)):
-                    made = self._new()
-                    self.owner.append((value, k, j))
-                    if (value.fixed and not value.zero) or (j >= 0 and cell.places[j].atom.pinned):
-                        self.vanish(made)
 
-    def _new(self) -> Variable:
+    def _new(self, kind: Atom | None) -> Variable:
         self._parent.append(len(self._parent))
         self._ratio.append(1)
+        self.kinds.append(kind)
         return len(self._parent) - 1
 
-    def of(self, value: Value, cell: int, place: int = GLOBAL) -> Variable:
-        """The charge of a leaf in a cell, or of the cell as a whole."""
-        return self._first[value, cell] + place + 1
+    def table(self, value: Value) -> Table:
+        """For each cell of a tensor its own charge, then those of its leaves."""
+        found = self._tables.get(value)
+        if found is None:
+            if value.fixed and not value.zero:
+                found = _zeros(value)
+            else:
+                found = [self.row(cell) for cell in value.cells]
+            self._tables[value] = found
+        return found
 
-    def every(self, value: Value) -> Iterable[Variable]:
-        """All charges of a tensor."""
-        for k, cell in enumerate(value.cells):
-            for j in range(-1, len(cell.places)):
-                yield self.of(value, k, j)
+    def row(self, cell: Cell) -> list[Variable]:
+        """New charges for a cell."""
+        return [self._new(None), *map(self._leaf, cell.atoms)]
 
-    def share(self, one: Value, two: Value) -> None:
-        """Two tensors with the same cells have the same charges, one by one."""
-        if one.cells:
-            first, second = self._first[one, 0], self._first[two, 0]
-            for k in range(self._count(one)):
-                self.equal(first + k, second + k)
+    def _leaf(self, atom: Atom) -> Variable:
+        return self._new(atom) if atom in self._moving else ZERO
 
-    def _count(self, value: Value) -> int:
-        return self._first[value, len(value.cells) - 1] + len(value.cells[-1].places) + 1 - self._first[value, 0]
+    def define(self, value: Value, table: Table) -> None:
+        """The charges of a tensor."""
+        known = self._tables.setdefault(value, table)
+        if known is not table:
+            for row, other in zip(known, table, strict=True):
+                for v, w in zip(row, other, strict=True):
+                    self.equal(v, w)
+
+    def vanish_all(self, value: Value) -> None:
+        """Nothing scales a tensor."""
+        if value in self._tables:
+            for row in self._tables[value]:
+                self.vanish(*row)
+        self._tables[value] = _zeros(value)
+
+    def total(self, terms: Iterable[tuple[Variable, Number]], kind: Atom | None) -> Variable:
+        """A charge that is a sum of coefficient times charge."""
+        row = self._reduced(terms)
+        if not row:
+            return ZERO
+        made = next(iter(row))
+        if len(row) == 1:
+            ratio = row[made]
+            if ratio != 1:
+                self._parent.append(made)
+                self._ratio.append(ratio)
+                self.kinds.append(kind)
+                made = len(self._parent) - 1
+            return made
+        made = self._new(kind)
+        self._equations.append({made: 1 if self.modulo_two else -1, **row})
+        return made
 
     # equations ------------------------------------------------------------------------------------------------
     def find(self, v: Variable) -> tuple[Variable, Number]:
@@ -97,33 +126,37 @@ class Charges:
     def vanish(self, *variables: Variable) -> None:
         """Charges that are 0."""
         for v in variables:
-            self._parent[self.find(v)[0]] = self._zero
+            if v != ZERO:
+                self._parent[self.find(v)[0]] = ZERO
 
     def equal(self, v: Variable, w: Variable) -> None:
         """v = w."""
+        if v == w:
+            return
         (x, r), (y, s) = self.find(v), self.find(w)
         if x == y:
-            if x != self._zero and r != s and not (self.modulo_two and (r - s) % 2 == 0):
+            if x != ZERO and r != s and not (self.modulo_two and (r - s) % 2 == 0):
                 self.vanish(x)
-        elif y == self._zero:
-            self._parent[x] = self._zero
-        elif x == self._zero:
-            self._parent[y] = self._zero
+        elif y == ZERO:
+            self._parent[x] = ZERO
+        elif x == ZERO:
+            self._parent[y] = ZERO
         else:
             self._parent[x], self._ratio[x] = y, 1 if self.modulo_two else quotient(s, r)
 
-    def relate(self, terms: Mapping[Variable, Number]) -> None:
+    def relate(self, terms: Iterable[tuple[Variable, Number]]) -> None:
         """The sum of coefficient times variable is 0."""
         reduced = self._reduced(terms)
         if not self._settle(reduced):
             self._equations.append(reduced)
 
-    def _reduced(self, terms: Mapping[Variable, Number]) -> dict[Variable, Number]:
+    def _reduced(self, terms: Iterable[tuple[Variable, Number]]) -> dict[Variable, Number]:
         out: dict[Variable, Number] = {}
-        for v, c in terms.items():
-            u, r = self.find(v)
-            if u != self._zero:
-                self._add(out, u, r * c)
+        for v, c in terms:
+            if v != ZERO:
+                u, r = self.find(v)
+                if u != ZERO:
+                    self._add(out, u, r * c)
         return out
 
     def _add(self, row: dict[Variable, Number], v: Variable, amount: Number) -> None:
@@ -137,7 +170,7 @@ class Charges:
         if len(terms) > 2:
             return False
         if len(terms) == 1:
-            self._parent[next(iter(terms))] = self._zero
+            self._parent[next(iter(terms))] = ZERO
         elif terms:
             (v, a), (w, b) = terms.items()
             self._parent[v], self._ratio[v] = w, 1 if self.modulo_two else quotient(-b, a)
@@ -150,7 +183,7 @@ class Charges:
         pivots: dict[Variable, dict[Variable, Number]] = {}
         users: dict[Variable, set[Variable]] = {}  # the pivots whose rows have a variable
         for terms in self._equations:
-            row = self._eliminate(self._reduced(terms), pivots)
+            row = self._eliminate(self._reduced(terms.items()), pivots)
             if not row:
                 continue
             v = next(iter(row))
@@ -165,7 +198,7 @@ class Charges:
             for u in row:
                 if u != v:
                     users.setdefault(u, set()).add(v)
-        free = [v for v in range(len(self._parent)) if self._parent[v] == v and v not in pivots and v != self._zero]
+        free = [v for v in range(1, len(self._parent)) if self._parent[v] == v and v not in pivots]
         columns: dict[Variable, dict[Variable, Number]] = {v: {v: 1} for v in free}
         for v, row in pivots.items():
             for u, c in row.items():
@@ -175,7 +208,7 @@ class Charges:
 
     def _simplify(self) -> None:
         while True:
-            kept = [e for e in map(self._reduced, self._equations) if not self._settle(self._reduced(e))]
+            kept = [e for e in (self._reduced(e.items()) for e in self._equations) if not self._settle(e)]
             done = len(kept) == len(self._equations)
             self._equations = kept
             if done:
@@ -200,21 +233,23 @@ class Charges:
         return solution.get(u, 0) * r
 
 
-def solutions(values: Sequence[Value], steps: Sequence[Step], output: Value, modulo_two: bool) -> Charges:
-    """The equations of all steps; J itself must not change."""
+def solutions(
+    tensors: Iterable[Value], steps: Sequence[Step], output: Value, tilings: Cells, modulo_two: bool
+) -> Charges:
+    """The equations of all steps for what scales ``tensors``; J itself must not change."""
     from epigraph.symmetry.rules import rule_of
 
-    system = Charges(values, modulo_two)
-    system.vanish(*system.every(output))
+    system = Charges(tensors, tilings, modulo_two)
     for step in steps:
         rule_of(step.node.op).charges(system, step)
+    system.vanish_all(output)
     return system
 
 
 def atoms_of(system: Charges, solution: Mapping[Variable, Number]) -> set[Atom | None]:
     """Which leaves a solution scales; None for whole cells."""
-    found: set[Atom | None] = set()
-    for v in solution:
-        value, cell, place = system.owner[v]
-        found.add(None if place < 0 else value.cells[cell].places[place].atom)
-    return found
+    return {system.kinds[v] for v in solution}
+
+
+def _zeros(value: Value) -> Table:
+    return [[ZERO] * (len(cell.places) + 1) for cell in value.cells]

@@ -14,8 +14,8 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from epigraph.errors import EpigraphError
 from epigraph.symmetry.axes import Atom, freeze, scope_of
-from epigraph.symmetry.cells import Cell, Cells, narrow_scopes
-from epigraph.symmetry.charges import Charges, Number, atoms_of, solutions
+from epigraph.symmetry.cells import Cell, narrow_scopes
+from epigraph.symmetry.charges import ZERO, Charges, Number, atoms_of, solutions
 from epigraph.symmetry.counting import Span
 from epigraph.symmetry.group import Block, Generator, Group, IndexSet, Permutations, Scaling
 from epigraph.symmetry.offsets import centred
@@ -77,27 +77,24 @@ def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = (), watched:
     tensors = {name: v for name, v in tensors.items() if id(v) in used}
     for name, value in tensors.items():
         _respect_bounds(value, domain.lower.get(name), domain.upper.get(name))
-    narrow_scopes([v.dims for v in tracer.values.values()])
-    values = list(
-        dict.fromkeys([v for s in tracer.steps for v in (*s.inputs, s.output)] + list(tracer.values.values()))
-    )
-    every = Cells()
-    for value in values:
-        value.settle(every)
+    tilings = narrow_scopes([v.dims for v in tracer.values.values()])
+    for value in {v: None for s in tracer.steps for v in (*s.inputs, s.output)} | dict.fromkeys(tracer.values.values()):
+        value.settle(tilings)
     seen = {f"@{i}": tracer.values[i] for i in watched if i in tracer.values}
-    maker = _Maker({**tensors, **seen})
+    whole = {**tensors, **seen}
+    maker = _Maker(whole)
 
     def able(weight: str, bias: str) -> bool:
-        whole = all(n in tensors and len(tensors[n].cells) == 1 for n in (weight, bias))
-        return whole and bias not in domain.lower and bias not in domain.upper
+        single = all(n in tensors and len(tensors[n].cells) == 1 for n in (weight, bias))
+        return single and bias not in domain.lower and bias not in domain.upper
 
     group = replace(maker.group(), offsets=tuple(centred(tracer, able)))
     scalings: list[Generator] = []
     for kind in ("sign", "scale"):
-        system = solutions(values, tracer.steps, tracer.values[graph.output], kind == "sign")
+        system = solutions(whole.values(), tracer.steps, tracer.values[graph.output], tilings, kind == "sign")
         for name, value in tensors.items():
             if not _scalable(kind, domain.lower.get(name), domain.upper.get(name)):
-                system.vanish(*system.every(value))
+                system.vanish_all(value)
         scalings += _independent(group, maker.scalings(system, kind), kind)
     return group.only([*group.generators, *scalings])
 
@@ -158,16 +155,13 @@ class _Maker:
     def scalings(self, system: Charges, kind: str) -> list[Scaling]:
         """The solutions that move a tensor, as generators."""
         basis = system.solve()  # merges variables, so it comes first
-        places = [
-            ((name, k, j), system.of(value, k, j))
-            for name, value in self.tensors.items()
-            for k, cell in enumerate(value.cells)
-            for j in range(-1, len(cell.places))
-        ]
         by_root: dict[int, list[tuple[tuple[str, int, int], Number]]] = {}
-        for key, v in places:
-            u, ratio = system.find(v)
-            by_root.setdefault(u, []).append((key, ratio))
+        for name, value in self.tensors.items():
+            for k, row in enumerate(system.table(value)):
+                for j, v in enumerate(row, start=-1):
+                    u, ratio = system.find(v)
+                    if u != ZERO:
+                        by_root.setdefault(u, []).append(((name, k, j), ratio))
         out: list[Scaling] = []
         for solution in basis:
             charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, [])}

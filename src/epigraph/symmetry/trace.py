@@ -31,7 +31,7 @@ class Value:
     def settle(self, every: Cells) -> None:
         """Make the cells, once no type changes any more; values of equal types share them."""
         self.cells = every(self.dims)
-        self.index = {c.choices: i for i, c in enumerate(self.cells)}
+        self.index = every.index(self.cells)
 
 
 @final

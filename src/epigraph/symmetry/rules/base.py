@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from epigraph.symmetry.axes import Type, freeze, pinned
-from epigraph.symmetry.charges import Charges
+from epigraph.symmetry.cells import Match
+from epigraph.symmetry.charges import ZERO, Charges
 from epigraph.symmetry.trace import Step, Value, align
 
 RULES: dict[str, Rule] = {}
@@ -55,81 +56,68 @@ def rule_of(op: str) -> Rule:
 def nothing(q: Charges, values: Sequence[Value]) -> None:
     """No scaling at all."""
     for value in values:
-        q.vanish(*q.every(value))
+        q.vanish_all(value)
 
 
 def combine(q: Charges, step: Step, powers: Sequence[int | Fraction]) -> None:
     """The result's charge is the sum of the operands' charges times these powers, place by place."""
-    out = step.output
+    out, parts = step.output, []
+    for value, power in zip(step.inputs, powers, strict=True):
+        if value.fixed and not value.zero:
+            continue  # a constant of whatever structure carries no charge
+        met = matched(q, value, out)
+        if met is None:
+            nothing(q, [*step.inputs, out])
+            return
+        parts.append((q.table(value), met, power))
+    rows = []
     for k, cell in enumerate(out.cells):
-        terms: list[dict[int, int | Fraction]] = [{q.of(out, k, j): -1} for j in range(-1, len(cell.places))]
-        for value, power in zip(step.inputs, powers, strict=True):
-            met = matched(value, out, k)
-            if met is None:
-                nothing(q, [*step.inputs, out])
-                return
-            other, places = met
-            for j, place in enumerate([-1, *places]):
-                if place is not None:
-                    v = q.of(value, other, place)
-                    terms[j][v] = terms[j].get(v, 0) + power
-        for each in terms:
-            q.relate(each)
+        here = [(table[met[k][0]], met[k][1], power) for table, met, power in parts]
+        row = [q.total([(charges[0], power) for charges, _, power in here], None)]
+        for j, atom in enumerate(cell.atoms):
+            terms = [(c[p + 1], power) for c, places, power in here if (p := places[j]) is not None]
+            row.append(q.total(terms, atom))
+        rows.append(row)
+    q.define(out, rows)
 
 
 def agree(q: Charges, step: Step, inputs: Sequence[Value]) -> None:
     """Operands and result have one charge; a dimension along which an operand is broadcast has none."""
     out = step.output
-    alike = [v for v in inputs if not v.zero and v.cells is out.cells and v.shape == out.shape]
-    for value in alike:
-        q.share(out, value)
-    others = [v for v in inputs if not v.zero and v not in alike]
-    for k, cell in enumerate(out.cells if others else ()):
-        for value in others:
-            met = matched(value, out, k)
-            if met is None:
-                nothing(q, [*inputs, out])
-                return
-            other, places = met
-            q.equal(q.of(out, k), q.of(value, other))
-            for j in range(len(cell.places)):
-                place = places[j]
-                if place is None:
-                    q.vanish(q.of(out, k, j))
-                else:
-                    q.equal(q.of(out, k, j), q.of(value, other, place))
+    others = []
+    for value in (v for v in inputs if not v.zero):
+        if value.cells is out.cells and value.shape == out.shape:
+            q.define(out, q.table(value))
+        else:
+            others.append(value)
+    for value in others:
+        met = matched(q, value, out)
+        if met is None:
+            nothing(q, [*inputs, out])
+            return
+        theirs = [(q.table(value)[other], places) for other, places in met]
+        q.define(out, [[c[0], *(ZERO if j is None else c[j + 1] for j in places)] for c, places in theirs])
 
 
-def matched(value: Value, out: Value, k: int) -> tuple[int, list[int | None]] | None:
-    """The operand's cell behind a cell of a broadcast result, and the operand's place for each of its places."""
-    if value.cells is out.cells and value.shape == out.shape:  # nothing is broadcast, every type is the same
-        return k, list(range(len(out.cells[k].places)))
+def matched(q: Charges, value: Value, out: Value) -> Match | None:
+    """For each cell of a broadcast result, the operand's cell behind it and the operand's place for each of its places."""
     lead = len(out.shape) - len(value.shape)
-    cell = out.cells[k]
-    wide = [value.shape[d] == out.shape[d + lead] for d in range(len(value.shape))]
-    key = tuple(cell.choices[d + lead] if wide[d] else () for d in range(len(value.shape)))
-    other = value.index.get(key)
-    if other is None:
-        return None
-    theirs = value.cells[other]
-    places: list[int | None] = [None] * len(cell.places)
-    for d, full in enumerate(wide):
-        if full:
-            here, there = cell.along(d + lead), theirs.along(d)
-            if [cell.places[i].atom for i in here] != [theirs.places[i].atom for i in there]:
-                return None
-            for i, j in zip(here, there, strict=True):
-                places[i] = j
-    return other, places
+    wide = [n == out.shape[d + lead] for d, n in enumerate(value.shape)]
+    return q.tilings.matched(value.cells, out.cells, wide)
 
 
-def transfer(q: Charges, source: Value, k: int, target: Value, m: int) -> bool:
-    """Two cells with the same leaves in the same order have the same charges."""
-    if source.cells[k].atoms != target.cells[m].atoms:
-        return False
-    for j in range(-1, len(source.cells[k].places)):
-        q.equal(q.of(source, k, j), q.of(target, m, j))
-    return True
+def transfer(q: Charges, source: Value, k: int, target: Value, m: int) -> list[int] | None:
+    """The charges of a cell, where another one has the same leaves in the same order; else None."""
+    return q.table(source)[k] if source.cells[k].atoms == target.cells[m].atoms else None
+
+
+def put(q: Charges, step: Step, rows: Sequence[list[int] | None]) -> None:
+    """The charges of the result's cells; where one is None, nothing scales operands and result."""
+    known = [row for row in rows if row is not None]
+    if len(known) == len(rows) == len(step.output.cells):
+        q.define(step.output, known)
+    else:
+        nothing(q, [*step.inputs, step.output])
 
 
 def odd(q: Charges, step: Step) -> None:

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import final
 
 from epigraph.symmetry.charges import Charges
-from epigraph.symmetry.rules.base import Elementwise, agree, combine, nothing, odd, register, transfer
+from epigraph.symmetry.rules.base import Elementwise, agree, combine, nothing, odd, register
 from epigraph.symmetry.trace import Step
 
 
@@ -109,9 +109,10 @@ class Compare(Elementwise):
         if first.shape != second.shape and not (first.zero or second.zero):
             nothing(q, step.inputs)
         elif not (first.zero or second.zero):
-            for k in range(len(first.cells)):
-                if k >= len(second.cells) or not transfer(q, first, k, second, k):
-                    nothing(q, step.inputs)
+            if [c.atoms for c in first.cells] == [c.atoms for c in second.cells]:
+                q.define(second, q.table(first))
+            else:
+                nothing(q, step.inputs)
 
 
 # functions of one variable ----------------------------------------------------------------------------------------

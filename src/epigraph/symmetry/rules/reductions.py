@@ -6,7 +6,7 @@ from typing import final
 
 from epigraph.symmetry.axes import Type, pinned, unify
 from epigraph.symmetry.charges import Charges
-from epigraph.symmetry.rules.base import Elementwise, Rule, nothing, register
+from epigraph.symmetry.rules.base import Elementwise, Rule, nothing, put, register
 from epigraph.symmetry.trace import Step
 
 
@@ -20,16 +20,21 @@ class Reduction(Rule):
     def linear(self, q: Charges, step: Step) -> None:
         """Charges along the dropped dimensions are 0, the others stay."""
         (x,), out, dims = step.inputs, step.output, step.node.attributes["dims"]
+        rows: list[list[int] | None] = [None] * len(out.cells)
         for k, cell in enumerate(x.cells):
             key = tuple(c for d, c in enumerate(cell.choices) if d not in dims)
             kept = [j for j, p in enumerate(cell.places) if p.dim not in dims]
             m = out.index.get(key)
-            if m is None or [cell.places[j].atom for j in kept] != out.cells[m].atoms:
+            if m is None or [cell.atoms[j] for j in kept] != out.cells[m].atoms:
                 nothing(q, [x, out])
                 return
-            q.vanish(*(q.of(x, k, j) for j in range(len(cell.places)) if j not in kept))
-            for there, here in enumerate([-1, *kept], start=-1):
-                q.equal(q.of(out, m, there), q.of(x, k, here))
+            charges = q.table(x)[k]
+            q.vanish(*(charges[j + 1] for j in range(len(cell.places)) if j not in kept))
+            row = [charges[0], *(charges[j + 1] for j in kept)]
+            for v, w in zip(row, rows[m] or (), strict=False):
+                q.equal(v, w)  # several cells are summed
+            rows[m] = row
+        put(q, step, rows)
 
 
 @register("sum")
