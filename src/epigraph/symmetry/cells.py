@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import chain, product
 from typing import final
 
-from epigraph.symmetry.axes import Atom, Type, at, factors, forget, root, scope_of, size, unscope
+from epigraph.symmetry.axes import FREE, Atom, Type, at, factors, forget, root, scope_of, size, unscope
 
 
 @final
@@ -64,34 +64,40 @@ class Cells:
         self._strips: dict[tuple[int, tuple[Atom, ...]], list[Strip] | None] = {}
         self._index: dict[int, dict[tuple[tuple[int, ...], ...], int]] = {}
         self._matched: dict[tuple[int, int, tuple[bool, ...]], Match | None] = {}
+        self._dependent: set[int] = set()
 
     def __call__(self, dims: Sequence[Type]) -> list[Cell]:
         """The cells of a tensor with these dimensions, in row-major order of the parts."""
         key = tuple(tuple(factors(kind)) for kind in dims)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = self._made(key)
+            strips = self._pieces(key)
+            found = _expanded(key) if strips is None else [_joined(chosen) for chosen in product(*strips)]
+            if strips is None:
+                self._dependent.add(id(found))
+            self._known[key] = found
             self._index[id(found)] = {c.choices: i for i, c in enumerate(found)}
         return found
+
+    def depend(self, cells: list[Cell]) -> bool:
+        """May some leaf of these cells depend on another?"""
+        return id(cells) in self._dependent
 
     def index(self, cells: list[Cell]) -> dict[tuple[tuple[int, ...], ...], int]:
         """The position of each cell by the parts that are chosen in it."""
         return self._index[id(cells)]
 
-    def _made(self, key: tuple[tuple[Atom, ...], ...]) -> list[Cell]:
-        """The product of what each dimension is made of; cell by cell where one dimension depends on another."""
-        strips: list[list[Strip]] = []
+    def _pieces(self, key: tuple[tuple[Atom, ...], ...]) -> list[list[Strip]] | None:
+        """What each dimension is made of; None where one may depend on another."""
+        out: list[list[Strip]] = []
         for dim, kind in enumerate(key):
             if (dim, kind) not in self._strips:
                 self._strips[dim, kind] = _strips(dim, kind, 1)
             found = self._strips[dim, kind]
             if found is None:
-                return _expanded(key)
-            strips.append(found)
-        return [
-            Cell(tuple(s for s, _, _ in chosen), tuple(c for _, c, _ in chosen), tuple(chain(*(p for _, _, p in chosen))))
-            for chosen in product(*strips)
-        ]
+                return None
+            out.append(found)
+        return out
 
     def matched(self, small: list[Cell], large: list[Cell], wide: Sequence[bool]) -> Match | None:
         """For each cell of a broadcast result the operand's cell behind it, and the operand's place for each place there.
@@ -149,6 +155,11 @@ def _strips(dim: int, kind: Sequence[Atom], step: int) -> list[Strip] | None:
     return out
 
 
+def _joined(strips: Sequence[Strip]) -> Cell:
+    start, choices, places = zip(*strips, strict=True) if strips else ((), (), ())
+    return Cell(start, choices, tuple(chain.from_iterable(places)))
+
+
 def _expanded(dims: Sequence[Type]) -> list[Cell]:
     pending: list[tuple[int, Atom, int]] = []
     for dim, kind in enumerate(dims):
@@ -198,9 +209,11 @@ def _chosen(pending: Sequence[tuple[int, Atom, int]], outer: Atom, index: int) -
 def narrow_scopes(tensors: Sequence[Sequence[Type]]) -> Cells:
     """Keep of each leaf's scope what every tensor with the leaf has exactly once; repeat until nothing changes."""
     for dims in tensors:
-        for atom, times in Counter(a for kind in dims for a in factors(kind)).items():
-            if times > 1 and atom.parts is not None:
-                forget(atom)
+        atoms = [a for kind in dims for a in factors(kind)]
+        if len(set(atoms)) < len(atoms):
+            for atom, times in Counter(atoms).items():
+                if times > 1 and atom.parts is not None:
+                    forget(atom)
     while True:
         every = Cells()
         found = _shared_scopes(every, tensors)
@@ -228,6 +241,9 @@ def _shared_scopes(every: Cells, tensors: Sequence[Sequence[Type]]) -> dict[Atom
         if id(same) in done:
             continue
         done.add(id(same))
+        if not every.depend(same):
+            found |= {a: FREE for cell in same for a in cell.atoms if a.cases}
+            continue
         for cell in same:
             if len(set(cell.atoms)) == len(cell.atoms):
                 once, often = set(cell.atoms), set[Atom]()

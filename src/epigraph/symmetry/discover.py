@@ -136,7 +136,13 @@ class _Maker:
         return self.ids[atom]
 
     def group(self) -> Group:
-        blocks = {name: tuple(self._block(c, v.shape) for c in v.cells) for name, v in self.tensors.items()}
+        known: dict[tuple[int, tuple[int, ...]], tuple[Block, ...]] = {}
+        blocks = {}
+        for name, v in self.tensors.items():
+            key = (id(v.cells), v.shape)
+            if key not in known:
+                known[key] = tuple(self._block(c, v.shape) for c in v.cells)
+            blocks[name] = known[key]
         generators = [Permutations(s.id) for s in self.sets if not s.fixed]
         shapes = {name: tuple(v.shape) for name, v in self.tensors.items()}
         return Group(tuple(self.sets), blocks, shapes, tuple(generators))
@@ -164,23 +170,45 @@ class _Maker:
                         by_root.setdefault(u, []).append(((name, k, j), ratio))
         out: list[Scaling] = []
         for solution in basis:
-            charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, [])}
-            kinds = atoms_of(system, solution)
-            if len(kinds) > 1 or all(name.startswith("@") for name, _, _ in charges):
+            charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, ())}
+            if all(name.startswith("@") for name, _, _ in charges):
                 continue
-            atom = kinds.pop()
+            (atom,) = atoms_of(system, solution)
             whole = lcm(*(c.denominator for c in charges.values()))
-            numbers = {key: int(c * whole) % 2 if kind == "sign" else int(c * whole) for key, c in charges.items()}
-            owner = None if atom is None else self.ids.get(atom)
-            if atom is None or owner is not None:
-                out.append(Scaling(owner, kind, {k: c for k, c in numbers.items() if c}))
+            numbers = {key: int(c * whole) for key, c in charges.items()}
+            odd = {key: c for key, c in numbers.items() if c % 2} if kind == "sign" else numbers
+            out.append(Scaling(None if atom is None else self.ids[atom], kind, odd))
         return out
 
 
 def _independent(group: Group, scalings: Sequence[Scaling], kind: str) -> list[Generator]:
-    """Those that enlarge the group, units before whole tensors."""
+    """Those that enlarge the group, units before whole tensors.
+
+    One of at least two units does so if it scales them in a place where they have not been scaled before; only for the
+    others a rank is computed.
+    """
     span = Span(2 if kind == "sign" else 0)
-    return [s for s in sorted(scalings, key=lambda s: s.set is None) if span.add(group.direction(bare(s)))]
+    waiting: list[Scaling] = []
+    seen: set[tuple[int, str, int, int]] = set()
+    kept: list[Generator] = []
+    for scaling in sorted(scalings, key=lambda s: s.set is None):
+        own = scaling.set
+        new = False
+        if own is not None and group.sets[own].size > 1:
+            places = [(own, *key) for key in scaling.charges if not key[0].startswith("@")]
+            new = any(place not in seen for place in places)
+            seen.update(places)
+            for outer in group.sets[own].scope:
+                seen.update((outer, n, k, group.blocks[n][k].sets.index(outer)) for n, k, _ in scaling.charges)
+        if not new:
+            for earlier in waiting:
+                span.add(group.direction(bare(earlier)))
+            waiting = []
+        if new or span.add(group.direction(bare(scaling))):
+            kept.append(scaling)
+        if new:
+            waiting.append(scaling)
+    return kept
 
 
 def bare(scaling: Scaling) -> Scaling:
