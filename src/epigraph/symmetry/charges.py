@@ -5,22 +5,27 @@ each leaf of the cell, raised to that leaf's charge, and one for the cell as a w
 is a linear equation between charges: a product adds them, a contraction wants opposite ones, a sum equal ones.  The
 solutions over the rationals are rescalings by positive factors, those over the field of two elements are sign flips.
 What no rule mentions has charge zero, so a forgotten equation loses a symmetry and invents none.
+
+Most equations hold for both; a rule may state others for one kind, "scale" or "sign", only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import final
+from typing import Literal, final
 
 from epigraph.symmetry.axes import Atom
 from epigraph.symmetry.cells import Cell, Cells
 from epigraph.symmetry.trace import Step, Value
 
 ZERO = 0
+Kind = Literal["scale", "sign"]
 Variable = int
 Table = list[list[Variable]]
 Number = int | Fraction  # whole numbers as int, which is much faster
+Terms = Iterable[tuple[Variable, Number]]
+Row = dict[Variable, Number]
 
 
 def quotient(a: Number, b: Number) -> Number:
@@ -31,81 +36,12 @@ def quotient(a: Number, b: Number) -> Number:
     return out.numerator if out.denominator == 1 else out
 
 
-@final
-class Charges:
-    """Linear equations between the charges of a graph's values, over the rationals or modulo 2.
+class Classes:
+    """Variables that are multiples of each other: each a whole multiple of a representative; that of ZERO vanishes."""
 
-    A charge is a small integer, 0 where it vanishes.  No equation links charges of different leaves, so that only the
-    leaves of ``tensors`` have any; a value whose charges are those of another one shares its table.
-    """
+    def __init__(self, parent: list[Variable], ratio: list[Number]):
+        self._parent, self._ratio = parent, ratio
 
-    def __init__(self, tensors: Iterable[Value], tilings: Cells, modulo_two: bool):
-        self.modulo_two, self.tilings = modulo_two, tilings
-        self.kinds: list[Atom | None] = [None]
-        self._moving = {a for v in tensors for c in v.cells for a in c.atoms if not a.pinned}
-        self._tables: dict[Value, Table] = {}
-        self._parent: list[int] = [0]
-        self._ratio: list[Number] = [1]
-        self._equations: list[dict[Variable, Number]] = []
-
-    def _new(self, kind: Atom | None) -> Variable:
-        self._parent.append(len(self._parent))
-        self._ratio.append(1)
-        self.kinds.append(kind)
-        return len(self._parent) - 1
-
-    def table(self, value: Value) -> Table:
-        """For each cell of a tensor its own charge, then those of its leaves."""
-        found = self._tables.get(value)
-        if found is None:
-            if value.fixed and not value.zero:
-                found = _zeros(value)
-            else:
-                found = [self.row(cell) for cell in value.cells]
-            self._tables[value] = found
-        return found
-
-    def row(self, cell: Cell) -> list[Variable]:
-        """New charges for a cell."""
-        return [self._new(None), *map(self._leaf, cell.atoms)]
-
-    def _leaf(self, atom: Atom) -> Variable:
-        return self._new(atom) if atom in self._moving else ZERO
-
-    def define(self, value: Value, table: Table) -> None:
-        """The charges of a tensor."""
-        known = self._tables.setdefault(value, table)
-        if known is not table:
-            for row, other in zip(known, table, strict=True):
-                for v, w in zip(row, other, strict=True):
-                    self.equal(v, w)
-
-    def vanish_all(self, value: Value) -> None:
-        """Nothing scales a tensor."""
-        if value in self._tables:
-            for row in self._tables[value]:
-                self.vanish(*row)
-        self._tables[value] = _zeros(value)
-
-    def total(self, terms: Iterable[tuple[Variable, Number]], kind: Atom | None) -> Variable:
-        """A charge that is a sum of coefficient times charge."""
-        row = self._reduced(terms)
-        if not row:
-            return ZERO
-        made = next(iter(row))
-        if len(row) == 1:
-            ratio = row[made]
-            if ratio != 1:
-                self._parent.append(made)
-                self._ratio.append(ratio)
-                self.kinds.append(kind)
-                made = len(self._parent) - 1
-            return made
-        made = self._new(kind)
-        self._equations.append({made: 1 if self.modulo_two else -1, **row})
-        return made
-
-    # equations ------------------------------------------------------------------------------------------------
     def find(self, v: Variable) -> tuple[Variable, Number]:
         """(u, r) with v = r u, u a representative; u is 0 where v vanishes."""
         parent = self._parent[v]
@@ -123,49 +59,147 @@ class Charges:
             self._parent[w], self._ratio[w] = v, ratio
         return v, ratio
 
-    def vanish(self, *variables: Variable) -> None:
-        """Charges that are 0."""
-        for v in variables:
-            if v != ZERO:
-                self._parent[self.find(v)[0]] = ZERO
-
-    def equal(self, v: Variable, w: Variable) -> None:
-        """v = w."""
-        if v == w:
-            return
-        (x, r), (y, s) = self.find(v), self.find(w)
-        if x == y:
-            if x != ZERO and r != s and not (self.modulo_two and (r - s) % 2 == 0):
-                self.vanish(x)
-        elif y == ZERO:
-            self._parent[x] = ZERO
-        elif x == ZERO:
-            self._parent[y] = ZERO
-        else:
-            self._parent[x], self._ratio[x] = y, 1 if self.modulo_two else quotient(s, r)
-
-    def relate(self, terms: Iterable[tuple[Variable, Number]]) -> None:
-        """The sum of coefficient times variable is 0."""
-        reduced = self._reduced(terms)
-        if not self._settle(reduced):
-            self._equations.append(reduced)
-
-    def _reduced(self, terms: Iterable[tuple[Variable, Number]]) -> dict[Variable, Number]:
-        out: dict[Variable, Number] = {}
+    def reduced(self, terms: Terms, modulus: int = 0) -> Row:
+        """A sum of coefficient times variable, in representatives."""
+        out: Row = {}
         for v, c in terms:
             if v != ZERO:
                 u, r = self.find(v)
                 if u != ZERO:
-                    self._add(out, u, r * c)
+                    add(out, u, r * c, modulus)
         return out
 
-    def _add(self, row: dict[Variable, Number], v: Variable, amount: Number) -> None:
-        total = row.pop(v, 0) + amount
-        total = total % 2 if self.modulo_two else total
-        if total:
-            row[v] = total
 
-    def _settle(self, terms: Mapping[Variable, Number]) -> bool:
+def add(row: Row, v: Variable, amount: Number, modulus: int) -> None:
+    """row += amount * v."""
+    total = row.pop(v, 0) + amount
+    total = total % modulus if modulus else total
+    if total:
+        row[v] = total
+
+
+@final
+class Charges(Classes):
+    """Linear equations between the charges of a graph's values.
+
+    A charge is a small integer, 0 where it vanishes.  No equation links charges of different leaves, so that only the
+    leaves of ``tensors`` have any; a value whose charges are those of another one shares its table.
+    """
+
+    def __init__(self, tensors: Iterable[Value], tilings: Cells):
+        super().__init__([0], [1])
+        self.tilings = tilings
+        self.kinds: list[Atom | None] = [None]
+        self.equations: list[Row] = []
+        self.only: dict[Kind, list[Row]] = {"scale": [], "sign": []}
+        self._moving = {a for v in tensors for c in v.cells for a in c.atoms if not a.pinned}
+        self._tables: dict[Value, Table] = {}
+
+    def _new(self, kind: Atom | None) -> Variable:
+        made = len(self._parent)
+        self._parent.append(made)
+        self._ratio.append(1)
+        self.kinds.append(kind)
+        return made
+
+    # tables ---------------------------------------------------------------------------------------------------
+    def table(self, value: Value) -> Table:
+        """For each cell of a tensor its own charge, then those of its leaves."""
+        found = self._tables.get(value)
+        if found is None:
+            constant = value.fixed and not value.zero
+            found = _zeros(value) if constant else [self.row(cell) for cell in value.cells]
+            self._tables[value] = found
+        return found
+
+    def row(self, cell: Cell) -> list[Variable]:
+        """New charges for a cell."""
+        return [self._new(None), *(self._new(a) if a in self._moving else ZERO for a in cell.atoms)]
+
+    def define(self, value: Value, table: Table, kind: Kind | None = None) -> None:
+        """The charges of a tensor; with a kind, for that kind only."""
+        known = self._tables.setdefault(value, table) if kind is None else self.table(value)
+        if known is not table:
+            for row, other in zip(known, table, strict=True):
+                for v, w in zip(row, other, strict=True):
+                    self.equal(v, w, kind)
+
+    def vanish_all(self, value: Value, kind: Kind | None = None) -> None:
+        """Nothing scales a tensor."""
+        if kind is not None:
+            self.only[kind] += [{v: 1} for row in self.table(value) for v in row if v != ZERO]
+            return
+        if value in self._tables:
+            for row in self._tables[value]:
+                self.vanish(*row)
+        self._tables[value] = _zeros(value)
+
+    # equations ------------------------------------------------------------------------------------------------
+    def vanish(self, *variables: Variable) -> None:
+        """Charges that are 0."""
+        for v in variables:
+            if v != ZERO:
+                self.relate([(v, 1)])
+
+    def equal(self, v: Variable, w: Variable, kind: Kind | None = None) -> None:
+        """v = w."""
+        if v != w:
+            self.relate([(v, 1), (w, -1)], kind)
+
+    def relate(self, terms: Terms, kind: Kind | None = None) -> None:
+        """The sum of coefficient times variable is 0."""
+        if kind is not None:
+            self.only[kind].append(dict(terms))
+            return
+        row = self.reduced(terms)
+        if len(row) == 1 and abs(next(iter(row.values()))) == 1:
+            self._parent[next(iter(row))] = ZERO
+        elif len(row) == 2 and any(abs(c) == 1 for c in row.values()):
+            (v, a), (w, b) = row.items()
+            if abs(a) != 1:
+                v, a, w, b = w, b, v, a
+            self._parent[v], self._ratio[v] = w, -b * a
+        elif row:
+            self.equations.append(row)
+
+    def total(self, terms: Sequence[tuple[Variable, Number]], atom: Atom | None, kind: Kind | None = None) -> Variable:
+        """A charge that is a sum of coefficient times charge."""
+        terms = [t for t in terms if t[0] != ZERO]
+        if not terms:
+            return ZERO
+        if len(terms) == 1 and terms[0][1] == 1:
+            return terms[0][0]
+        if kind is not None:
+            made = self._new(atom)
+            self.only[kind].append({made: -1, **self.reduced(terms)})
+            return made
+        row = self.reduced(terms)
+        if not row:
+            return ZERO
+        made = self._new(atom)
+        if len(row) == 1:
+            (self._parent[made], self._ratio[made]) = next(iter(row.items()))
+        else:
+            self.equations.append({made: -1, **row})
+        return made
+
+
+def _zeros(value: Value) -> Table:
+    return [[ZERO] * (len(cell.places) + 1) for cell in value.cells]
+
+
+@final
+class Solution(Classes):
+    """The charges of one kind: all equations solved, over the rationals or modulo 2."""
+
+    def __init__(self, charges: Charges, kind: Kind):
+        super().__init__(list(charges._parent), list(charges._ratio))
+        self.modulus = 2 if kind == "sign" else 0
+        self.atoms = charges.kinds
+        equations = self._simplified([*charges.only[kind], *charges.equations])
+        self.basis = self._basis(self._pivots(equations))
+
+    def _settle(self, terms: Row) -> bool:
         """Take in an equation of at most two variables."""
         if len(terms) > 2:
             return False
@@ -173,17 +207,26 @@ class Charges:
             self._parent[next(iter(terms))] = ZERO
         elif terms:
             (v, a), (w, b) = terms.items()
-            self._parent[v], self._ratio[v] = w, 1 if self.modulo_two else quotient(-b, a)
+            self._parent[v], self._ratio[v] = w, 1 if self.modulus else quotient(-b, a)
         return True
 
-    # solutions ------------------------------------------------------------------------------------------------
-    def solve(self) -> list[dict[Variable, Number]]:
-        """A basis of the solutions, as values of the representatives that are not zero."""
-        self._simplify()
-        pivots: dict[Variable, dict[Variable, Number]] = {}
+    def _simplified(self, equations: list[Row]) -> list[Row]:
+        while True:
+            reduced = (self.reduced(e.items(), self.modulus) for e in equations)
+            kept = [e for e in reduced if not self._settle(e)]
+            if len(kept) == len(equations):
+                return kept
+            equations = kept
+
+    def _pivots(self, equations: list[Row]) -> dict[Variable, Row]:
+        """Each equation solved for one variable, which no other one has."""
+        pivots: dict[Variable, Row] = {}
         users: dict[Variable, set[Variable]] = {}  # the pivots whose rows have a variable
-        for terms in self._equations:
-            row = self._eliminate(self._reduced(terms.items()), pivots)
+        for terms in equations:
+            row = self.reduced(terms.items(), self.modulus)
+            for v in list(row):
+                if v in row and v in pivots:
+                    self._combine(row, pivots[v], -row[v])
             if not row:
                 continue
             v = next(iter(row))
@@ -198,58 +241,35 @@ class Charges:
             for u in row:
                 if u != v:
                     users.setdefault(u, set()).add(v)
-        free = [v for v in range(1, len(self._parent)) if self._parent[v] == v and v not in pivots]
-        columns: dict[Variable, dict[Variable, Number]] = {v: {v: 1} for v in free}
+        return pivots
+
+    def _combine(self, one: Row, two: Mapping[Variable, Number], factor: Number) -> None:
+        """one += factor * two."""
+        for u, c in two.items():
+            add(one, u, factor * c, self.modulus)
+
+    def _basis(self, pivots: Mapping[Variable, Row]) -> list[Row]:
+        """The solutions, as values of the representatives that are not zero."""
+        free = [v for v, parent in enumerate(self._parent) if parent == v and v != ZERO and v not in pivots]
+        columns: dict[Variable, Row] = {v: {v: 1} for v in free}
         for v, row in pivots.items():
             for u, c in row.items():
                 if u != v:
-                    columns[u][v] = -c % 2 if self.modulo_two else -c
+                    columns[u][v] = -c % 2 if self.modulus else -c
         return list(columns.values())
 
-    def _simplify(self) -> None:
-        while True:
-            kept = [e for e in (self._reduced(e.items()) for e in self._equations) if not self._settle(e)]
-            done = len(kept) == len(self._equations)
-            self._equations = kept
-            if done:
-                return
-
-    def _eliminate(
-        self, row: dict[Variable, Number], pivots: Mapping[Variable, dict[Variable, Number]]
-    ) -> dict[Variable, Number]:
-        for v in list(row):
-            if v in row and v in pivots:
-                self._combine(row, pivots[v], -row[v])
-        return row
-
-    def _combine(self, one: dict[Variable, Number], two: Mapping[Variable, Number], factor: Number) -> None:
-        """one += factor * two."""
-        for u, c in two.items():
-            self._add(one, u, factor * c)
-
-    def evaluate(self, solution: Mapping[Variable, Number], v: Variable) -> Number:
-        """A charge in a solution."""
-        u, r = self.find(v)
-        return solution.get(u, 0) * r
+    def atom(self, solution: Row) -> Atom | None:
+        """The leaf that a solution scales; None for whole cells."""
+        (found,) = {self.atoms[v] for v in solution}
+        return found
 
 
-def solutions(
-    tensors: Iterable[Value], steps: Sequence[Step], output: Value, tilings: Cells, modulo_two: bool
-) -> Charges:
+def equations(tensors: Iterable[Value], steps: Sequence[Step], output: Value, tilings: Cells) -> Charges:
     """The equations of all steps for what scales ``tensors``; J itself must not change."""
     from epigraph.symmetry.rules import rule_of
 
-    system = Charges(tensors, tilings, modulo_two)
+    system = Charges(tensors, tilings)
     for step in steps:
         rule_of(step.node.op).charges(system, step)
     system.vanish_all(output)
     return system
-
-
-def atoms_of(system: Charges, solution: Mapping[Variable, Number]) -> set[Atom | None]:
-    """Which leaves a solution scales; None for whole cells."""
-    return {system.kinds[v] for v in solution}
-
-
-def _zeros(value: Value) -> Table:
-    return [[ZERO] * (len(cell.places) + 1) for cell in value.cells]

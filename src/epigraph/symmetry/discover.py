@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from epigraph.errors import EpigraphError
 from epigraph.symmetry.axes import Atom, freeze, scope_of
 from epigraph.symmetry.cells import Cell, narrow_scopes
-from epigraph.symmetry.charges import ZERO, Charges, Number, atoms_of, solutions
+from epigraph.symmetry.charges import ZERO, Charges, Kind, Number, Solution, equations
 from epigraph.symmetry.counting import Span
 from epigraph.symmetry.group import Block, Generator, Group, IndexSet, Permutations, Scaling
 from epigraph.symmetry.offsets import centred
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from epigraph.objective.domain import Domain
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
+
+KINDS: tuple[Kind, ...] = ("sign", "scale")
 
 
 def moving_buffers(J: Objective) -> tuple[Objective, tuple[str, ...]]:
@@ -90,11 +92,11 @@ def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = (), watched:
 
     group = replace(maker.group(), offsets=tuple(centred(tracer, able)))
     scalings: list[Generator] = []
-    for kind in ("sign", "scale"):
-        system = solutions(whole.values(), tracer.steps, tracer.values[graph.output], tilings, kind == "sign")
+    system = equations(whole.values(), tracer.steps, tracer.values[graph.output], tilings)
+    for kind in KINDS:
         for name, value in tensors.items():
             if not _scalable(kind, domain.lower.get(name), domain.upper.get(name)):
-                system.vanish_all(value)
+                system.vanish_all(value, kind)
         scalings += _independent(group, maker.scalings(system, kind), kind)
     return group.only([*group.generators, *scalings])
 
@@ -158,61 +160,75 @@ class _Maker:
             tuple(p.dim for p in places),
         )
 
-    def scalings(self, system: Charges, kind: str) -> list[Scaling]:
+    def scalings(self, system: Charges, kind: Kind) -> list[Scaling]:
         """The solutions that move a tensor, as generators."""
-        basis = system.solve()  # merges variables, so it comes first
+        solved = Solution(system, kind)
         by_root: dict[int, list[tuple[tuple[str, int, int], Number]]] = {}
         for name, value in self.tensors.items():
             for k, row in enumerate(system.table(value)):
                 for j, v in enumerate(row, start=-1):
-                    u, ratio = system.find(v)
+                    u, ratio = solved.find(v)
                     if u != ZERO:
                         by_root.setdefault(u, []).append(((name, k, j), ratio))
         out: list[Scaling] = []
-        for solution in basis:
+        for solution in solved.basis:
             charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, ())}
             if all(name.startswith("@") for name, _, _ in charges):
                 continue
-            (atom,) = atoms_of(system, solution)
+            atom = solved.atom(solution)
             whole = lcm(*(c.denominator for c in charges.values()))
             numbers = {key: int(c * whole) for key, c in charges.items()}
-            odd = {key: c for key, c in numbers.items() if c % 2} if kind == "sign" else numbers
+            odd = {key: 1 for key, c in numbers.items() if c % 2} if kind == "sign" else numbers
             out.append(Scaling(None if atom is None else self.ids[atom], kind, odd))
         return out
 
 
-def _independent(group: Group, scalings: Sequence[Scaling], kind: str) -> list[Generator]:
+def _independent(group: Group, scalings: Sequence[Scaling], kind: Kind) -> list[Generator]:
     """Those that enlarge the group, units before whole tensors.
 
-    One of at least two units does so if it scales them in a place where they have not been scaled before; only for the
-    others a rank is computed.
+    One of at least two units does so if it scales them in a place where they have not been scaled before; a scaling of
+    whole cells does not where it is all units of one that is known.  Only for the others a rank is computed.
     """
-    span = Span(2 if kind == "sign" else 0)
-    waiting: list[Scaling] = []
-    seen: set[tuple[int, str, int, int]] = set()
+    span, waiting = Span(2 if kind == "sign" else 0), list[Scaling]()
+    seen: set[tuple[int, tuple[str, int, int]]] = set()
+    wholes: set[frozenset[tuple[tuple[str, int], int]]] = set()
     kept: list[Generator] = []
-    for scaling in sorted(scalings, key=lambda s: s.set is None):
-        own = scaling.set
+    for given in sorted(scalings, key=lambda s: s.set is None):
+        scaling, own = bare(given), given.set
+        whole = _whole(scaling, span.modulus)
+        if own is None and whole in wholes:
+            continue
         new = False
         if own is not None and group.sets[own].size > 1:
-            places = [(own, *key) for key in scaling.charges if not key[0].startswith("@")]
-            new = any(place not in seen for place in places)
-            seen.update(places)
+            new = any((own, key) not in seen for key in scaling.charges)
+            seen.update((own, key) for key in scaling.charges)
             for outer in group.sets[own].scope:
-                seen.update((outer, n, k, group.blocks[n][k].sets.index(outer)) for n, k, _ in scaling.charges)
+                seen.update((outer, (n, k, group.blocks[n][k].sets.index(outer))) for n, k, _ in scaling.charges)
         if not new:
             for earlier in waiting:
-                span.add(group.direction(bare(earlier)))
+                span.add(group.direction(earlier))
             waiting = []
-        if new or span.add(group.direction(bare(scaling))):
-            kept.append(scaling)
+        if new or span.add(group.direction(scaling)):
+            kept.append(given)
+            wholes.add(whole)
         if new:
             waiting.append(scaling)
     return kept
 
 
+def _whole(scaling: Scaling, modulus: int) -> frozenset[tuple[tuple[str, int], int]]:
+    """What a scaling does to each block where all units get one factor."""
+    totals: dict[tuple[str, int], int] = {}
+    for (name, k, _), charge in scaling.charges.items():
+        totals[name, k] = totals.get((name, k), 0) + charge
+    reduced = ((key, c % modulus if modulus else c) for key, c in totals.items())
+    return frozenset(entry for entry in reduced if entry[1])
+
+
 def bare(scaling: Scaling) -> Scaling:
     """A scaling without the nodes that are watched."""
+    if not any(key[0].startswith("@") for key in scaling.charges):
+        return scaling
     return replace(scaling, charges={k: c for k, c in scaling.charges.items() if not k[0].startswith("@")})
 
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from epigraph.symmetry.axes import Type, freeze, pinned
 from epigraph.symmetry.cells import Match
-from epigraph.symmetry.charges import ZERO, Charges
+from epigraph.symmetry.charges import ZERO, Charges, Kind
 from epigraph.symmetry.trace import Step, Value, align
 
 RULES: dict[str, Rule] = {}
@@ -53,13 +53,13 @@ def rule_of(op: str) -> Rule:
 
 
 # equations that several operators share ----------------------------------------------------------------------------
-def nothing(q: Charges, values: Sequence[Value]) -> None:
-    """No scaling at all."""
+def nothing(q: Charges, values: Sequence[Value], kind: Kind | None = None) -> None:
+    """No scaling at all, or none of a kind."""
     for value in values:
-        q.vanish_all(value)
+        q.vanish_all(value, kind)
 
 
-def combine(q: Charges, step: Step, powers: Sequence[int | Fraction]) -> None:
+def combine(q: Charges, step: Step, powers: Sequence[int | Fraction], kind: Kind | None = None) -> None:
     """The result's charge is the sum of the operands' charges times these powers, place by place."""
     out, parts = step.output, []
     for value, power in zip(step.inputs, powers, strict=True):
@@ -73,30 +73,30 @@ def combine(q: Charges, step: Step, powers: Sequence[int | Fraction]) -> None:
     rows = []
     for k, cell in enumerate(out.cells):
         here = [(table[met[k][0]], met[k][1], power) for table, met, power in parts]
-        row = [q.total([(charges[0], power) for charges, _, power in here], None)]
+        row = [q.total([(charges[0], power) for charges, _, power in here], None, kind)]
         for j, atom in enumerate(cell.atoms):
             terms = [(c[p + 1], power) for c, places, power in here if (p := places[j]) is not None]
-            row.append(q.total(terms, atom))
+            row.append(q.total(terms, atom, kind))
         rows.append(row)
     q.define(out, rows)
 
 
-def agree(q: Charges, step: Step, inputs: Sequence[Value]) -> None:
+def agree(q: Charges, step: Step, inputs: Sequence[Value], kind: Kind | None = None) -> None:
     """Operands and result have one charge; a dimension along which an operand is broadcast has none."""
     out = step.output
     others = []
     for value in (v for v in inputs if not v.zero):
         if value.cells is out.cells and value.shape == out.shape:
-            q.define(out, q.table(value))
+            q.define(out, q.table(value), kind)
         else:
             others.append(value)
     for value in others:
         met = matched(q, value, out)
         if met is None:
-            nothing(q, [*inputs, out])
+            nothing(q, [*inputs, out], kind)
             return
         theirs = [(q.table(value)[other], places) for other, places in met]
-        q.define(out, [[c[0], *(ZERO if j is None else c[j + 1] for j in places)] for c, places in theirs])
+        q.define(out, [[c[0], *(ZERO if j is None else c[j + 1] for j in places)] for c, places in theirs], kind)
 
 
 def matched(q: Charges, value: Value, out: Value) -> Match | None:
@@ -122,10 +122,14 @@ def put(q: Charges, step: Step, rows: Sequence[list[int] | None]) -> None:
 
 def odd(q: Charges, step: Step) -> None:
     """Sign flips pass, other factors do not."""
-    if q.modulo_two:
-        agree(q, step, step.inputs)
-    else:
-        nothing(q, [*step.inputs, step.output])
+    agree(q, step, step.inputs)
+    nothing(q, [step.output], "scale")
+
+
+def homogeneous(q: Charges, step: Step, inputs: Sequence[Value]) -> None:
+    """Positive factors pass, sign flips do not."""
+    agree(q, step, inputs)
+    nothing(q, [*inputs, step.output], "sign")
 
 
 class Elementwise(Rule):

@@ -52,10 +52,8 @@ class Largest(Reduction):
     """Commutes with positive factors."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        if q.modulo_two:
-            nothing(q, [*step.inputs, step.output])
-        else:
-            self.linear(q, step)
+        self.linear(q, step)
+        nothing(q, [*step.inputs, step.output], "sign")
 
 
 @register("logsumexp")
