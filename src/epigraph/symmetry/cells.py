@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, product
-from typing import final
+from typing import Any, TypeVar, final
 
 from epigraph.symmetry.axes import FREE, Atom, Type, at, factors, forget, root, scope_of, size, unscope
 
@@ -52,6 +52,7 @@ class Cell:
         return out
 
 
+Found = TypeVar("Found")
 Match = list[tuple[int, list[int | None]]]
 
 
@@ -63,7 +64,7 @@ class Cells:
         self._known: dict[tuple[tuple[Atom, ...], ...], list[Cell]] = {}
         self._strips: dict[tuple[int, tuple[Atom, ...]], list[Strip] | None] = {}
         self._index: dict[int, dict[tuple[tuple[int, ...], ...], int]] = {}
-        self._matched: dict[tuple[int, int, tuple[bool, ...]], Match | None] = {}
+        self._memory: dict[tuple[int, int, Hashable], Any] = {}
         self._dependent: set[int] = set()
 
     def __call__(self, dims: Sequence[Type]) -> list[Cell]:
@@ -99,20 +100,21 @@ class Cells:
             out.append(found)
         return out
 
-    def matched(self, small: list[Cell], large: list[Cell], wide: Sequence[bool]) -> Match | None:
-        """For each cell of a broadcast result the operand's cell behind it, and the operand's place for each place there.
-
-        ``wide`` says of each dimension of the operand whether it has its full size; None where cells do not correspond.
-        """
-        key = (id(small), id(large), tuple(wide))
-        if key not in self._matched:
-            self._matched[key] = _matched(small, self._index[id(small)], large, wide)
-        return self._matched[key]
+    def memory(self, one: list[Cell], two: list[Cell], how: Hashable, make: Callable[[], Found]) -> Found:
+        """What a function of two tensors' cells gave for equal ones."""
+        key = (id(one), id(two), how)
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
 
 
-def _matched(
+def matched(
     small: list[Cell], index: Mapping[tuple[tuple[int, ...], ...], int], large: list[Cell], wide: Sequence[bool]
 ) -> Match | None:
+    """For each cell of a broadcast result the operand's cell behind it, and the operand's place for each place there.
+
+    ``wide`` says of each dimension of the operand whether it has its full size; None where cells do not correspond.
+    """
     out: Match = []
     for cell in large:
         lead = len(cell.start) - len(wide)

@@ -127,7 +127,7 @@ class Charges(Classes):
     def vanish_all(self, value: Value, kind: Kind | None = None) -> None:
         """Nothing scales a tensor."""
         if kind is not None:
-            self.only[kind] += [{v: 1} for row in self.table(value) for v in row if v != ZERO]
+            self.only[kind] += [{v: 1} for row in self.table(value) for v in row if self.find(v)[0] != ZERO]
             return
         if value in self._tables:
             for row in self._tables[value]:
@@ -138,13 +138,22 @@ class Charges(Classes):
     def vanish(self, *variables: Variable) -> None:
         """Charges that are 0."""
         for v in variables:
-            if v != ZERO:
-                self.relate([(v, 1)])
+            self.equal(v, ZERO)
 
-    def equal(self, v: Variable, w: Variable, kind: Kind | None = None) -> None:
-        """v = w."""
-        if v != w:
-            self.relate([(v, 1), (w, -1)], kind)
+    def equal(self, v: Variable, w: Variable, kind: Kind | None = None, sign: int = 1) -> None:
+        """v = w, or v = -w where ``sign`` is -1."""
+        if v == w and sign == 1:
+            return
+        if kind is not None:
+            self.only[kind].append({v: 1, w: -sign})
+            return
+        (x, r), (y, s) = self.find(v), self.find(w)
+        if x == y or abs(r) != 1 or abs(s) != 1:
+            self.relate([(v, 1), (w, -sign)])
+        elif x == ZERO:
+            self._parent[y] = ZERO
+        else:
+            self._parent[x], self._ratio[x] = y, r * s * sign
 
     def relate(self, terms: Terms, kind: Kind | None = None) -> None:
         """The sum of coefficient times variable is 0."""
@@ -164,7 +173,7 @@ class Charges(Classes):
 
     def total(self, terms: Sequence[tuple[Variable, Number]], atom: Atom | None, kind: Kind | None = None) -> Variable:
         """A charge that is a sum of coefficient times charge."""
-        terms = [t for t in terms if t[0] != ZERO]
+        terms = [t for t in terms if t[0] != ZERO and self.find(t[0])[0] != ZERO]
         if not terms:
             return ZERO
         if len(terms) == 1 and terms[0][1] == 1:
@@ -260,8 +269,7 @@ class Solution(Classes):
 
     def atom(self, solution: Row) -> Atom | None:
         """The leaf that a solution scales; None for whole cells."""
-        (found,) = {self.atoms[v] for v in solution}
-        return found
+        return self.atoms[next(iter(solution))]
 
 
 def equations(tensors: Iterable[Value], steps: Sequence[Step], output: Value, tilings: Cells) -> Charges:

@@ -19,6 +19,7 @@ from typing import Any, final
 
 
 Row = dict[Any, int | Fraction]
+NOWHERE: frozenset[int] = frozenset()
 
 
 @final
@@ -44,12 +45,11 @@ class Direction:
 
     def _row(self, chosen: Sequence[int], own: bool) -> dict[Any, int]:
         if not chosen:
-            nowhere = frozenset[int]()
             if own:
                 return {(n, k, frozenset((axis,))): charge for (n, k, axis), (charge, _) in self.charges.items()}
             plain: dict[Any, int] = {}
             for (n, k, _), (charge, _) in self.charges.items():
-                plain[n, k, nowhere] = plain.get((n, k, nowhere), 0) + charge
+                plain[n, k, NOWHERE] = plain.get((n, k, NOWHERE), 0) + charge
             return plain
         row: dict[Any, int] = {}
         for (name, block, axis), (charge, scope) in self.charges.items():
@@ -75,6 +75,13 @@ class Span:
             if times and self._extend(self._pivots.setdefault(key, {}), row):
                 self.dimension += times
         return self.dimension - before
+
+    def add_whole(self, totals: Mapping[tuple[str, int], int]) -> bool:
+        """How much it grows by a scaling of whole blocks; of others only what they do to whole blocks may be known."""
+        row = {(*key, NOWHERE): charge for key, charge in totals.items()}
+        grows = self._extend(self._pivots.setdefault(NOWHERE, {}), row)
+        self.dimension += grows
+        return grows
 
     def _extend(self, pivots: dict[Any, tuple[int, Row]], given: Mapping[Any, int]) -> bool:
         """Is a row independent?  A pivot's row has no entry at the pivots before it, so that each is taken out once."""

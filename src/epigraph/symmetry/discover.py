@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from math import lcm, prod
 from typing import TYPE_CHECKING
@@ -171,58 +172,68 @@ class _Maker:
                     if u != ZERO:
                         by_root.setdefault(u, []).append(((name, k, j), ratio))
         out: list[Scaling] = []
+        watched = {name for name in self.tensors if name.startswith("@")}
         for solution in solved.basis:
             charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, ())}
-            if all(name.startswith("@") for name, _, _ in charges):
+            if not charges or (watched and all(name in watched for name, _, _ in charges)):
                 continue
+            if any(isinstance(c, Fraction) for c in charges.values()):
+                whole = lcm(*(c.denominator for c in charges.values()))
+                charges = {key: int(c * whole) for key, c in charges.items()}
+            if kind == "sign":
+                charges = {key: 1 for key, c in charges.items() if c % 2}
             atom = solved.atom(solution)
-            whole = lcm(*(c.denominator for c in charges.values()))
-            numbers = {key: int(c * whole) for key, c in charges.items()}
-            odd = {key: 1 for key, c in numbers.items() if c % 2} if kind == "sign" else numbers
-            out.append(Scaling(None if atom is None else self.ids[atom], kind, odd))
+            out.append(Scaling(None if atom is None else self.ids[atom], kind, charges))
         return out
 
 
 def _independent(group: Group, scalings: Sequence[Scaling], kind: Kind) -> list[Generator]:
     """Those that enlarge the group, units before whole tensors.
 
-    One of at least two units does so if it scales them in a place where they have not been scaled before; a scaling of
-    whole cells does not where it is all units of one that is known.  Only for the others a rank is computed.
+    One of at least two units does so if it scales them in a place where they have not been scaled before: no rank is
+    computed for these, and for scalings of whole cells one in which all units get one factor.
     """
-    span, waiting = Span(2 if kind == "sign" else 0), list[Scaling]()
+    span = Span(2 if kind == "sign" else 0)
     seen: set[tuple[int, tuple[str, int, int]]] = set()
-    wholes: set[frozenset[tuple[tuple[str, int], int]]] = set()
     kept: list[Generator] = []
-    for given in sorted(scalings, key=lambda s: s.set is None):
-        scaling, own = bare(given), given.set
-        whole = _whole(scaling, span.modulus)
-        if own is None and whole in wholes:
-            continue
-        new = False
-        if own is not None and group.sets[own].size > 1:
-            new = any((own, key) not in seen for key in scaling.charges)
-            seen.update((own, key) for key in scaling.charges)
-            for outer in group.sets[own].scope:
-                seen.update((outer, (n, k, group.blocks[n][k].sets.index(outer))) for n, k, _ in scaling.charges)
-        if not new:
-            for earlier in waiting:
-                span.add(group.direction(earlier))
-            waiting = []
-        if new or span.add(group.direction(scaling)):
-            kept.append(given)
-            wholes.add(whole)
-        if new:
+    waiting: list[Scaling] = []
+    units = [s for s in scalings if s.set is not None]
+    for given in units:
+        scaling = bare(given)
+        if _somewhere_new(group, scaling, seen):
             waiting.append(scaling)
-    return kept
+            kept.append(given)
+            continue
+        for earlier in waiting:
+            span.add(group.direction(earlier))
+        waiting = []
+        if span.add(group.direction(scaling)):
+            kept.append(given)
+    cells = [s for s in scalings if s.set is None]
+    if cells:
+        for earlier in waiting:
+            span.add_whole(_whole(earlier))
+    return [*kept, *(s for s in cells if span.add_whole(_whole(bare(s))))]
 
 
-def _whole(scaling: Scaling, modulus: int) -> frozenset[tuple[tuple[str, int], int]]:
+def _somewhere_new(group: Group, scaling: Scaling, seen: set[tuple[int, tuple[str, int, int]]]) -> bool:
+    """Does it scale single units in a place where they have not been scaled before?"""
+    own = scaling.set
+    if own is None or group.sets[own].size == 1:
+        return False
+    new = any((own, key) not in seen for key in scaling.charges)
+    seen.update((own, key) for key in scaling.charges)
+    for outer in group.sets[own].scope:
+        seen.update((outer, (n, k, group.blocks[n][k].sets.index(outer))) for n, k, _ in scaling.charges)
+    return new
+
+
+def _whole(scaling: Scaling) -> dict[tuple[str, int], int]:
     """What a scaling does to each block where all units get one factor."""
     totals: dict[tuple[str, int], int] = {}
     for (name, k, _), charge in scaling.charges.items():
         totals[name, k] = totals.get((name, k), 0) + charge
-    reduced = ((key, c % modulus if modulus else c) for key, c in totals.items())
-    return frozenset(entry for entry in reduced if entry[1])
+    return totals
 
 
 def bare(scaling: Scaling) -> Scaling:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from epigraph.symmetry.axes import Type, freeze, pinned
-from epigraph.symmetry.cells import Match
+from epigraph.symmetry.cells import Match, matched
 from epigraph.symmetry.charges import ZERO, Charges, Kind
 from epigraph.symmetry.trace import Step, Value, align
 
@@ -65,7 +65,7 @@ def combine(q: Charges, step: Step, powers: Sequence[int | Fraction], kind: Kind
     for value, power in zip(step.inputs, powers, strict=True):
         if value.fixed and not value.zero:
             continue  # a constant of whatever structure carries no charge
-        met = matched(q, value, out)
+        met = behind(q, value, out)
         if met is None:
             nothing(q, [*step.inputs, out])
             return
@@ -91,7 +91,7 @@ def agree(q: Charges, step: Step, inputs: Sequence[Value], kind: Kind | None = N
         else:
             others.append(value)
     for value in others:
-        met = matched(q, value, out)
+        met = behind(q, value, out)
         if met is None:
             nothing(q, [*inputs, out], kind)
             return
@@ -99,11 +99,11 @@ def agree(q: Charges, step: Step, inputs: Sequence[Value], kind: Kind | None = N
         q.define(out, [[c[0], *(ZERO if j is None else c[j + 1] for j in places)] for c, places in theirs], kind)
 
 
-def matched(q: Charges, value: Value, out: Value) -> Match | None:
+def behind(q: Charges, value: Value, out: Value) -> Match | None:
     """For each cell of a broadcast result, the operand's cell behind it and the operand's place for each of its places."""
     lead = len(out.shape) - len(value.shape)
-    wide = [n == out.shape[d + lead] for d, n in enumerate(value.shape)]
-    return q.tilings.matched(value.cells, out.cells, wide)
+    wide = tuple(n == out.shape[d + lead] for d, n in enumerate(value.shape))
+    return q.tilings.memory(value.cells, out.cells, wide, lambda: matched(value.cells, value.index, out.cells, wide))
 
 
 def transfer(q: Charges, source: Value, k: int, target: Value, m: int) -> list[int] | None:

@@ -40,7 +40,7 @@ def contract(q: Charges, a: Value, b: Value, out: Value) -> bool:
             if left is None or right is None or [x for x, _ in left[1]] != [x for x, _ in right[1]]:
                 return False
             for (_, v), (_, w) in zip(left[1], right[1], strict=True):
-                q.relate([(v, 1), (w, 1)])
+                q.equal(v, w, sign=-1)
             places = range(-1, len(cell.places))
             terms = [[(v, 1) for v in (left[0].get(j), right[0].get(j)) if v is not None] for j in places]
             if i == 0:
@@ -147,7 +147,7 @@ class Convolution(Rule):
         if atoms[0] != atoms[1] or atoms[2] != atoms[3]:
             return None
         for v, u in zip(within, inner, strict=True):
-            q.relate([(one[v + 1], 1), (two[u + 1], 1)])
+            q.equal(one[v + 1], two[u + 1], sign=-1)
         carried = {a.atoms[j]: one[j + 1] for j in a.along(1) if a.atoms[j] in groups}
         terms: list[list[tuple[int, int]]] = [[] for _ in range(len(c.places) + 1)]
         terms[0] = [(one[0], 1), (two[0], 1)]

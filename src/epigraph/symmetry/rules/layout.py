@@ -34,14 +34,20 @@ class Layout(Rule):
     def charges(self, q: Charges, step: Step) -> None:
         (x,), out = step.inputs, step.output
         order = self.order(step)
-        rows: list[list[int] | None] = [None] * len(out.cells)
+        known = q.tilings.memory(x.cells, out.cells, (step.node.op, *order), lambda: self._moved(x, out, order))
+        table = q.table(x)
+        put(q, step, [[table[k][j] for j in places] for k, places in known])
+
+    def _moved(self, x: Value, out: Value, order: Sequence[int]) -> list[tuple[int, list[int]]]:
+        """For each cell of the result the operand's, and where its charges are in the operand's; empty where none fits."""
+        rows: list[tuple[int, list[int]] | None] = [None] * len(out.cells)
         for k, cell in enumerate(x.cells):
             places = [j for d in order for j in cell.along(d)]
             m = self.partner(x, k, out, order)
             if m is not None and m < len(rows) and [cell.atoms[j] for j in places] == out.cells[m].atoms:
-                row = q.table(x)[k]
-                rows[m] = [row[0], *(row[j + 1] for j in places)]
-        put(q, step, rows if len(rows) == len(x.cells) else [])
+                rows[m] = (k, [0, *(j + 1 for j in places)])
+        found = [row for row in rows if row is not None]
+        return found if len(found) == len(rows) == len(x.cells) else []
 
     def order(self, step: Step) -> Sequence[int]:
         """The dimensions of the operand in the order in which the result has them."""
