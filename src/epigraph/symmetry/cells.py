@@ -28,7 +28,7 @@ class Place:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Cell:
     """A block of a tensor: where it starts along each dimension, the parts chosen there, and its leaves, outermost first."""
 

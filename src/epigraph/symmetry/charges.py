@@ -94,6 +94,11 @@ class Charges(Classes):
         self.only: dict[Kind, list[Row]] = {"scale": [], "sign": []}
         self._moving = {a for v in tensors for c in v.cells for a in c.atoms if not a.pinned}
         self._tables: dict[Value, Table] = {}
+        self._still: set[Value] = set()
+
+    def still(self, value: Value) -> bool:
+        """Is it known that nothing scales a tensor?  A constant 0 may be scaled by anything."""
+        return value in self._still or (value.fixed and not value.zero)
 
     def _new(self, kind: Atom | None) -> Variable:
         made = len(self._parent)
@@ -107,8 +112,7 @@ class Charges(Classes):
         """For each cell of a tensor its own charge, then those of its leaves."""
         found = self._tables.get(value)
         if found is None:
-            constant = value.fixed and not value.zero
-            found = _zeros(value) if constant else [self.row(cell) for cell in value.cells]
+            found = _zeros(value) if self.still(value) else [self.row(cell) for cell in value.cells]
             self._tables[value] = found
         return found
 
@@ -129,10 +133,10 @@ class Charges(Classes):
         if kind is not None:
             self.only[kind] += [{v: 1} for row in self.table(value) for v in row if self.find(v)[0] != ZERO]
             return
-        if value in self._tables:
-            for row in self._tables[value]:
+        if not self.still(value):
+            for row in self._tables.pop(value, ()):
                 self.vanish(*row)
-        self._tables[value] = _zeros(value)
+            self._still.add(value)
 
     # equations ------------------------------------------------------------------------------------------------
     def vanish(self, *variables: Variable) -> None:
@@ -205,8 +209,27 @@ class Solution(Classes):
         super().__init__(list(charges._parent), list(charges._ratio))
         self.modulus = 2 if kind == "sign" else 0
         self.atoms = charges.kinds
-        equations = self._simplified([*charges.only[kind], *charges.equations])
-        self.basis = self._basis(self._pivots(equations))
+        both = [*charges.only[kind], *charges.equations]
+        self._equations = {own: [e for e in both if (self.atoms[next(iter(e))] is None) is own] for own in (True, False)}
+
+    def basis(self, whole: bool) -> list[Row]:
+        """The solutions for single units, or those for ``whole`` cells, as values of the representatives that are not 0."""
+        pivots = self._pivots(self._simplified(self._equations[whole]))
+        free = [
+            v
+            for v, (parent, atom) in enumerate(zip(self._parent, self.atoms, strict=True))
+            if parent == v and v != ZERO and (atom is None) is whole and v not in pivots
+        ]
+        columns: dict[Variable, Row] = {v: {v: 1} for v in free}
+        for v, row in pivots.items():
+            for u, c in row.items():
+                if u != v:
+                    columns[u][v] = -c % 2 if self.modulus else -c
+        return list(columns.values())
+
+    def vanish(self, v: Variable) -> None:
+        """One more charge that is 0."""
+        self._equations[self.atoms[v] is None].append({v: 1})
 
     def _settle(self, terms: Row) -> bool:
         """Take in an equation of at most two variables."""
@@ -256,16 +279,6 @@ class Solution(Classes):
         """one += factor * two."""
         for u, c in two.items():
             add(one, u, factor * c, self.modulus)
-
-    def _basis(self, pivots: Mapping[Variable, Row]) -> list[Row]:
-        """The solutions, as values of the representatives that are not zero."""
-        free = [v for v, parent in enumerate(self._parent) if parent == v and v != ZERO and v not in pivots]
-        columns: dict[Variable, Row] = {v: {v: 1} for v in free}
-        for v, row in pivots.items():
-            for u, c in row.items():
-                if u != v:
-                    columns[u][v] = -c % 2 if self.modulus else -c
-        return list(columns.values())
 
     def atom(self, solution: Row) -> Atom | None:
         """The leaf that a solution scales; None for whole cells."""

@@ -162,24 +162,39 @@ class _Maker:
         )
 
     def scalings(self, system: Charges, kind: Kind) -> list[Scaling]:
-        """The solutions that move a tensor, as generators."""
+        """The solutions that move a tensor, as generators: of units, then of whole cells.
+
+        Where all units get one factor, their scaling is one of whole cells.  So of these only those are wanted that leave
+        one cell of each, which the ones before do not have, as it is.
+        """
         solved = Solution(system, kind)
+        units = self._generators(system, solved, kind, False)
+        seen: set[tuple[str, int]] = set()
+        for scaling in units:
+            totals = _whole(scaling)
+            new = (key for key, c in totals.items() if key not in seen and (c % 2 if kind == "sign" else c))
+            if (first := next(new, None)) is not None:
+                solved.vanish(system.table(self.tensors[first[0]])[first[1]][0])
+            seen.update(totals)
+        return units + self._generators(system, solved, kind, True)
+
+    def _generators(self, system: Charges, solved: Solution, kind: Kind, whole: bool) -> list[Scaling]:
+        basis = solved.basis(whole)  # merges variables, so it comes first
         by_root: dict[int, list[tuple[tuple[str, int, int], Number]]] = {}
         for name, value in self.tensors.items():
             for k, row in enumerate(system.table(value)):
-                for j, v in enumerate(row, start=-1):
-                    u, ratio = solved.find(v)
-                    if u != ZERO:
-                        by_root.setdefault(u, []).append(((name, k, j), ratio))
+                for j, v in enumerate(row[:1] if whole else row[1:], start=-1 if whole else 0):
+                    if v != ZERO and (found := solved.find(v))[0] != ZERO:
+                        by_root.setdefault(found[0], []).append(((name, k, j), found[1]))
         out: list[Scaling] = []
         watched = {name for name in self.tensors if name.startswith("@")}
-        for solution in solved.basis:
+        for solution in basis:
             charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, ())}
             if not charges or (watched and all(name in watched for name, _, _ in charges)):
                 continue
             if any(isinstance(c, Fraction) for c in charges.values()):
-                whole = lcm(*(c.denominator for c in charges.values()))
-                charges = {key: int(c * whole) for key, c in charges.items()}
+                denominator = lcm(*(c.denominator for c in charges.values()))
+                charges = {key: int(c * denominator) for key, c in charges.items()}
             if kind == "sign":
                 charges = {key: 1 for key, c in charges.items() if c % 2}
             atom = solved.atom(solution)

@@ -62,14 +62,19 @@ def nothing(q: Charges, values: Sequence[Value], kind: Kind | None = None) -> No
 def combine(q: Charges, step: Step, powers: Sequence[int | Fraction], kind: Kind | None = None) -> None:
     """The result's charge is the sum of the operands' charges times these powers, place by place."""
     out, parts = step.output, []
-    for value, power in zip(step.inputs, powers, strict=True):
-        if value.fixed and not value.zero:
-            continue  # a constant of whatever structure carries no charge
-        met = behind(q, value, out)
+    moving = [i for i, value in enumerate(step.inputs) if not q.still(value)]  # others carry no charge
+    for i in moving:
+        met = behind(q, step.inputs[i], out)
         if met is None:
             nothing(q, [*step.inputs, out])
             return
-        parts.append((q.table(value), met, power))
+        parts.append((q.table(step.inputs[i]), met, powers[i]))
+    if not parts:
+        nothing(q, [out])
+        return
+    if len(moving) == 1 and powers[moving[0]] == 1 and _alike(step.inputs[moving[0]], out):
+        q.define(out, parts[0][0])
+        return
     rows = []
     for k, cell in enumerate(out.cells):
         here = [(table[met[k][0]], met[k][1], power) for table, met, power in parts]
@@ -84,9 +89,12 @@ def combine(q: Charges, step: Step, powers: Sequence[int | Fraction], kind: Kind
 def agree(q: Charges, step: Step, inputs: Sequence[Value], kind: Kind | None = None) -> None:
     """Operands and result have one charge; a dimension along which an operand is broadcast has none."""
     out = step.output
+    if kind is None and any(q.still(v) for v in inputs):
+        nothing(q, [*(v for v in inputs if not v.zero), out])
+        return
     others = []
     for value in (v for v in inputs if not v.zero):
-        if value.cells is out.cells and value.shape == out.shape:
+        if _alike(value, out):
             q.define(out, q.table(value), kind)
         else:
             others.append(value)
@@ -97,6 +105,10 @@ def agree(q: Charges, step: Step, inputs: Sequence[Value], kind: Kind | None = N
             return
         theirs = [(q.table(value)[other], places) for other, places in met]
         q.define(out, [[c[0], *(ZERO if j is None else c[j + 1] for j in places)] for c, places in theirs], kind)
+
+
+def _alike(value: Value, out: Value) -> bool:
+    return value.cells is out.cells and value.shape == out.shape
 
 
 def behind(q: Charges, value: Value, out: Value) -> Match | None:

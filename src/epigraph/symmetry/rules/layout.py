@@ -33,6 +33,9 @@ class Layout(Rule):
 
     def charges(self, q: Charges, step: Step) -> None:
         (x,), out = step.inputs, step.output
+        if q.still(x):
+            put(q, step, [])
+            return
         order = self.order(step)
         known = q.tilings.memory(x.cells, out.cells, (step.node.op, *order), lambda: self._moved(x, out, order))
         table = q.table(x)
