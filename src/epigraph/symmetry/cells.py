@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain, product
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, final
 
 from epigraph.symmetry.axes import FREE, Atom, Type, at, factors, forget, root, scope_of, size, unscope
@@ -36,20 +34,14 @@ class Cell:
     choices: tuple[tuple[int, ...], ...]
     places: tuple[Place, ...]
 
+    atoms: list[Atom] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.atoms = [p.atom for p in self.places]
+
     def along(self, dim: int) -> list[int]:
         """Positions in ``places`` of the leaves along a dimension."""
-        return self._along[dim]
-
-    @cached_property
-    def atoms(self) -> list[Atom]:
-        return [p.atom for p in self.places]
-
-    @cached_property
-    def _along(self) -> list[list[int]]:
-        out: list[list[int]] = [[] for _ in self.start]
-        for i, place in enumerate(self.places):
-            out[place.dim].append(i)
-        return out
+        return [i for i, p in enumerate(self.places) if p.dim == dim]
 
 
 Found = TypeVar("Found")
@@ -73,7 +65,7 @@ class Cells:
         found = self._known.get(key)
         if found is None:
             strips = self._pieces(key)
-            found = _expanded(key) if strips is None else [_joined(chosen) for chosen in product(*strips)]
+            found = _expanded(key) if strips is None else _joined(strips)
             if strips is None:
                 self._dependent.add(id(found))
             self._known[key] = found
@@ -136,6 +128,7 @@ def matched(
 
 
 Strip = tuple[int, tuple[int, ...], tuple[Place, ...]]
+Strips = tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[Place, ...]]
 
 
 def _strips(dim: int, kind: Sequence[Atom], step: int) -> list[Strip] | None:
@@ -157,9 +150,12 @@ def _strips(dim: int, kind: Sequence[Atom], step: int) -> list[Strip] | None:
     return out
 
 
-def _joined(strips: Sequence[Strip]) -> Cell:
-    start, choices, places = zip(*strips, strict=True) if strips else ((), (), ())
-    return Cell(start, choices, tuple(chain.from_iterable(places)))
+def _joined(strips: Sequence[Sequence[Strip]]) -> list[Cell]:
+    """The cells of a tensor whose dimensions are made of these pieces."""
+    out: list[Strips] = [((), (), ())]
+    for pieces in strips:
+        out = [((*s, t), (*c, d), p + q) for s, c, p in out for t, d, q in pieces]
+    return [Cell(*each) for each in out]
 
 
 def _expanded(dims: Sequence[Type]) -> list[Cell]:

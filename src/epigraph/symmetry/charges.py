@@ -63,11 +63,11 @@ class Classes:
         """A sum of coefficient times variable, in representatives."""
         out: Row = {}
         for v, c in terms:
-            if v != ZERO:
-                u, r = self.find(v)
-                if u != ZERO:
-                    add(out, u, r * c, modulus)
-        return out
+            u, r = self.find(v)
+            if u != ZERO:
+                amount = out.get(u, 0) + r * c
+                out[u] = amount % modulus if modulus else amount
+        return {u: c for u, c in out.items() if c} if 0 in out.values() else out
 
 
 def add(row: Row, v: Variable, amount: Number, modulus: int) -> None:
@@ -126,12 +126,14 @@ class Charges(Classes):
         if known is not table:
             for row, other in zip(known, table, strict=True):
                 for v, w in zip(row, other, strict=True):
-                    self.equal(v, w, kind)
+                    if v != w:
+                        self.equal(v, w, kind)
 
     def vanish_all(self, value: Value, kind: Kind | None = None) -> None:
         """Nothing scales a tensor."""
         if kind is not None:
-            self.only[kind] += [{v: 1} for row in self.table(value) for v in row if self.find(v)[0] != ZERO]
+            for v in (v for row in self.table(value) for v in row if self.find(v)[0] != ZERO):
+                self.only[kind].append({v: 1})
             return
         if not self.still(value):
             for row in self._tables.pop(value, ()):
@@ -146,8 +148,6 @@ class Charges(Classes):
 
     def equal(self, v: Variable, w: Variable, kind: Kind | None = None, sign: int = 1) -> None:
         """v = w, or v = -w where ``sign`` is -1."""
-        if v == w and sign == 1:
-            return
         if kind is not None:
             self.only[kind].append({v: 1, w: -sign})
             return
@@ -177,23 +177,17 @@ class Charges(Classes):
 
     def total(self, terms: Sequence[tuple[Variable, Number]], atom: Atom | None, kind: Kind | None = None) -> Variable:
         """A charge that is a sum of coefficient times charge."""
-        terms = [t for t in terms if t[0] != ZERO and self.find(t[0])[0] != ZERO]
-        if not terms:
-            return ZERO
-        if len(terms) == 1 and terms[0][1] == 1:
-            return terms[0][0]
-        if kind is not None:
-            made = self._new(atom)
-            self.only[kind].append({made: -1, **self.reduced(terms)})
-            return made
         row = self.reduced(terms)
         if not row:
             return ZERO
+        first, ratio = next(iter(row.items()))
+        if len(row) == 1 and ratio == 1:
+            return first
         made = self._new(atom)
-        if len(row) == 1:
-            (self._parent[made], self._ratio[made]) = next(iter(row.items()))
+        if len(row) == 1 and kind is None:
+            self._parent[made], self._ratio[made] = first, ratio
         else:
-            self.equations.append({made: -1, **row})
+            (self.equations if kind is None else self.only[kind]).append({made: -1, **row})
         return made
 
 
@@ -210,7 +204,9 @@ class Solution(Classes):
         self.modulus = 2 if kind == "sign" else 0
         self.atoms = charges.kinds
         both = [*charges.only[kind], *charges.equations]
-        self._equations = {own: [e for e in both if (self.atoms[next(iter(e))] is None) is own] for own in (True, False)}
+        self._equations = {
+            own: [e for e in both if (self.atoms[next(iter(e))] is None) is own] for own in (True, False)
+        }
 
     def basis(self, whole: bool) -> list[Row]:
         """The solutions for single units, or those for ``whole`` cells, as values of the representatives that are not 0."""
@@ -280,7 +276,7 @@ class Solution(Classes):
         for u, c in two.items():
             add(one, u, factor * c, self.modulus)
 
-    def atom(self, solution: Row) -> Atom | None:
+    def atom(self, solution: Mapping[Variable, Number]) -> Atom | None:
         """The leaf that a solution scales; None for whole cells."""
         return self.atoms[next(iter(solution))]
 

@@ -17,7 +17,6 @@ from heapq import heapify, heappop, heappush
 from itertools import combinations
 from typing import Any, final
 
-
 Row = dict[Any, int | Fraction]
 NOWHERE: frozenset[int] = frozenset()
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
 
+Key = tuple[str, int, int]  # a tensor, one of its blocks, an axis of it
 KINDS: tuple[Kind, ...] = ("sign", "scale")
 
 
@@ -94,6 +95,7 @@ def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = (), watched:
     group = replace(maker.group(), offsets=tuple(centred(tracer, able)))
     scalings: list[Generator] = []
     system = equations(whole.values(), tracer.steps, tracer.values[graph.output], tilings)
+    maker.note(system)
     for kind in KINDS:
         for name, value in tensors.items():
             if not _scalable(kind, domain.lower.get(name), domain.upper.get(name)):
@@ -129,6 +131,7 @@ class _Maker:
     def __init__(self, tensors: Mapping[str, Value]):
         self.tensors = tensors
         self.ids: dict[Atom, int] = {}
+        self.charges: dict[bool, list[tuple[Key, int]]] = {True: [], False: []}
         self.sets: list[IndexSet] = []
 
     def identifier(self, atom: Atom) -> int:
@@ -144,14 +147,14 @@ class _Maker:
         for name, v in self.tensors.items():
             key = (id(v.cells), v.shape)
             if key not in known:
-                known[key] = tuple(self._block(c, v.shape) for c in v.cells)
+                strides = [prod(v.shape[d + 1 :]) for d in range(len(v.shape))]
+                known[key] = tuple(self._block(c, strides) for c in v.cells)
             blocks[name] = known[key]
         generators = [Permutations(s.id) for s in self.sets if not s.fixed]
         shapes = {name: tuple(v.shape) for name, v in self.tensors.items()}
         return Group(tuple(self.sets), blocks, shapes, tuple(generators))
 
-    def _block(self, cell: Cell, shape: tuple[int, ...]) -> Block:
-        strides = [prod(shape[d + 1 :]) for d in range(len(shape))]
+    def _block(self, cell: Cell, strides: Sequence[int]) -> Block:
         places = cell.places
         return Block(
             sum(s * t for s, t in zip(cell.start, strides, strict=True)),
@@ -161,6 +164,14 @@ class _Maker:
             tuple(p.dim for p in places),
         )
 
+    def note(self, system: Charges) -> None:
+        """The charges of whole cells and those of units, place by place."""
+        for name, value in self.tensors.items():
+            for k, row in enumerate(system.table(value)):
+                for j, v in enumerate(row, start=-1):
+                    if v != ZERO:
+                        self.charges[j < 0].append(((name, k, j), v))
+
     def scalings(self, system: Charges, kind: Kind) -> list[Scaling]:
         """The solutions that move a tensor, as generators: of units, then of whole cells.
 
@@ -168,7 +179,7 @@ class _Maker:
         one cell of each, which the ones before do not have, as it is.
         """
         solved = Solution(system, kind)
-        units = self._generators(system, solved, kind, False)
+        units = self._generators(solved, kind, False)
         seen: set[tuple[str, int]] = set()
         for scaling in units:
             totals = _whole(scaling)
@@ -176,30 +187,33 @@ class _Maker:
             if (first := next(new, None)) is not None:
                 solved.vanish(system.table(self.tensors[first[0]])[first[1]][0])
             seen.update(totals)
-        return units + self._generators(system, solved, kind, True)
+        return units + self._generators(solved, kind, True)
 
-    def _generators(self, system: Charges, solved: Solution, kind: Kind, whole: bool) -> list[Scaling]:
+    def _generators(self, solved: Solution, kind: Kind, whole: bool) -> list[Scaling]:
         basis = solved.basis(whole)  # merges variables, so it comes first
-        by_root: dict[int, list[tuple[tuple[str, int, int], Number]]] = {}
-        for name, value in self.tensors.items():
-            for k, row in enumerate(system.table(value)):
-                for j, v in enumerate(row[:1] if whole else row[1:], start=-1 if whole else 0):
-                    if v != ZERO and (found := solved.find(v))[0] != ZERO:
-                        by_root.setdefault(found[0], []).append(((name, k, j), found[1]))
+        by_root: dict[int, list[tuple[Key, Number]]] = {}
+        for key, v in self.charges[whole]:
+            u, ratio = solved.find(v)
+            if u != ZERO:
+                by_root.setdefault(u, []).append((key, ratio))
         out: list[Scaling] = []
         watched = {name for name in self.tensors if name.startswith("@")}
         for solution in basis:
             charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, ())}
             if not charges or (watched and all(name in watched for name, _, _ in charges)):
                 continue
-            if any(isinstance(c, Fraction) for c in charges.values()):
-                denominator = lcm(*(c.denominator for c in charges.values()))
-                charges = {key: int(c * denominator) for key, c in charges.items()}
-            if kind == "sign":
-                charges = {key: 1 for key, c in charges.items() if c % 2}
-            atom = solved.atom(solution)
-            out.append(Scaling(None if atom is None else self.ids[atom], kind, charges))
+            out.append(self._generator(solved, solution, charges, kind))
         return out
+
+    def _generator(
+        self, solved: Solution, solution: Mapping[int, Number], charges: Mapping[Key, Number], kind: Kind
+    ) -> Scaling:
+        denominator = lcm(*(c.denominator for c in charges.values() if isinstance(c, Fraction)))
+        whole = {key: int(c * denominator) if denominator > 1 else int(c) for key, c in charges.items()}
+        if kind == "sign":
+            whole = {key: 1 for key, c in whole.items() if c % 2}
+        atom = solved.atom(solution)
+        return Scaling(None if atom is None else self.ids[atom], kind, whole)
 
 
 def _independent(group: Group, scalings: Sequence[Scaling], kind: Kind) -> list[Generator]:
@@ -209,7 +223,7 @@ def _independent(group: Group, scalings: Sequence[Scaling], kind: Kind) -> list[
     computed for these, and for scalings of whole cells one in which all units get one factor.
     """
     span = Span(2 if kind == "sign" else 0)
-    seen: set[tuple[int, tuple[str, int, int]]] = set()
+    seen: set[tuple[int, Key]] = set()
     kept: list[Generator] = []
     waiting: list[Scaling] = []
     units = [s for s in scalings if s.set is not None]
@@ -231,7 +245,7 @@ def _independent(group: Group, scalings: Sequence[Scaling], kind: Kind) -> list[
     return [*kept, *(s for s in cells if span.add_whole(_whole(bare(s))))]
 
 
-def _somewhere_new(group: Group, scaling: Scaling, seen: set[tuple[int, tuple[str, int, int]]]) -> bool:
+def _somewhere_new(group: Group, scaling: Scaling, seen: set[tuple[int, Key]]) -> bool:
     """Does it scale single units in a place where they have not been scaled before?"""
     own = scaling.set
     if own is None or group.sets[own].size == 1:

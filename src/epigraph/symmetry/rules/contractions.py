@@ -136,19 +136,26 @@ class Convolution(Rule):
         return True
 
     def _cell(
-        self, q: Charges, left: tuple[Value, int], right: tuple[Value, int], result: tuple[Value, int], groups: set[Atom]
+        self,
+        q: Charges,
+        left: tuple[Value, int],
+        right: tuple[Value, int],
+        result: tuple[Value, int],
+        groups: set[Atom],
     ) -> list[list[tuple[int, int]]] | None:
         """What the charges of a cell of the result are sums of; None where cells do not correspond."""
-        a, b, c = (value.cells[k] for value, k in (left, right, result))
-        one, two = (q.table(value)[k] for value, k in (left, right))
-        rows, made, inner = b.along(0), c.along(1), b.along(1)
-        within = [j for j in a.along(1) if a.atoms[j] not in groups]
-        atoms = [[cell.atoms[j] for j in js] for cell, js in ((a, within), (b, inner), (b, rows), (c, made))]
-        if atoms[0] != atoms[1] or atoms[2] != atoms[3]:
+        (x, i), (w, k), (out, m) = left, right, result
+        a, b, c = x.cells[i], w.cells[k], out.cells[m]
+        one, two = q.table(x)[i], q.table(w)[k]
+        rows, made, inner, channels = b.along(0), c.along(1), b.along(1), a.along(1)
+        within = [j for j in channels if a.atoms[j] not in groups] if groups else channels
+        if [a.atoms[j] for j in within] != [b.atoms[j] for j in inner]:
+            return None
+        if [b.atoms[j] for j in rows] != [c.atoms[j] for j in made]:
             return None
         for v, u in zip(within, inner, strict=True):
             q.equal(one[v + 1], two[u + 1], sign=-1)
-        carried = {a.atoms[j]: one[j + 1] for j in a.along(1) if a.atoms[j] in groups}
+        carried = {a.atoms[j]: one[j + 1] for j in channels if a.atoms[j] in groups}
         terms: list[list[tuple[int, int]]] = [[] for _ in range(len(c.places) + 1)]
         terms[0] = [(one[0], 1), (two[0], 1)]
         for v, u in zip(made, rows, strict=True):

@@ -39,10 +39,13 @@ class Layout(Rule):
         order = self.order(step)
         known = q.tilings.memory(x.cells, out.cells, (step.node.op, *order), lambda: self._moved(x, out, order))
         table = q.table(x)
-        put(q, step, [[table[k][j] for j in places] for k, places in known])
+        put(q, step, table if known is None else [[table[k][j] for j in places] for k, places in known])
 
-    def _moved(self, x: Value, out: Value, order: Sequence[int]) -> list[tuple[int, list[int]]]:
-        """For each cell of the result the operand's, and where its charges are in the operand's; empty where none fits."""
+    def _moved(self, x: Value, out: Value, order: Sequence[int]) -> list[tuple[int, list[int]]] | None:
+        """For each cell of the result the operand's, and where its charges are in the operand's; empty where none fits.
+
+        None where all are where they were.
+        """
         rows: list[tuple[int, list[int]] | None] = [None] * len(out.cells)
         for k, cell in enumerate(x.cells):
             places = [j for d in order for j in cell.along(d)]
@@ -50,7 +53,9 @@ class Layout(Rule):
             if m is not None and m < len(rows) and [cell.atoms[j] for j in places] == out.cells[m].atoms:
                 rows[m] = (k, [0, *(j + 1 for j in places)])
         found = [row for row in rows if row is not None]
-        return found if len(found) == len(rows) == len(x.cells) else []
+        if not len(found) == len(rows) == len(x.cells):
+            return []
+        return found if any(row != (m, list(range(len(row[1])))) for m, row in enumerate(found)) else None
 
     def order(self, step: Step) -> Sequence[int]:
         """The dimensions of the operand in the order in which the result has them."""
