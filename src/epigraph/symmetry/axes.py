@@ -111,6 +111,8 @@ def freeze(kind: Sequence[Atom], pin: bool = False) -> None:
     for leaf in list(leaves(kind)):
         leaf.frozen = True
         leaf.pinned = leaf.pinned or pin
+        if leaf.pinned:
+            leaf.scopes = [FREE]  # nothing acts on it
 
 
 def pinned(count: int) -> Type:

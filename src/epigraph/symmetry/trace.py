@@ -77,7 +77,7 @@ class Tracer:
             if not self.varies[i]:
                 continue
             if node.op == "parameter":
-                self.values[i] = Value([fresh(n) for n in node.shape], node.shape)
+                self.values[i] = Value(_parameter(node.shape), node.shape)
                 continue
             inputs = [self._operand(k) for k in (node.inputs[:1] if node.op == "same" else node.inputs)]
             step = Step(node, inputs, Value([], node.shape))
@@ -119,6 +119,13 @@ class Tracer:
         if leaf.role == "data":
             return None, True
         return (leaf.tensor if leaf.role == "index" else leaf.tensor.double()), False
+
+
+def _parameter(shape: Sequence[int]) -> list[Type]:
+    """Index sets of a parameter; of a stack (experts, heads, groups of a convolution) others may depend on the first."""
+    first = fresh(shape[0]) if shape else UNIT
+    scope = frozenset(first if len(shape) > 2 else ())
+    return [first, *(fresh(n, scope) for n in shape[1:])] if shape else []
 
 
 def _uniform(tensor: Tensor, dim: int) -> bool:

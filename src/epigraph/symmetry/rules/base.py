@@ -132,6 +132,29 @@ def put(q: Charges, step: Step, rows: Sequence[list[int] | None]) -> None:
         nothing(q, [*step.inputs, step.output])
 
 
+def projected(q: Charges, x: Value, out: Value, dims: Sequence[int], kept: bool) -> list[list[int] | None]:
+    """The charges that all cells along some dimensions have in common; empty where cells do not correspond.
+
+    The result has lost these dimensions, or has others in their place that nothing scales (``kept``).
+    """
+    rows: list[list[int] | None] = [None] * len(out.cells)
+    gone = [] if kept else dims
+    new = [d for d in range(len(x.shape)) if d not in gone]
+    for cell, charges in zip(x.cells, q.table(x), strict=True):
+        m = out.index.get(tuple(() if d in dims else cell.choices[d] for d in new))
+        here = [j for j, p in enumerate(cell.places) if p.dim not in dims]
+        there = [] if m is None else [j for j, p in enumerate(out.cells[m].places) if new[p.dim] not in dims]
+        if m is None or [cell.atoms[j] for j in here] != [out.cells[m].atoms[j] for j in there]:
+            return []
+        row = [charges[0]] + [ZERO] * len(out.cells[m].places)
+        for j, i in zip(here, there, strict=True):
+            row[i + 1] = charges[j + 1]
+        for v, w in zip(row, rows[m] or (), strict=False):
+            q.equal(v, w)
+        rows[m] = row
+    return rows
+
+
 def odd(q: Charges, step: Step) -> None:
     """Sign flips pass, other factors do not."""
     agree(q, step, step.inputs)

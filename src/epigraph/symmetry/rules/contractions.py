@@ -116,13 +116,19 @@ class Convolution(Rule):
         if any(atom.parts is not None for atom in groups):
             return False
         rows: list[list[int]] = []
-        space = ((),) * (len(x.shape) - 2)
+        lead: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # a concatenation in space has several cells
+        for i, cell in enumerate(x.cells):
+            lead.setdefault(cell.choices[: 1 if groups else 2], []).append(i)
         for m, cell in enumerate(out.cells):
-            kernels = [k for k, ours in enumerate(w.cells) if ours.choices[0] == cell.choices[1]]
-            pairs = [(x.index.get((cell.choices[0], w.cells[k].choices[1], *space)), k) for k in kernels]
-            if not pairs or (not groups and any(i is None for i, _ in pairs)):
+            whole: list[tuple[int, int]] = []
+            for k, ours in enumerate(w.cells):
+                if ours.choices[0] == cell.choices[1]:
+                    found = lead.get((cell.choices[0],) if groups else (cell.choices[0], ours.choices[1]), [])
+                    if not found:
+                        return False
+                    whole += [(i, k) for i in found]
+            if not whole:
                 return False
-            whole = [(i, k) for j, k in pairs for i in (range(len(x.cells)) if j is None else [j])]
             for n, (i, k) in enumerate(whole):
                 terms = self._cell(q, (x, i), (w, k), (out, m), groups)
                 if terms is None:

@@ -24,7 +24,7 @@ from epigraph.symmetry.axes import (
 )
 from epigraph.symmetry.cells import Cell
 from epigraph.symmetry.charges import ZERO, Charges
-from epigraph.symmetry.rules.base import Rule, agree, put, register, transfer
+from epigraph.symmetry.rules.base import Rule, agree, projected, put, register, transfer
 from epigraph.symmetry.trace import Step, Value, refactor
 
 
@@ -128,6 +128,7 @@ class Slice(Rule):
         except Misfit:
             freeze(x.dims[d], pin=True)
             dims[d] = pinned(length)
+            step.notes["cut"] = True
             return dims
         if (found := factors(x.dims[d])) and found[0].parts is not None:
             dims = self._chosen(dims, d, found[0], a["start"], a["stop"], size(found[1:]))
@@ -140,8 +141,11 @@ class Slice(Rule):
     def charges(self, q: Charges, step: Step) -> None:
         (x,), out, a = step.inputs, step.output, step.node.attributes
         d = a["dim"]
+        if "cut" in step.notes:
+            put(q, step, projected(q, x, out, [d], kept=True))
+            return
         inside = [k for k, cell in enumerate(x.cells) if a["start"] <= cell.start[d] < a["stop"]]
-        fits = a["step"] == 1 and len(inside) == len(out.cells)
+        fits = len(inside) == len(out.cells)
         put(q, step, [transfer(q, x, k, out, m) for m, k in enumerate(inside)] if fits else [])
 
 

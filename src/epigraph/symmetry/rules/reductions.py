@@ -6,7 +6,7 @@ from typing import final
 
 from epigraph.symmetry.axes import Type, pinned, unify
 from epigraph.symmetry.charges import Charges
-from epigraph.symmetry.rules.base import Elementwise, Rule, nothing, put, register
+from epigraph.symmetry.rules.base import Elementwise, Rule, nothing, projected, put, register
 from epigraph.symmetry.trace import Step
 
 
@@ -19,22 +19,10 @@ class Reduction(Rule):
 
     def linear(self, q: Charges, step: Step) -> None:
         """Charges along the dropped dimensions are 0, the others stay."""
-        (x,), out, dims = step.inputs, step.output, step.node.attributes["dims"]
-        rows: list[list[int] | None] = [None] * len(out.cells)
-        for k, cell in enumerate(x.cells):
-            key = tuple(c for d, c in enumerate(cell.choices) if d not in dims)
-            kept = [j for j, p in enumerate(cell.places) if p.dim not in dims]
-            m = out.index.get(key)
-            if m is None or [cell.atoms[j] for j in kept] != out.cells[m].atoms:
-                nothing(q, [x, out])
-                return
-            charges = q.table(x)[k]
-            q.vanish(*(charges[j + 1] for j in range(len(cell.places)) if j not in kept))
-            row = [charges[0], *(charges[j + 1] for j in kept)]
-            for v, w in zip(row, rows[m] or (), strict=False):
-                q.equal(v, w)  # several cells are summed
-            rows[m] = row
-        put(q, step, rows)
+        (x,), dims = step.inputs, step.node.attributes["dims"]
+        for cell, row in zip(x.cells, q.table(x), strict=True):
+            q.vanish(*(row[j + 1] for j, p in enumerate(cell.places) if p.dim in dims))
+        put(q, step, projected(q, x, step.output, dims, kept=False))
 
 
 @register("sum")
