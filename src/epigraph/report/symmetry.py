@@ -16,7 +16,7 @@ SHOWN = 60
 def show_symmetries(console: Console, record: Mapping[str, Any]) -> None:
     """Order, dimension, one line per generator, and how they were checked."""
     console.print(
-        f"order {order_text(int(record['order']))} (permutations and sign flips), "
+        f"order {order_text(record['order'])} (permutations and sign flips), "
         f"{record['dimension']} continuous dimensions"
     )
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -45,7 +45,7 @@ def show_symmetries(console: Console, record: Mapping[str, Any]) -> None:
 
 def _point(point: Mapping[str, Any]) -> str:
     exact = "" if point["exact"] else "at most "
-    line = f"this point has {exact}{order_text(int(point['copies']))} copies"
+    line = f"this point has {exact}{order_text(point['copies'])} copies"
     line = line.removesuffix("copies") + "copy" if point["copies"] == "1" else line
     return (
         line
@@ -75,6 +75,6 @@ def _data(data: Mapping[str, Any]) -> str:
     return line + f"{count} signed permutations of the features, with the identity"
 
 
-def order_text(order: int) -> str:
-    """An integer, or its size where it is long."""
-    return str(order) if order < 10**15 else f"about 10^{math.log10(order):.1f}"
+def order_text(order: str) -> str:
+    """An integer in digits, or its size where it is long."""
+    return order if len(order) <= 15 else f"about 10^{len(order) - 1 + math.log10(int(order[:15]) / 1e14):.1f}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from heapq import heapify, heappop, heappush
 from itertools import combinations
@@ -110,6 +111,11 @@ class Span:
             total = total % self.modulus if self.modulus else total
             if total:
                 one[k] = total
+
+
+def digits(count: int) -> str:
+    """A count in decimal digits, however many: Python's own conversion refuses more than 4300."""
+    return format(Decimal(count), "f")
 
 
 def dimension(directions: Iterable[Direction], modulus: int) -> int:
