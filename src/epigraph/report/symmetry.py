@@ -35,7 +35,8 @@ def show_symmetries(console: Console, record: Mapping[str, Any]) -> None:
             f", and by {seen['control']:.1e} when one tensor is left behind" if seen["control"] is not None else ""
         )
         console.print(f"checked at {seen['trials']} random points: J changes by {seen['error']:.1e} at most{control}")
-    lines = [_point(record["point"]), _copies(record["copies"])]
+    lines = [_lost(record["lost"])] if record.get("lost") else []
+    lines += [_point(record["point"]), _copies(record["copies"])]
     lines += [_data(record["data"])] if record.get("data") else []
     for line in lines:
         console.print(line)
@@ -52,6 +53,13 @@ def _point(point: Mapping[str, Any]) -> str:
         if point["flat"] is None
         else f"{line}; the Hessian there has {point['flat']} zeros by symmetry if it is critical"
     )
+
+
+def _lost(lost: Mapping[str, Any]) -> str:
+    """Does the group explain all directions that the outputs do not show?"""
+    line = f"the outputs do not show {lost['nullity']} directions at random weights; the group explains {lost['explained']}"
+    clear = lost["below"] < 1e-2 * lost["above"]
+    return line if clear else f"{line} (no clear gap: {lost['above']:.0e} and {lost['below']:.0e})"
 
 
 def _copies(copies: Mapping[str, Any]) -> str:

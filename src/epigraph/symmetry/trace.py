@@ -89,10 +89,16 @@ class Tracer:
         return self.values[identifier] if self.varies[identifier] else self._constant(identifier)
 
     def _constant(self, identifier: int) -> Value:
-        """Data freeze their axes; another constant freezes those along which it is not uniform."""
+        """Data freeze their axes; another constant freezes those along which it is not uniform.
+
+        What permutes a uniform axis may depend on all others.
+        """
         node = self.graph[identifier]
         tensor, given = self._evaluated(identifier)
         dims = [fresh(n) for n in node.shape]
+        every = frozenset(atom for kind in dims for atom in kind)
+        for atom in every if len(every) > 1 else ():
+            atom.scopes = [every - {atom}]
         for d, kind in enumerate(dims):
             if given or tensor is None or not _uniform(tensor, d):
                 freeze(kind)
