@@ -166,22 +166,29 @@ class Matcher:
 
     # search ---------------------------------------------------------------------------------------------------
     def nearest(
-        self, a: Point, b: Point, restarts: int, seed: int, enough: float, least: float = 1e-12
+        self,
+        a: Point,
+        b: Point,
+        restarts: int,
+        seed: int,
+        enough: float,
+        least: float = 1e-12,
+        begin: Sequence[Element] | None = None,
     ) -> tuple[tuple[Element, ...], float]:
         """Elements to apply to b one after the other, and the distance that is left; stops early at ``enough``.
 
-        A step that shortens the distance by less than the share ``least`` of it counts as none.
+        The search starts from ``begin``, else layer by layer from what stays in place; restarts from random elements.  A step that shortens the distance by less than the share ``least`` of it counts as none.
         """
         generator = torch.Generator().manual_seed(seed)
         best: tuple[tuple[Element, ...], float] = ((), distance(a, b))
         for attempt in range(1 + restarts):
             if best[1] <= enough:
                 break
-            start: list[Element] = []
+            start = list(begin or ())
             if attempt:
                 positions = [i for i, g in enumerate(self.group.generators) if g.kind != "scale"]
                 start = [self.group.random(generator, positions)]
-            found = self._descend(a, b, start, not attempt, least)
+            found = self._descend(a, b, start, not attempt and begin is None, least)
             best = min(best, found, key=lambda f: f[1])
         return best
 
