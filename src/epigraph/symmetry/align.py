@@ -24,7 +24,7 @@ from epigraph.symmetry.result import Symmetries
 if TYPE_CHECKING:
     from epigraph.objective.objective import Objective
 
-LEAST = 3e-5  # the search ends when steps gain less than this share of the distance
+LEAST = 1e-4  # the search ends when steps gain less than this share of the distance
 
 
 @final

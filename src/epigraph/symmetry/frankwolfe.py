@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from epigraph.symmetry.group import Element
-from epigraph.symmetry.matching import Matcher, Mover, Point
+from epigraph.symmetry.matching import Matcher, Point
 
 STEPS = 30
 ENOUGH = 1e-4  # the search ends when a step moves the mixture by less than this share
@@ -26,16 +26,15 @@ class Mixture:
 
     def __init__(self, matcher: Matcher):
         self.matcher = matcher
-        self.movers = [m for m in matcher.movers if m in matcher.permuted and not matcher.above(m)]
-        self.weights: dict[Mover, Tensor] = {}
+        self.movers = [m for m in matcher.movers if m is not None and m in matcher.permuted and not matcher.above(m)]
+        self.weights: dict[int, Tensor] = {}
         for mover in self.movers:
-            assert mover is not None
             options, n = len(matcher.options(mover)), matcher.group.sets[mover].size
             start = torch.full((options, matcher.group.copies(mover), n, n), 0.0, dtype=torch.float64)
             start[0] = (torch.eye(n, dtype=torch.float64) + 1 / n) / 2  # the identity and the mean of all permutations
             self.weights[mover] = start
 
-    def moved(self, b: Point, skip: Mover = None) -> Point:
+    def moved(self, b: Point, skip: int | None = None) -> Point:
         """The second point mixed along all sets but one."""
         group, out = self.matcher.group, {k: v.contiguous().clone() for k, v in b.items()}
         for name, blocks in group.blocks.items():
@@ -83,10 +82,9 @@ def frank_wolfe(matcher: Matcher, a: Point, b: Point, steps: int = STEPS) -> tup
     return tuple(matcher.element(m, -mixture.weights[m]) for m in mixture.movers)
 
 
-def _vertex(matcher: Matcher, mover: Mover, slope: Tensor) -> Tensor:
+def _vertex(matcher: Matcher, mover: int, slope: Tensor) -> Tensor:
     """The signed permutation of most gain, as weights."""
     element = matcher.element(mover, -slope)
-    assert mover is not None
     images = element.permutations[mover].reshape(slope.shape[1:3])
     choice = slope.amax(0).ne(slope).int().argmin(0)  # the signs of the best entry
     rows = torch.zeros_like(slope)

@@ -177,7 +177,8 @@ class Matcher:
     ) -> tuple[tuple[Element, ...], float]:
         """Elements to apply to b one after the other, and the distance that is left; stops early at ``enough``.
 
-        The search starts from ``begin``, else layer by layer from what stays in place; restarts from random elements.  A step that shortens the distance by less than the share ``least`` of it counts as none.
+        The search starts from ``begin``, else layer by layer from what stays in place; restarts from random elements.
+        A step that shortens the distance by less than the share ``least`` of it counts as none.
         """
         generator = torch.Generator().manual_seed(seed)
         best: tuple[tuple[Element, ...], float] = ((), distance(a, b))
