@@ -217,3 +217,50 @@ def test_order_statistics_and_spectra():
     for function, shape, order in cases:
         found = epigraph.symmetries(epigraph.Objective.from_function(function, {"w": torch.randn(shape)}))
         assert (found.order, found.verification.dropped) == (order, ())
+
+
+class Experts(nn.Module):
+    """Two experts, each of four hidden units, as stacks of matrices."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Linear(3, 2)
+        self.enter, self.leave = nn.Parameter(torch.randn(2, 3, 4)), nn.Parameter(torch.randn(2, 4, 2))
+
+    def forward(self, x):
+        hidden = torch.einsum("bi,eih->ebh", x, self.enter).tanh()
+        return torch.einsum("be,ebh,eho->bo", self.gate(x).softmax(-1), hidden, self.leave)
+
+
+def pictures(*layers):
+    net = nn.Sequential(*layers)
+    outputs = net(torch.randn(2, 1, 4, 4)).shape
+    return objective(net, (2, 1, 4, 4), tuple(outputs))
+
+
+@pytest.mark.parametrize(
+    ("make", "order", "dimension"),
+    [
+        (lambda: objective(Experts(), (6, 3), (6, 2)), 2 * (2**4 * 24) ** 2, 2 + 1 + 1),
+        (lambda: pictures(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 6, 1, groups=2), nn.ReLU(), nn.Conv2d(6, 1, 1)),
+         2 * 2**2 * 6**2, 4 + 6),
+        (lambda: pictures(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.ConvTranspose2d(4, 4, 1, groups=2), nn.ReLU(), nn.Conv2d(4, 1, 1)),
+         2 * 2**2 * 2**2, 4 + 4),
+        (lambda: pictures(nn.Conv2d(1, 3, 1), nn.Tanh(), nn.ConvTranspose2d(3, 4, 2, 2), nn.ReLU(), nn.Conv2d(4, 1, 1)),
+         2**3 * 6 * 24, 4),
+    ],
+    ids=["stack of experts", "grouped convolution", "grouped transposed convolution", "strided transposed convolution"],
+)  # fmt: skip
+def test_each_of_several_groups_moves_by_itself(make, order, dimension):
+    J = make()
+    found = epigraph.symmetries(J)
+    assert (found.order, found.dimension, found.verification.dropped) == (order, dimension, ())
+    assert unchanged(J, found)
+
+
+def test_an_order_of_thousands_of_digits_is_written_out():
+    found = epigraph.symmetries(mlp([3, 2000, 2], nn.Tanh))
+    written = found.to_dict()["order"]
+    assert len(written) == 6338  # log10(2000! 2^2000) = 6337.58
+    assert written.endswith("0" * 499)
+    assert found.at()["copies"] == written

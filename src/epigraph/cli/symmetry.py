@@ -30,18 +30,21 @@ def symmetry(
             import epigraph
             from epigraph.objective.point import load_into
             from epigraph.objective.target import load
+            from epigraph.symmetry.lost import lost
 
             J = load(target, expr, where or [])
             point = load_into(J, at) if at else None
             found = epigraph.symmetries(J, seed=seed)
             copies = epigraph.permutation_argument(J, found, at=point, seed=seed)
             of_data = epigraph.data_symmetries(J, seed=seed)
+            missing = lost(J, found, seed=seed)
         if certificate and copies.certificates:
             copies.certificates[min(copies.certificates)].save(certificate)
         elif certificate:
             say(f"{certificate} is not written: {copies.reason}")
         record = {**found.to_dict(), "copies": copies.to_dict(), "point": found.at(point)}
         record["data"] = of_data.to_dict() if of_data else None
+        record["lost"] = missing.to_dict() if missing else None
         if as_json:
             print_json(record)
         else:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from epigraph.plot.numbers import counted
 from epigraph.report.symmetry import order_text
+from epigraph.symmetry.counting import digits
 
 if TYPE_CHECKING:
     from epigraph.critical.completeness import Completeness
@@ -81,7 +82,7 @@ def _table(points: tuple[CriticalPoint, ...]) -> Table:
     for heading in ("", "J", "kind", "index", "zeros", "λ min", "copies", "found", "evidence"):
         table.add_column(heading, justify="left" if heading in ("kind", "evidence") else "right", no_wrap=True)
     for k, p in enumerate(points):
-        copies = ("" if p.exact_orbit else "≤ ") + order_text(p.orbit)
+        copies = ("" if p.exact_orbit else "≤ ") + order_text(digits(p.orbit))
         copies = f"{p.family} points" if p.family > 1 else "continuum" if p.nullity else copies
         table.add_row(
             str(k + 1), f"{p.value:.10g}", p.kind.value, str(p.index), str(p.nullity), f"{float(p.spectrum[0]):.3g}",

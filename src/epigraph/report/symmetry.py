@@ -16,7 +16,7 @@ SHOWN = 60
 def show_symmetries(console: Console, record: Mapping[str, Any]) -> None:
     """Order, dimension, one line per generator, and how they were checked."""
     console.print(
-        f"order {order_text(int(record['order']))} (permutations and sign flips), "
+        f"order {order_text(record['order'])} (permutations and sign flips), "
         f"{record['dimension']} continuous dimensions"
     )
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -35,7 +35,8 @@ def show_symmetries(console: Console, record: Mapping[str, Any]) -> None:
             f", and by {seen['control']:.1e} when one tensor is left behind" if seen["control"] is not None else ""
         )
         console.print(f"checked at {seen['trials']} random points: J changes by {seen['error']:.1e} at most{control}")
-    lines = [_point(record["point"]), _copies(record["copies"])]
+    lines = [_lost(record["lost"])] if record.get("lost") else []
+    lines += [_point(record["point"]), _copies(record["copies"])]
     lines += [_data(record["data"])] if record.get("data") else []
     for line in lines:
         console.print(line)
@@ -45,13 +46,20 @@ def show_symmetries(console: Console, record: Mapping[str, Any]) -> None:
 
 def _point(point: Mapping[str, Any]) -> str:
     exact = "" if point["exact"] else "at most "
-    line = f"this point has {exact}{order_text(int(point['copies']))} copies"
+    line = f"this point has {exact}{order_text(point['copies'])} copies"
     line = line.removesuffix("copies") + "copy" if point["copies"] == "1" else line
     return (
         line
         if point["flat"] is None
         else f"{line}; the Hessian there has {point['flat']} zeros by symmetry if it is critical"
     )
+
+
+def _lost(lost: Mapping[str, Any]) -> str:
+    """Does the group explain all directions that the outputs do not show?"""
+    line = f"the outputs do not show {lost['nullity']} directions at random weights; the group explains {lost['explained']}"
+    clear = lost["below"] < 1e-2 * lost["above"]
+    return line if clear else f"{line} (no clear gap: {lost['above']:.0e} and {lost['below']:.0e})"
 
 
 def _copies(copies: Mapping[str, Any]) -> str:
@@ -75,6 +83,6 @@ def _data(data: Mapping[str, Any]) -> str:
     return line + f"{count} signed permutations of the features, with the identity"
 
 
-def order_text(order: int) -> str:
-    """An integer, or its size where it is long."""
-    return str(order) if order < 10**15 else f"about 10^{math.log10(order):.1f}"
+def order_text(order: str) -> str:
+    """An integer in digits, or its size where it is long."""
+    return order if len(order) <= 15 else f"about 10^{len(order) - 1 + math.log10(int(order[:15]) / 1e14):.1f}"

@@ -50,6 +50,7 @@ class Atom:
 
 Type = tuple[Atom, ...]
 UNIT: Type = ()
+FREE: frozenset[Atom] = frozenset()
 
 
 def root(atom: Atom) -> Atom:
@@ -63,7 +64,7 @@ def factors(kind: Sequence[Atom]) -> list[Atom]:
     """The leaves and sums whose product a type is, outermost first."""
     out: list[Atom] = []
     for atom in kind:
-        found = root(atom)
+        found = atom if atom.alias is None else root(atom)
         if found.product is None:
             out.append(found)
         else:
@@ -98,7 +99,7 @@ def resolved(atom: Atom) -> list[frozenset[Atom]]:
 
 def scope_of(atom: Atom) -> frozenset[Atom]:
     """The atoms on which an atom may depend."""
-    return frozenset.intersection(*resolved(atom))
+    return frozenset.intersection(*resolved(atom)) if all(atom.scopes) else FREE
 
 
 def fresh(count: int, scope: frozenset[Atom] = frozenset()) -> Type:
@@ -110,6 +111,8 @@ def freeze(kind: Sequence[Atom], pin: bool = False) -> None:
     for leaf in list(leaves(kind)):
         leaf.frozen = True
         leaf.pinned = leaf.pinned or pin
+        if leaf.pinned:
+            leaf.scopes = [FREE]  # nothing acts on it
 
 
 def pinned(count: int) -> Type:
@@ -123,10 +126,15 @@ def restrict(kind: Sequence[Atom], scopes: Sequence[frozenset[Atom]]) -> None:
     outer: frozenset[Atom] = frozenset()
     for atom in factors(kind):
         allowed = [s | outer for s in scopes]
-        atom.scopes = [*atom.scopes, *allowed]
+        atom.scopes = _fewest([*atom.scopes, *allowed])
         for part in atom.parts or ():
             restrict(part, allowed)
         outer |= {atom}
+
+
+def _fewest(scopes: list[frozenset[Atom]]) -> list[frozenset[Atom]]:
+    """Scopes with the same intersection."""
+    return list(dict.fromkeys(scopes)) if all(scopes) else [FREE]
 
 
 # the parts of a sum -----------------------------------------------------------------------------------------------

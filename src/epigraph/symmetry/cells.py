@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, final
 
-from epigraph.symmetry.axes import Atom, Type, at, factors, forget, root, scope_of, size, unscope
+from epigraph.symmetry.axes import FREE, Atom, Type, at, factors, forget, root, scope_of, size, unscope
 
 
 @final
@@ -26,7 +26,7 @@ class Place:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Cell:
     """A block of a tensor: where it starts along each dimension, the parts chosen there, and its leaves, outermost first."""
 
@@ -34,22 +34,18 @@ class Cell:
     choices: tuple[tuple[int, ...], ...]
     places: tuple[Place, ...]
 
+    atoms: list[Atom] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.atoms = [p.atom for p in self.places]
+
     def along(self, dim: int) -> list[int]:
         """Positions in ``places`` of the leaves along a dimension."""
         return [i for i, p in enumerate(self.places) if p.dim == dim]
 
-    @property
-    def atoms(self) -> list[Atom]:
-        return [p.atom for p in self.places]
 
-
-def cells(dims: Sequence[Type]) -> list[Cell]:
-    """The cells of a tensor with these dimensions, in row-major order of the parts."""
-    pending: list[tuple[int, Atom, int]] = []
-    for dim, kind in enumerate(dims):
-        pending += _steps(dim, kind, 1)
-    count = len(dims)
-    return list(_expand((0,) * count, ((),) * count, (), pending))
+Found = TypeVar("Found")
+Match = list[tuple[int, list[int | None]]]
 
 
 @final
@@ -58,13 +54,116 @@ class Cells:
 
     def __init__(self) -> None:
         self._known: dict[tuple[tuple[Atom, ...], ...], list[Cell]] = {}
+        self._strips: dict[tuple[int, tuple[Atom, ...]], list[Strip] | None] = {}
+        self._index: dict[int, dict[tuple[tuple[int, ...], ...], int]] = {}
+        self._memory: dict[tuple[int, int, Hashable], Any] = {}
+        self._dependent: set[int] = set()
 
     def __call__(self, dims: Sequence[Type]) -> list[Cell]:
+        """The cells of a tensor with these dimensions, in row-major order of the parts."""
         key = tuple(tuple(factors(kind)) for kind in dims)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = cells(key)
+            strips = self._pieces(key)
+            found = _expanded(key) if strips is None else _joined(strips)
+            if strips is None:
+                self._dependent.add(id(found))
+            self._known[key] = found
+            self._index[id(found)] = {c.choices: i for i, c in enumerate(found)}
         return found
+
+    def depend(self, cells: list[Cell]) -> bool:
+        """May some leaf of these cells depend on another?"""
+        return id(cells) in self._dependent
+
+    def index(self, cells: list[Cell]) -> dict[tuple[tuple[int, ...], ...], int]:
+        """The position of each cell by the parts that are chosen in it."""
+        return self._index[id(cells)]
+
+    def _pieces(self, key: tuple[tuple[Atom, ...], ...]) -> list[list[Strip]] | None:
+        """What each dimension is made of; None where one may depend on another."""
+        out: list[list[Strip]] = []
+        for dim, kind in enumerate(key):
+            if (dim, kind) not in self._strips:
+                self._strips[dim, kind] = _strips(dim, kind, 1)
+            found = self._strips[dim, kind]
+            if found is None:
+                return None
+            out.append(found)
+        return out
+
+    def memory(self, one: list[Cell], two: list[Cell], how: Hashable, make: Callable[[], Found]) -> Found:
+        """What a function of two tensors' cells gave for equal ones."""
+        key = (id(one), id(two), how)
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
+
+
+def matched(
+    small: list[Cell], index: Mapping[tuple[tuple[int, ...], ...], int], large: list[Cell], wide: Sequence[bool]
+) -> Match | None:
+    """For each cell of a broadcast result the operand's cell behind it, and the operand's place for each place there.
+
+    ``wide`` says of each dimension of the operand whether it has its full size; None where cells do not correspond.
+    """
+    out: Match = []
+    for cell in large:
+        lead = len(cell.start) - len(wide)
+        other = index.get(tuple(cell.choices[d + lead] if full else () for d, full in enumerate(wide)))
+        if other is None:
+            return None
+        theirs = small[other]
+        places: list[int | None] = [None] * len(cell.places)
+        for d, full in enumerate(wide):
+            here, there = cell.along(d + lead), theirs.along(d)
+            if not full:
+                continue
+            if [cell.atoms[i] for i in here] != [theirs.atoms[i] for i in there]:
+                return None
+            for i, j in zip(here, there, strict=True):
+                places[i] = j
+        out.append((other, places))
+    return out
+
+
+Strip = tuple[int, tuple[int, ...], tuple[Place, ...]]
+Strips = tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[Place, ...]]
+
+
+def _strips(dim: int, kind: Sequence[Atom], step: int) -> list[Strip] | None:
+    """Start, parts chosen and leaves of each piece of one dimension; None where something depends on something else."""
+    out: list[Strip] = [(0, (), ())]
+    for _, atom, own in _steps(dim, kind, step):
+        if scope_of(atom):
+            return None
+        inner: list[Strip] = [(0, (), (Place(dim, atom, own),))]
+        if atom.parts is not None:
+            inner, offset = [], 0
+            for index, part in enumerate(atom.parts):
+                found = _strips(dim, part, own)
+                if found is None:
+                    return None
+                inner += [(s + offset * own, (index, *c), p) for s, c, p in found]
+                offset += size(part)
+        out = [(s + t, c + d, p + q) for s, c, p in out for t, d, q in inner]
+    return out
+
+
+def _joined(strips: Sequence[Sequence[Strip]]) -> list[Cell]:
+    """The cells of a tensor whose dimensions are made of these pieces."""
+    out: list[Strips] = [((), (), ())]
+    for pieces in strips:
+        out = [((*s, t), (*c, d), p + q) for s, c, p in out for t, d, q in pieces]
+    return [Cell(*each) for each in out]
+
+
+def _expanded(dims: Sequence[Type]) -> list[Cell]:
+    pending: list[tuple[int, Atom, int]] = []
+    for dim, kind in enumerate(dims):
+        pending += _steps(dim, kind, 1)
+    count = len(dims)
+    return list(_expand((0,) * count, ((),) * count, (), pending))
 
 
 def _steps(dim: int, kind: Sequence[Atom], step: int) -> list[tuple[int, Atom, int]]:
@@ -105,29 +204,17 @@ def _chosen(pending: Sequence[tuple[int, Atom, int]], outer: Atom, index: int) -
     return out
 
 
-def narrow_scopes(tensors: Sequence[Sequence[Type]]) -> None:
+def narrow_scopes(tensors: Sequence[Sequence[Type]]) -> Cells:
     """Keep of each leaf's scope what every tensor with the leaf has exactly once; repeat until nothing changes."""
     for dims in tensors:
-        for atom, times in Counter(a for kind in dims for a in factors(kind)).items():
-            if times > 1 and atom.parts is not None:
-                forget(atom)
+        atoms = [a for kind in dims for a in factors(kind)]
+        if len(set(atoms)) < len(atoms):
+            for atom, times in Counter(atoms).items():
+                if times > 1 and atom.parts is not None:
+                    forget(atom)
     while True:
-        found: dict[Atom, frozenset[Atom]] = {}
-        every, done = Cells(), set[int]()
-        for dims in tensors:
-            same = every(dims)
-            if id(same) in done:
-                continue
-            done.add(id(same))
-            for cell in same:
-                seen = Counter(cell.atoms)
-                for atom in seen:
-                    scope = found.get(atom)
-                    if scope is None:
-                        scope = scope_of(atom)
-                    if scope:
-                        scope = frozenset(a for a in scope if seen[a] == 1) if seen[atom] == 1 else frozenset()
-                    found[atom] = scope
+        every = Cells()
+        found = _shared_scopes(every, tensors)
         changed = False
         for atom, scope in found.items():
             if root(atom) is not atom or atom.parts is not None:
@@ -140,7 +227,35 @@ def narrow_scopes(tensors: Sequence[Sequence[Type]]) -> None:
                     unscope(atom, root(over))
                     changed = True
         if not changed:
-            return
+            return every
+
+
+def _shared_scopes(every: Cells, tensors: Sequence[Sequence[Type]]) -> dict[Atom, frozenset[Atom]]:
+    """Of each leaf's scope what every tensor with the leaf has exactly once."""
+    found: dict[Atom, frozenset[Atom]] = {}
+    done = set[int]()
+    for dims in tensors:
+        same = every(dims)
+        if id(same) in done:
+            continue
+        done.add(id(same))
+        if not every.depend(same):
+            found |= {a: FREE for cell in same for a in cell.atoms if a.cases}
+            continue
+        for cell in same:
+            if len(set(cell.atoms)) == len(cell.atoms):
+                once, often = set(cell.atoms), set[Atom]()
+            else:
+                seen = Counter(cell.atoms)
+                once, often = {a for a, n in seen.items() if n == 1}, {a for a, n in seen.items() if n > 1}
+            for atom in once:
+                scope = found.get(atom)
+                if scope is None:
+                    scope = scope_of(atom)
+                found[atom] = scope & once if scope else scope
+            for atom in often:
+                found[atom] = frozenset()
+    return found
 
 
 def copies(atom: Atom) -> int:

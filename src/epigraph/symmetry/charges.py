@@ -5,20 +5,27 @@ each leaf of the cell, raised to that leaf's charge, and one for the cell as a w
 is a linear equation between charges: a product adds them, a contraction wants opposite ones, a sum equal ones.  The
 solutions over the rationals are rescalings by positive factors, those over the field of two elements are sign flips.
 What no rule mentions has charge zero, so a forgotten equation loses a symmetry and invents none.
+
+Most equations hold for both; a rule may state others for one kind, "scale" or "sign", only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import final
+from typing import Literal, final
 
 from epigraph.symmetry.axes import Atom
+from epigraph.symmetry.cells import Cell, Cells
 from epigraph.symmetry.trace import Step, Value
 
-GLOBAL = -1
+ZERO = 0
+Kind = Literal["scale", "sign"]
 Variable = int
+Table = list[list[Variable]]
 Number = int | Fraction  # whole numbers as int, which is much faster
+Terms = Iterable[tuple[Variable, Number]]
+Row = dict[Variable, Number]
 
 
 def quotient(a: Number, b: Number) -> Number:
@@ -29,54 +36,12 @@ def quotient(a: Number, b: Number) -> Number:
     return out.numerator if out.denominator == 1 else out
 
 
-@final
-class Charges:
-    """Linear equations between the charges of a graph's values, over the rationals or modulo 2."""
+class Classes:
+    """Variables that are multiples of each other: each a whole multiple of a representative; that of ZERO vanishes."""
 
-    def __init__(self, values: Iterable[Value], modulo_two: bool):
-        self.modulo_two = modulo_two
-        self.owner: list[tuple[Value, int, int]] = []
-        self._first: dict[tuple[Value, int], int] = {}
-        self._parent: list[int] = []
-        self._ratio: list[Number] = []
-        self._equations: list[dict[Variable, Number]] = []
-        self._zero = self._new()
-        self.owner.append((Value([], ()), 0, 0))
-        for value in values:
-            for k, cell in enumerate(value.cells):
-                self._first[value, k] = len(self._parent)
-                for j in range(-1, len(cell.places)):
-                    made = self._new()
-                    self.owner.append((value, k, j))
-                    if (value.fixed and not value.zero) or (j >= 0 and cell.places[j].atom.pinned):
-                        self.vanish(made)
+    def __init__(self, parent: list[Variable], ratio: list[Number]):
+        self._parent, self._ratio = parent, ratio
 
-    def _new(self) -> Variable:
-        self._parent.append(len(self._parent))
-        self._ratio.append(1)
-        return len(self._parent) - 1
-
-    def of(self, value: Value, cell: int, place: int = GLOBAL) -> Variable:
-        """The charge of a leaf in a cell, or of the cell as a whole."""
-        return self._first[value, cell] + place + 1
-
-    def every(self, value: Value) -> Iterable[Variable]:
-        """All charges of a tensor."""
-        for k, cell in enumerate(value.cells):
-            for j in range(-1, len(cell.places)):
-                yield self.of(value, k, j)
-
-    def share(self, one: Value, two: Value) -> None:
-        """Two tensors with the same cells have the same charges, one by one."""
-        if one.cells:
-            first, second = self._first[one, 0], self._first[two, 0]
-            for k in range(self._count(one)):
-                self.equal(first + k, second + k)
-
-    def _count(self, value: Value) -> int:
-        return self._first[value, len(value.cells) - 1] + len(value.cells[-1].places) + 1 - self._first[value, 0]
-
-    # equations ------------------------------------------------------------------------------------------------
     def find(self, v: Variable) -> tuple[Variable, Number]:
         """(u, r) with v = r u, u a representative; u is 0 where v vanishes."""
         parent = self._parent[v]
@@ -94,63 +59,202 @@ class Charges:
             self._parent[w], self._ratio[w] = v, ratio
         return v, ratio
 
+    def reduced(self, terms: Terms, modulus: int = 0) -> Row:
+        """A sum of coefficient times variable, in representatives."""
+        out: Row = {}
+        for v, c in terms:
+            u, r = self.find(v)
+            if u != ZERO:
+                amount = out.get(u, 0) + r * c
+                out[u] = amount % modulus if modulus else amount
+        return {u: c for u, c in out.items() if c} if 0 in out.values() else out
+
+
+def add(row: Row, v: Variable, amount: Number, modulus: int) -> None:
+    """row += amount * v."""
+    total = row.pop(v, 0) + amount
+    total = total % modulus if modulus else total
+    if total:
+        row[v] = total
+
+
+@final
+class Charges(Classes):
+    """Linear equations between the charges of a graph's values.
+
+    A charge is a small integer, 0 where it vanishes.  No equation links charges of different leaves, so that only the
+    leaves of ``tensors`` have any; a value whose charges are those of another one shares its table.
+    """
+
+    def __init__(self, tensors: Iterable[Value], tilings: Cells):
+        super().__init__([0], [1])
+        self.tilings = tilings
+        self.kinds: list[Atom | None] = [None]
+        self.equations: list[Row] = []
+        self.only: dict[Kind, list[Row]] = {"scale": [], "sign": []}
+        self._moving = {a for v in tensors for c in v.cells for a in c.atoms if not a.pinned}
+        self._tables: dict[Value, Table] = {}
+        self._still: set[Value] = set()
+
+    def still(self, value: Value) -> bool:
+        """Is it known that nothing scales a tensor?  A constant 0 may be scaled by anything."""
+        return value in self._still or (value.fixed and not value.zero)
+
+    def _new(self, kind: Atom | None) -> Variable:
+        made = len(self._parent)
+        self._parent.append(made)
+        self._ratio.append(1)
+        self.kinds.append(kind)
+        return made
+
+    # tables ---------------------------------------------------------------------------------------------------
+    def table(self, value: Value) -> Table:
+        """For each cell of a tensor its own charge, then those of its leaves."""
+        found = self._tables.get(value)
+        if found is None:
+            found = _zeros(value) if self.still(value) else [self.row(cell) for cell in value.cells]
+            self._tables[value] = found
+        return found
+
+    def row(self, cell: Cell) -> list[Variable]:
+        """New charges for a cell."""
+        return [self._new(None), *(self._new(a) if a in self._moving else ZERO for a in cell.atoms)]
+
+    def define(self, value: Value, table: Table, kind: Kind | None = None) -> None:
+        """The charges of a tensor; with a kind, for that kind only."""
+        known = self._tables.setdefault(value, table) if kind is None else self.table(value)
+        if known is not table:
+            for row, other in zip(known, table, strict=True):
+                for v, w in zip(row, other, strict=True):
+                    if v != w:
+                        self.equal(v, w, kind)
+
+    def vanish_all(self, value: Value, kind: Kind | None = None) -> None:
+        """Nothing scales a tensor."""
+        if kind is not None:
+            for v in (v for row in self.table(value) for v in row if self.find(v)[0] != ZERO):
+                self.only[kind].append({v: 1})
+            return
+        if not self.still(value):
+            for row in self._tables.pop(value, ()):
+                self.vanish(*row)
+            self._still.add(value)
+
+    # equations ------------------------------------------------------------------------------------------------
     def vanish(self, *variables: Variable) -> None:
         """Charges that are 0."""
         for v in variables:
-            self._parent[self.find(v)[0]] = self._zero
+            self.equal(v, ZERO)
 
-    def equal(self, v: Variable, w: Variable) -> None:
-        """v = w."""
+    def equal(self, v: Variable, w: Variable, kind: Kind | None = None, sign: int = 1) -> None:
+        """v = w, or v = -w where ``sign`` is -1."""
+        if kind is not None:
+            self.only[kind].append({v: 1, w: -sign})
+            return
         (x, r), (y, s) = self.find(v), self.find(w)
-        if x == y:
-            if x != self._zero and r != s and not (self.modulo_two and (r - s) % 2 == 0):
-                self.vanish(x)
-        elif y == self._zero:
-            self._parent[x] = self._zero
-        elif x == self._zero:
-            self._parent[y] = self._zero
+        if x == y or abs(r) != 1 or abs(s) != 1:
+            self.relate([(v, 1), (w, -sign)])
+        elif x == ZERO:
+            self._parent[y] = ZERO
         else:
-            self._parent[x], self._ratio[x] = y, 1 if self.modulo_two else quotient(s, r)
+            self._parent[x], self._ratio[x] = y, r * s * sign
 
-    def relate(self, terms: Mapping[Variable, Number]) -> None:
+    def relate(self, terms: Terms, kind: Kind | None = None) -> None:
         """The sum of coefficient times variable is 0."""
-        reduced = self._reduced(terms)
-        if not self._settle(reduced):
-            self._equations.append(reduced)
+        if kind is not None:
+            self.only[kind].append(dict(terms))
+            return
+        row = self.reduced(terms)
+        if len(row) == 1 and abs(next(iter(row.values()))) == 1:
+            self._parent[next(iter(row))] = ZERO
+        elif len(row) == 2 and any(abs(c) == 1 for c in row.values()):
+            (v, a), (w, b) = row.items()
+            if abs(a) != 1:
+                v, a, w, b = w, b, v, a
+            self._parent[v], self._ratio[v] = w, -b * a
+        elif row:
+            self.equations.append(row)
 
-    def _reduced(self, terms: Mapping[Variable, Number]) -> dict[Variable, Number]:
-        out: dict[Variable, Number] = {}
-        for v, c in terms.items():
-            u, r = self.find(v)
-            if u != self._zero:
-                self._add(out, u, r * c)
-        return out
+    def total(self, terms: Sequence[tuple[Variable, Number]], atom: Atom | None, kind: Kind | None = None) -> Variable:
+        """A charge that is a sum of coefficient times charge."""
+        row = self.reduced(terms)
+        if not row:
+            return ZERO
+        first, ratio = next(iter(row.items()))
+        if len(row) == 1 and ratio == 1:
+            return first
+        made = self._new(atom)
+        if len(row) == 1 and kind is None:
+            self._parent[made], self._ratio[made] = first, ratio
+        else:
+            (self.equations if kind is None else self.only[kind]).append({made: -1, **row})
+        return made
 
-    def _add(self, row: dict[Variable, Number], v: Variable, amount: Number) -> None:
-        total = row.pop(v, 0) + amount
-        total = total % 2 if self.modulo_two else total
-        if total:
-            row[v] = total
 
-    def _settle(self, terms: Mapping[Variable, Number]) -> bool:
+def _zeros(value: Value) -> Table:
+    return [[ZERO] * (len(cell.places) + 1) for cell in value.cells]
+
+
+@final
+class Solution(Classes):
+    """The charges of one kind: all equations solved, over the rationals or modulo 2."""
+
+    def __init__(self, charges: Charges, kind: Kind):
+        super().__init__(list(charges._parent), list(charges._ratio))
+        self.modulus = 2 if kind == "sign" else 0
+        self.atoms = charges.kinds
+        both = [*charges.only[kind], *charges.equations]
+        self._equations = {
+            own: [e for e in both if (self.atoms[next(iter(e))] is None) is own] for own in (True, False)
+        }
+
+    def basis(self, whole: bool) -> list[Row]:
+        """The solutions for single units, or those for ``whole`` cells, as values of the representatives that are not 0."""
+        pivots = self._pivots(self._simplified(self._equations[whole]))
+        free = [
+            v
+            for v, (parent, atom) in enumerate(zip(self._parent, self.atoms, strict=True))
+            if parent == v and v != ZERO and (atom is None) is whole and v not in pivots
+        ]
+        columns: dict[Variable, Row] = {v: {v: 1} for v in free}
+        for v, row in pivots.items():
+            for u, c in row.items():
+                if u != v:
+                    columns[u][v] = -c % 2 if self.modulus else -c
+        return list(columns.values())
+
+    def vanish(self, v: Variable) -> None:
+        """One more charge that is 0."""
+        self._equations[self.atoms[v] is None].append({v: 1})
+
+    def _settle(self, terms: Row) -> bool:
         """Take in an equation of at most two variables."""
         if len(terms) > 2:
             return False
         if len(terms) == 1:
-            self._parent[next(iter(terms))] = self._zero
+            self._parent[next(iter(terms))] = ZERO
         elif terms:
             (v, a), (w, b) = terms.items()
-            self._parent[v], self._ratio[v] = w, 1 if self.modulo_two else quotient(-b, a)
+            self._parent[v], self._ratio[v] = w, 1 if self.modulus else quotient(-b, a)
         return True
 
-    # solutions ------------------------------------------------------------------------------------------------
-    def solve(self) -> list[dict[Variable, Number]]:
-        """A basis of the solutions, as values of the representatives that are not zero."""
-        self._simplify()
-        pivots: dict[Variable, dict[Variable, Number]] = {}
+    def _simplified(self, equations: list[Row]) -> list[Row]:
+        while True:
+            reduced = (self.reduced(e.items(), self.modulus) for e in equations)
+            kept = [e for e in reduced if not self._settle(e)]
+            if len(kept) == len(equations):
+                return kept
+            equations = kept
+
+    def _pivots(self, equations: list[Row]) -> dict[Variable, Row]:
+        """Each equation solved for one variable, which no other one has."""
+        pivots: dict[Variable, Row] = {}
         users: dict[Variable, set[Variable]] = {}  # the pivots whose rows have a variable
-        for terms in self._equations:
-            row = self._eliminate(self._reduced(terms), pivots)
+        for terms in equations:
+            row = self.reduced(terms.items(), self.modulus)
+            for v in list(row):
+                if v in row and v in pivots:
+                    self._combine(row, pivots[v], -row[v])
             if not row:
                 continue
             v = next(iter(row))
@@ -165,56 +269,24 @@ class Charges:
             for u in row:
                 if u != v:
                     users.setdefault(u, set()).add(v)
-        free = [v for v in range(len(self._parent)) if self._parent[v] == v and v not in pivots and v != self._zero]
-        columns: dict[Variable, dict[Variable, Number]] = {v: {v: 1} for v in free}
-        for v, row in pivots.items():
-            for u, c in row.items():
-                if u != v:
-                    columns[u][v] = -c % 2 if self.modulo_two else -c
-        return list(columns.values())
+        return pivots
 
-    def _simplify(self) -> None:
-        while True:
-            kept = [e for e in map(self._reduced, self._equations) if not self._settle(self._reduced(e))]
-            done = len(kept) == len(self._equations)
-            self._equations = kept
-            if done:
-                return
-
-    def _eliminate(
-        self, row: dict[Variable, Number], pivots: Mapping[Variable, dict[Variable, Number]]
-    ) -> dict[Variable, Number]:
-        for v in list(row):
-            if v in row and v in pivots:
-                self._combine(row, pivots[v], -row[v])
-        return row
-
-    def _combine(self, one: dict[Variable, Number], two: Mapping[Variable, Number], factor: Number) -> None:
+    def _combine(self, one: Row, two: Mapping[Variable, Number], factor: Number) -> None:
         """one += factor * two."""
         for u, c in two.items():
-            self._add(one, u, factor * c)
+            add(one, u, factor * c, self.modulus)
 
-    def evaluate(self, solution: Mapping[Variable, Number], v: Variable) -> Number:
-        """A charge in a solution."""
-        u, r = self.find(v)
-        return solution.get(u, 0) * r
+    def atom(self, solution: Mapping[Variable, Number]) -> Atom | None:
+        """The leaf that a solution scales; None for whole cells."""
+        return self.atoms[next(iter(solution))]
 
 
-def solutions(values: Sequence[Value], steps: Sequence[Step], output: Value, modulo_two: bool) -> Charges:
-    """The equations of all steps; J itself must not change."""
+def equations(tensors: Iterable[Value], steps: Sequence[Step], output: Value, tilings: Cells) -> Charges:
+    """The equations of all steps for what scales ``tensors``; J itself must not change."""
     from epigraph.symmetry.rules import rule_of
 
-    system = Charges(values, modulo_two)
-    system.vanish(*system.every(output))
+    system = Charges(tensors, tilings)
     for step in steps:
         rule_of(step.node.op).charges(system, step)
+    system.vanish_all(output)
     return system
-
-
-def atoms_of(system: Charges, solution: Mapping[Variable, Number]) -> set[Atom | None]:
-    """Which leaves a solution scales; None for whole cells."""
-    found: set[Atom | None] = set()
-    for v in solution:
-        value, cell, place = system.owner[v]
-        found.add(None if place < 0 else value.cells[cell].places[place].atom)
-    return found

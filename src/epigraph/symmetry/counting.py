@@ -12,9 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
+from heapq import heapify, heappop, heappush
 from itertools import combinations
 from typing import Any, final
+
+Row = dict[Any, int | Fraction]
+NOWHERE: frozenset[int] = frozenset()
 
 
 @final
@@ -40,12 +45,11 @@ class Direction:
 
     def _row(self, chosen: Sequence[int], own: bool) -> dict[Any, int]:
         if not chosen:
-            nowhere = frozenset[int]()
             if own:
                 return {(n, k, frozenset((axis,))): charge for (n, k, axis), (charge, _) in self.charges.items()}
             plain: dict[Any, int] = {}
             for (n, k, _), (charge, _) in self.charges.items():
-                plain[n, k, nowhere] = plain.get((n, k, nowhere), 0) + charge
+                plain[n, k, NOWHERE] = plain.get((n, k, NOWHERE), 0) + charge
             return plain
         row: dict[Any, int] = {}
         for (name, block, axis), (charge, scope) in self.charges.items():
@@ -62,35 +66,56 @@ class Span:
     def __init__(self, modulus: int):
         self.modulus = modulus
         self.dimension = 0
-        self._pivots: dict[frozenset[int], list[tuple[Any, dict[Any, int | Fraction]]]] = {}
+        self._pivots: dict[frozenset[int], dict[Any, tuple[int, Row]]] = {}
 
     def add(self, direction: Direction) -> int:
         """How much the dimension grows."""
         before = self.dimension
         for key, times, row in direction.sectors():
-            if times and self._extend(self._pivots.setdefault(key, []), row):
+            if times and self._extend(self._pivots.setdefault(key, {}), row):
                 self.dimension += times
         return self.dimension - before
 
-    def _extend(self, pivots: list[tuple[Any, dict[Any, int | Fraction]]], given: Mapping[Any, int]) -> bool:
-        """Is a row independent?  A pivot's row has no entry at the pivots before it."""
-        row = self._reduced(given)
-        for key, pivot in pivots:
+    def add_whole(self, totals: Mapping[tuple[str, int], int]) -> bool:
+        """How much it grows by a scaling of whole blocks; of others only what they do to whole blocks may be known."""
+        row = {(*key, NOWHERE): charge for key, charge in totals.items()}
+        grows = self._extend(self._pivots.setdefault(NOWHERE, {}), row)
+        self.dimension += grows
+        return grows
+
+    def _extend(self, pivots: dict[Any, tuple[int, Row]], given: Mapping[Any, int]) -> bool:
+        """Is a row independent?  A pivot's row has no entry at the pivots before it, so that each is taken out once."""
+        row: Row = {}
+        self._combine(row, given, 1)
+        met = [(pivots[k][0], k) for k in row if k in pivots]
+        heapify(met)
+        while met:
+            _, key = heappop(met)
             if key in row:
-                factor = row[key]
-                for k, v in pivot.items():
-                    row[k] = row.get(k, 0) - factor * v
-                row = self._reduced(row)
+                pivot = pivots[key][1]
+                self._combine(row, pivot, -row[key])
+                for k in pivot:
+                    if k in pivots and k in row:
+                        heappush(met, (pivots[k][0], k))
         if not row:
             return False
         key = next(iter(row))
         first = row[key]
-        pivots.append((key, row if first == 1 else {k: Fraction(v) / first for k, v in row.items()}))
+        pivots[key] = (len(pivots), row if first == 1 else {k: Fraction(v) / first for k, v in row.items()})
         return True
 
-    def _reduced(self, row: Mapping[Any, int | Fraction]) -> dict[Any, int | Fraction]:
-        whole = {k: v % self.modulus for k, v in row.items()} if self.modulus else row
-        return {k: v for k, v in whole.items() if v}
+    def _combine(self, one: Row, two: Mapping[Any, int | Fraction], factor: int | Fraction) -> None:
+        """one += factor * two."""
+        for k, v in two.items():
+            total = one.pop(k, 0) + factor * v
+            total = total % self.modulus if self.modulus else total
+            if total:
+                one[k] = total
+
+
+def digits(count: int) -> str:
+    """A count in decimal digits, however many: Python's own conversion refuses more than 4300."""
+    return format(Decimal(count), "f")
 
 
 def dimension(directions: Iterable[Direction], modulus: int) -> int:

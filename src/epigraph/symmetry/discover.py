@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from math import lcm, prod
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from epigraph.errors import EpigraphError
 from epigraph.symmetry.axes import Atom, freeze, scope_of
-from epigraph.symmetry.cells import Cell, Cells, narrow_scopes
-from epigraph.symmetry.charges import Charges, Number, atoms_of, solutions
+from epigraph.symmetry.cells import Cell, narrow_scopes
+from epigraph.symmetry.charges import ZERO, Charges, Kind, Number, Solution, equations
 from epigraph.symmetry.counting import Span
 from epigraph.symmetry.group import Block, Generator, Group, IndexSet, Permutations, Scaling
 from epigraph.symmetry.offsets import centred
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from epigraph.objective.domain import Domain
     from epigraph.objective.graph import Graph
     from epigraph.objective.objective import Objective
+
+Key = tuple[str, int, int]  # a tensor, one of its blocks, an axis of it
+KINDS: tuple[Kind, ...] = ("sign", "scale")
 
 
 def moving_buffers(J: Objective) -> tuple[Objective, tuple[str, ...]]:
@@ -77,27 +81,25 @@ def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = (), watched:
     tensors = {name: v for name, v in tensors.items() if id(v) in used}
     for name, value in tensors.items():
         _respect_bounds(value, domain.lower.get(name), domain.upper.get(name))
-    narrow_scopes([v.dims for v in tracer.values.values()])
-    values = list(
-        dict.fromkeys([v for s in tracer.steps for v in (*s.inputs, s.output)] + list(tracer.values.values()))
-    )
-    every = Cells()
-    for value in values:
-        value.settle(every)
+    tilings = narrow_scopes([v.dims for v in tracer.values.values()])
+    for value in {v: None for s in tracer.steps for v in (*s.inputs, s.output)} | dict.fromkeys(tracer.values.values()):
+        value.settle(tilings)
     seen = {f"@{i}": tracer.values[i] for i in watched if i in tracer.values}
-    maker = _Maker({**tensors, **seen})
+    whole = {**tensors, **seen}
+    maker = _Maker(whole)
 
     def able(weight: str, bias: str) -> bool:
-        whole = all(n in tensors and len(tensors[n].cells) == 1 for n in (weight, bias))
-        return whole and bias not in domain.lower and bias not in domain.upper
+        single = all(n in tensors and len(tensors[n].cells) == 1 for n in (weight, bias))
+        return single and bias not in domain.lower and bias not in domain.upper
 
     group = replace(maker.group(), offsets=tuple(centred(tracer, able)))
     scalings: list[Generator] = []
-    for kind in ("sign", "scale"):
-        system = solutions(values, tracer.steps, tracer.values[graph.output], kind == "sign")
+    system = equations(whole.values(), tracer.steps, tracer.values[graph.output], tilings)
+    maker.note(system)
+    for kind in KINDS:
         for name, value in tensors.items():
             if not _scalable(kind, domain.lower.get(name), domain.upper.get(name)):
-                system.vanish(*system.every(value))
+                system.vanish_all(value, kind)
         scalings += _independent(group, maker.scalings(system, kind), kind)
     return group.only([*group.generators, *scalings])
 
@@ -129,6 +131,7 @@ class _Maker:
     def __init__(self, tensors: Mapping[str, Value]):
         self.tensors = tensors
         self.ids: dict[Atom, int] = {}
+        self.charges: dict[bool, list[tuple[Key, int]]] = {True: [], False: []}
         self.sets: list[IndexSet] = []
 
     def identifier(self, atom: Atom) -> int:
@@ -139,13 +142,19 @@ class _Maker:
         return self.ids[atom]
 
     def group(self) -> Group:
-        blocks = {name: tuple(self._block(c, v.shape) for c in v.cells) for name, v in self.tensors.items()}
+        known: dict[tuple[int, tuple[int, ...]], tuple[Block, ...]] = {}
+        blocks = {}
+        for name, v in self.tensors.items():
+            key = (id(v.cells), v.shape)
+            if key not in known:
+                strides = [prod(v.shape[d + 1 :]) for d in range(len(v.shape))]
+                known[key] = tuple(self._block(c, strides) for c in v.cells)
+            blocks[name] = known[key]
         generators = [Permutations(s.id) for s in self.sets if not s.fixed]
         shapes = {name: tuple(v.shape) for name, v in self.tensors.items()}
         return Group(tuple(self.sets), blocks, shapes, tuple(generators))
 
-    def _block(self, cell: Cell, shape: tuple[int, ...]) -> Block:
-        strides = [prod(shape[d + 1 :]) for d in range(len(shape))]
+    def _block(self, cell: Cell, strides: Sequence[int]) -> Block:
         places = cell.places
         return Block(
             sum(s * t for s, t in zip(cell.start, strides, strict=True)),
@@ -155,42 +164,111 @@ class _Maker:
             tuple(p.dim for p in places),
         )
 
-    def scalings(self, system: Charges, kind: str) -> list[Scaling]:
-        """The solutions that move a tensor, as generators."""
-        basis = system.solve()  # merges variables, so it comes first
-        places = [
-            ((name, k, j), system.of(value, k, j))
-            for name, value in self.tensors.items()
-            for k, cell in enumerate(value.cells)
-            for j in range(-1, len(cell.places))
-        ]
-        by_root: dict[int, list[tuple[tuple[str, int, int], Number]]] = {}
-        for key, v in places:
-            u, ratio = system.find(v)
-            by_root.setdefault(u, []).append((key, ratio))
+    def note(self, system: Charges) -> None:
+        """The charges of whole cells and those of units, place by place."""
+        for name, value in self.tensors.items():
+            for k, row in enumerate(system.table(value)):
+                for j, v in enumerate(row, start=-1):
+                    if v != ZERO:
+                        self.charges[j < 0].append(((name, k, j), v))
+
+    def scalings(self, system: Charges, kind: Kind) -> list[Scaling]:
+        """The solutions that move a tensor, as generators: of units, then of whole cells.
+
+        Where all units get one factor, their scaling is one of whole cells.  So of these only those are wanted that leave
+        one cell of each, which the ones before do not have, as it is.
+        """
+        solved = Solution(system, kind)
+        units = self._generators(solved, kind, False)
+        seen: set[tuple[str, int]] = set()
+        for scaling in units:
+            totals = _whole(scaling)
+            new = (key for key, c in totals.items() if key not in seen and (c % 2 if kind == "sign" else c))
+            if (first := next(new, None)) is not None:
+                solved.vanish(system.table(self.tensors[first[0]])[first[1]][0])
+            seen.update(totals)
+        return units + self._generators(solved, kind, True)
+
+    def _generators(self, solved: Solution, kind: Kind, whole: bool) -> list[Scaling]:
+        basis = solved.basis(whole)  # merges variables, so it comes first
+        by_root: dict[int, list[tuple[Key, Number]]] = {}
+        for key, v in self.charges[whole]:
+            u, ratio = solved.find(v)
+            if u != ZERO:
+                by_root.setdefault(u, []).append((key, ratio))
         out: list[Scaling] = []
+        watched = {name for name in self.tensors if name.startswith("@")}
         for solution in basis:
-            charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, [])}
-            kinds = atoms_of(system, solution)
-            if len(kinds) > 1 or all(name.startswith("@") for name, _, _ in charges):
+            charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, ())}
+            if not charges or (watched and all(name in watched for name, _, _ in charges)):
                 continue
-            atom = kinds.pop()
-            whole = lcm(*(c.denominator for c in charges.values()))
-            numbers = {key: int(c * whole) % 2 if kind == "sign" else int(c * whole) for key, c in charges.items()}
-            owner = None if atom is None else self.ids.get(atom)
-            if atom is None or owner is not None:
-                out.append(Scaling(owner, kind, {k: c for k, c in numbers.items() if c}))
+            out.append(self._generator(solved, solution, charges, kind))
         return out
 
+    def _generator(
+        self, solved: Solution, solution: Mapping[int, Number], charges: Mapping[Key, Number], kind: Kind
+    ) -> Scaling:
+        denominator = lcm(*(c.denominator for c in charges.values() if isinstance(c, Fraction)))
+        whole = {key: int(c * denominator) if denominator > 1 else int(c) for key, c in charges.items()}
+        if kind == "sign":
+            whole = {key: 1 for key, c in whole.items() if c % 2}
+        atom = solved.atom(solution)
+        return Scaling(None if atom is None else self.ids[atom], kind, whole)
 
-def _independent(group: Group, scalings: Sequence[Scaling], kind: str) -> list[Generator]:
-    """Those that enlarge the group, units before whole tensors."""
+
+def _independent(group: Group, scalings: Sequence[Scaling], kind: Kind) -> list[Generator]:
+    """Those that enlarge the group, units before whole tensors.
+
+    One of at least two units does so if it scales them in a place where they have not been scaled before: no rank is
+    computed for these, and for scalings of whole cells one in which all units get one factor.
+    """
     span = Span(2 if kind == "sign" else 0)
-    return [s for s in sorted(scalings, key=lambda s: s.set is None) if span.add(group.direction(bare(s)))]
+    seen: set[tuple[int, Key]] = set()
+    kept: list[Generator] = []
+    waiting: list[Scaling] = []
+    units = [s for s in scalings if s.set is not None]
+    for given in units:
+        scaling = bare(given)
+        if _somewhere_new(group, scaling, seen):
+            waiting.append(scaling)
+            kept.append(given)
+            continue
+        for earlier in waiting:
+            span.add(group.direction(earlier))
+        waiting = []
+        if span.add(group.direction(scaling)):
+            kept.append(given)
+    cells = [s for s in scalings if s.set is None]
+    if cells:
+        for earlier in waiting:
+            span.add_whole(_whole(earlier))
+    return [*kept, *(s for s in cells if span.add_whole(_whole(bare(s))))]
+
+
+def _somewhere_new(group: Group, scaling: Scaling, seen: set[tuple[int, Key]]) -> bool:
+    """Does it scale single units in a place where they have not been scaled before?"""
+    own = scaling.set
+    if own is None or group.sets[own].size == 1:
+        return False
+    new = any((own, key) not in seen for key in scaling.charges)
+    seen.update((own, key) for key in scaling.charges)
+    for outer in group.sets[own].scope:
+        seen.update((outer, (n, k, group.blocks[n][k].sets.index(outer))) for n, k, _ in scaling.charges)
+    return new
+
+
+def _whole(scaling: Scaling) -> dict[tuple[str, int], int]:
+    """What a scaling does to each block where all units get one factor."""
+    totals: dict[tuple[str, int], int] = {}
+    for (name, k, _), charge in scaling.charges.items():
+        totals[name, k] = totals.get((name, k), 0) + charge
+    return totals
 
 
 def bare(scaling: Scaling) -> Scaling:
     """A scaling without the nodes that are watched."""
+    if not any(key[0].startswith("@") for key in scaling.charges):
+        return scaling
     return replace(scaling, charges={k: c for k, c in scaling.charges.items() if not k[0].startswith("@")})
 
 

@@ -199,9 +199,12 @@ class Group:
                 continue
             moved = tensors[name].detach().clone(memory_format=torch.contiguous_format)
             for k, block in enumerate(self.blocks[name]):
+                own = [i for i in order if i in block.sets]
+                if not own and (name, k) not in scaling:
+                    continue
                 view = moved.as_strided(block.sizes, block.strides, block.offset)
                 value = view.clone()
-                for identifier in (i for i in order if i in block.sets):
+                for identifier in own:
                     value = self._permuted(value, block, identifier, element.permutations[identifier])
                 for position in scaling.get((name, k), ()):
                     value = self._scaled(value, (name, k), block, self.generators[position], element.factors[position])
@@ -211,7 +214,9 @@ class Group:
 
     def _permuted(self, value: Tensor, block: Block, identifier: int, images: Tensor) -> Tensor:
         for axis, s in enumerate(block.sets):
-            if s == identifier:
+            if s == identifier and not self.sets[identifier].scope:
+                value = value.index_select(axis, images)
+            elif s == identifier:
                 index = self.spread(images, block, identifier, axis).expand(value.shape)
                 value = value.gather(axis, index)
         return value

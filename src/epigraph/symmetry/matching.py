@@ -21,6 +21,7 @@ from epigraph.symmetry.group import Block, Element, Group, Permutations, Scaling
 
 Point = dict[str, Tensor]
 Mover = int | None
+Pair = tuple[Tensor, Tensor]
 DIRECT = 1_000_000
 
 
@@ -122,13 +123,12 @@ class Matcher:
         seen = [(x, y, True) for x, y in pairs if known is None or x.others <= known]
         if known is not None and not any(float(x.values.abs().sum()) for x, _, _ in seen):
             seen = [(x, y, x.others <= known) for x, y in pairs]
-        cost, choice = self._costs(mover, seen, _distances)
-        return self._element(mover, cost, choice)
+        return self.element(mover, self._costs(mover, seen, _distances))
 
     def _costs(
-        self, mover: Mover, seen: Sequence[tuple[Slab, Slab, bool]], squares: Callable[[Tensor, Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """(copies, units, units): the least squared distance of two units over signs, and which signs give it.
+        self, mover: Mover, seen: Sequence[tuple[Slab, Slab, bool]], squares: Callable[[Tensor, Tensor, bool], Pair]
+    ) -> Tensor:
+        """(signs, copies, units, units): the squared distance of two units under each choice of signs.
 
         A pair that is not exact is compared by sorted sizes: no permutation or sign brings it nearer.
         """
@@ -141,16 +141,19 @@ class Matcher:
             if not exact:
                 chosen = [(u.abs().sort(-1).values, v.abs().sort(-1).values) for u, v in chosen]
             u, v = (torch.cat(parts, -1) for parts in zip(*chosen, strict=True))
-            near = squares(u, v)
-            far = squares(u, -v) if exact and any(parity) else near
+            near, far = squares(u, v, exact and any(parity))
             for k, signs in enumerate(options):
                 totals[k] += near if not exact or self.sign(signs, parity) > 0 else far
-        if len(options) == 1:
-            return totals[0], torch.zeros(totals[0].shape, dtype=torch.long)
-        best, choice = totals.min(0)
-        return best, choice
+        return totals
 
-    def _element(self, mover: Mover, cost: Tensor, choice: Tensor) -> Element:
+    def gains(self, mover: Mover, a: Point, b: Point) -> Tensor:
+        """(signs, copies, units, units): the products of two units' weights under each choice of signs, times -2."""
+        pairs = zip(self.slabs(mover, a), self.slabs(mover, b), strict=True)
+        return self._costs(mover, [(x, y, True) for x, y in pairs], _products)
+
+    def element(self, mover: Mover, costs: Tensor) -> Element:
+        """The permutation and signs of least cost."""
+        cost, choice = costs.min(0)
         images = torch.arange(cost.shape[-1]).expand(cost.shape[:-1]).clone()
         if mover in self.permuted:
             images = torch.stack([_assignment(c) for c in cost])
@@ -163,10 +166,18 @@ class Matcher:
 
     # search ---------------------------------------------------------------------------------------------------
     def nearest(
-        self, a: Point, b: Point, restarts: int, seed: int, enough: float, least: float = 1e-12
+        self,
+        a: Point,
+        b: Point,
+        restarts: int,
+        seed: int,
+        enough: float,
+        least: float = 1e-12,
+        begin: Sequence[Element] | None = None,
     ) -> tuple[tuple[Element, ...], float]:
         """Elements to apply to b one after the other, and the distance that is left; stops early at ``enough``.
 
+        The search starts from ``begin``, else layer by layer from what stays in place; restarts from random elements.
         A step that shortens the distance by less than the share ``least`` of it counts as none.
         """
         generator = torch.Generator().manual_seed(seed)
@@ -174,11 +185,11 @@ class Matcher:
         for attempt in range(1 + restarts):
             if best[1] <= enough:
                 break
-            start: list[Element] = []
+            start = list(begin or ())
             if attempt:
                 positions = [i for i, g in enumerate(self.group.generators) if g.kind != "scale"]
                 start = [self.group.random(generator, positions)]
-            found = self._descend(a, b, start, not attempt, least)
+            found = self._descend(a, b, start, not attempt and begin is None, least)
             best = min(best, found, key=lambda f: f[1])
         return best
 
@@ -228,7 +239,7 @@ class Matcher:
             if self.above(mover):
                 continue  # its copies are permuted: comparing them one by one bounds nothing
             pairs = zip(self.slabs(mover, a, once=True), self.slabs(mover, b, once=True), strict=True)
-            cost, _ = self._costs(mover, [(x, y, not x.others) for x, y in pairs], _squares)
+            cost = self._costs(mover, [(x, y, not x.others) for x, y in pairs], _squares).amin(0)
             total = 0.0
             for c in cost:
                 images = _assignment(c) if mover in self.permuted else torch.arange(len(c))
@@ -249,8 +260,14 @@ class Matcher:
         return out
 
 
-def _squares(u: Tensor, v: Tensor) -> Tensor:
-    """Squared distances of all rows of u and v, (copies, units, units): differences first, so that none cancels."""
+def _squares(u: Tensor, v: Tensor, flipped: bool) -> Pair:
+    """Squared distances of all rows of u and v, and of u and -v; (copies, units, units)."""
+    near = _differences(u, v)
+    return near, _differences(u, -v) if flipped else near
+
+
+def _differences(u: Tensor, v: Tensor) -> Tensor:
+    """Squared distances of rows: differences first, so that none cancels."""
     if u.numel() * u.shape[1] <= DIRECT:
         return ((u[:, :, None] - v[:, None]) ** 2).sum(-1)
     out = torch.empty(u.shape[0], u.shape[1], v.shape[1], dtype=u.dtype)
@@ -261,9 +278,14 @@ def _squares(u: Tensor, v: Tensor) -> Tensor:
     return out
 
 
-def _distances(u: Tensor, v: Tensor) -> Tensor:
+def _distances(u: Tensor, v: Tensor, flipped: bool) -> Pair:
     """The same, up to what is constant in each row and each column, by products where there are many numbers."""
-    return _squares(u, v) if u.numel() * u.shape[1] <= DIRECT else u @ (-2 * v).mT
+    return _squares(u, v, flipped) if u.numel() * u.shape[1] <= DIRECT else _products(u, v, flipped)
+
+
+def _products(u: Tensor, v: Tensor, flipped: bool) -> Pair:
+    near = u @ (-2 * v).mT
+    return near, -near if flipped else near
 
 
 def _assignment(cost: Tensor) -> Tensor:

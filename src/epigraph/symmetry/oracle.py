@@ -17,7 +17,8 @@ from torch import Tensor
 from epigraph.objective.evaluate import Evaluator
 from epigraph.objective.graph import Graph, Leaf
 
-GAP = 1e-9
+GAP = 1e-7
+FLOOR = 1e-15
 
 
 @final
@@ -37,8 +38,7 @@ def nullity(
 ) -> Nullity:
     """P minus the rank of the gradients of J at a point, over P + ``extra`` random data sets.
 
-    The singular values are relative to the largest; the cut is at 1e-9.  Costs P + ``extra`` gradients and a singular
-    value decomposition, for P up to a few hundred.
+    Costs P + ``extra`` gradients and a singular value decomposition, for P up to a few hundred.
     """
     generator = torch.Generator().manual_seed(seed)
     names = list(graph.parameter_nodes) if names is None else names
@@ -56,13 +56,21 @@ def nullity(
                 ]
             )
         )
-    matrix = torch.stack(rows)
+    return rank_of(torch.stack(rows))
+
+
+def rank_of(matrix: Tensor) -> Nullity:
+    """The nullity of a matrix of gradients, one per row; singular values are relative to the largest.
+
+    The cut is the widest gap below 1e-7, where what is below 1e-15 counts as rounding: deep networks have values close to 0.
+    """
     matrix = matrix / matrix.norm(dim=1, keepdim=True).clamp_min(1e-300)
     values = torch.linalg.svdvals(matrix)
-    values = values / values[0]
-    rank = int((values > GAP).sum())
-    below = float(values[rank]) if rank < len(values) else 0.0
-    return Nullity(total - rank, total, float(values[rank - 1]), below, len(rows))
+    values = torch.cat([values / values[0].clamp_min(1e-300), torch.zeros(1, dtype=values.dtype)])
+    steps = (values[:-1].clamp_min(FLOOR) / values[1:].clamp_min(FLOOR)).where(values[1:] < GAP, 0.0)
+    rank = int(steps.argmax()) + 1 if bool(values[0] > 0) else 0
+    below, above = float(values[rank]), float(values[rank - 1]) if rank else 0.0
+    return Nullity(matrix.shape[1] - rank, matrix.shape[1], above, below, len(matrix))
 
 
 def _redrawn(graph: Graph, generator: torch.Generator) -> Graph:

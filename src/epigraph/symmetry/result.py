@@ -12,6 +12,7 @@ from torch import Tensor
 
 from epigraph.symmetry.compensation import Compensation
 from epigraph.symmetry.continuous import Flow, Gauged, Linear, Shift, continuous, describe, tangent_rank
+from epigraph.symmetry.counting import digits
 from epigraph.symmetry.discover import captured, discover
 from epigraph.symmetry.group import Element, Generator, Group, Permutations
 from epigraph.symmetry.oracle import interpolated
@@ -102,8 +103,8 @@ class Symmetries:
         fixing = self.stabiliser(point)
         small = self.dimension * sum(v.numel() for v in self.values.values()) <= LARGEST
         return {
-            "stabiliser": str(fixing.order),
-            "copies": str(fixing.orbit),
+            "stabiliser": digits(fixing.order),
+            "copies": digits(fixing.orbit),
             "exact": fixing.exact,
             "flat": self.zeros(point) if small else None,
         }
@@ -153,7 +154,7 @@ class Symmetries:
         """One JSON object."""
         return {
             "schema": "epigraph/symmetry/1",
-            "order": str(self.order),
+            "order": digits(self.order),
             "dimension": self.dimension,
             "permutation_groups": len(self.permutations),
             "generators": self.describe(),

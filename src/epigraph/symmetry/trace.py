@@ -31,7 +31,7 @@ class Value:
     def settle(self, every: Cells) -> None:
         """Make the cells, once no type changes any more; values of equal types share them."""
         self.cells = every(self.dims)
-        self.index = {c.choices: i for i, c in enumerate(self.cells)}
+        self.index = every.index(self.cells)
 
 
 @final
@@ -77,7 +77,7 @@ class Tracer:
             if not self.varies[i]:
                 continue
             if node.op == "parameter":
-                self.values[i] = Value([fresh(n) for n in node.shape], node.shape)
+                self.values[i] = Value(_parameter(node.shape), node.shape)
                 continue
             inputs = [self._operand(k) for k in (node.inputs[:1] if node.op == "same" else node.inputs)]
             step = Step(node, inputs, Value([], node.shape))
@@ -89,10 +89,16 @@ class Tracer:
         return self.values[identifier] if self.varies[identifier] else self._constant(identifier)
 
     def _constant(self, identifier: int) -> Value:
-        """Data freeze their axes; another constant freezes those along which it is not uniform."""
+        """Data freeze their axes; another constant freezes those along which it is not uniform.
+
+        What permutes a uniform axis may depend on all others.
+        """
         node = self.graph[identifier]
         tensor, given = self._evaluated(identifier)
         dims = [fresh(n) for n in node.shape]
+        every = frozenset(atom for kind in dims for atom in kind)
+        for atom in every if len(every) > 1 else ():
+            atom.scopes = [every - {atom}]
         for d, kind in enumerate(dims):
             if given or tensor is None or not _uniform(tensor, d):
                 freeze(kind)
@@ -119,6 +125,13 @@ class Tracer:
         if leaf.role == "data":
             return None, True
         return (leaf.tensor if leaf.role == "index" else leaf.tensor.double()), False
+
+
+def _parameter(shape: Sequence[int]) -> list[Type]:
+    """Index sets of a parameter; of a stack (experts, heads, groups of a convolution) others may depend on the first."""
+    first = fresh(shape[0]) if shape else UNIT
+    scope = frozenset(first if len(shape) > 2 else ())
+    return [first, *(fresh(n, scope) for n in shape[1:])] if shape else []
 
 
 def _uniform(tensor: Tensor, dim: int) -> bool:

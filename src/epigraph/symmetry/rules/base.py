@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from epigraph.symmetry.axes import Type, freeze, pinned
-from epigraph.symmetry.charges import Charges
+from epigraph.symmetry.cells import Match, matched
+from epigraph.symmetry.charges import ZERO, Charges, Kind
 from epigraph.symmetry.trace import Step, Value, align
 
 RULES: dict[str, Rule] = {}
@@ -52,92 +53,118 @@ def rule_of(op: str) -> Rule:
 
 
 # equations that several operators share ----------------------------------------------------------------------------
-def nothing(q: Charges, values: Sequence[Value]) -> None:
-    """No scaling at all."""
+def nothing(q: Charges, values: Sequence[Value], kind: Kind | None = None) -> None:
+    """No scaling at all, or none of a kind."""
     for value in values:
-        q.vanish(*q.every(value))
+        q.vanish_all(value, kind)
 
 
-def combine(q: Charges, step: Step, powers: Sequence[int | Fraction]) -> None:
+def combine(q: Charges, step: Step, powers: Sequence[int | Fraction], kind: Kind | None = None) -> None:
     """The result's charge is the sum of the operands' charges times these powers, place by place."""
-    out = step.output
+    out, parts = step.output, []
+    moving = [i for i, value in enumerate(step.inputs) if not q.still(value)]  # others carry no charge
+    for i in moving:
+        met = behind(q, step.inputs[i], out)
+        if met is None:
+            nothing(q, [*step.inputs, out])
+            return
+        parts.append((q.table(step.inputs[i]), met, powers[i]))
+    if not parts:
+        nothing(q, [out])
+        return
+    if len(moving) == 1 and powers[moving[0]] == 1 and _alike(step.inputs[moving[0]], out):
+        q.define(out, parts[0][0])
+        return
+    rows = []
     for k, cell in enumerate(out.cells):
-        terms: list[dict[int, int | Fraction]] = [{q.of(out, k, j): -1} for j in range(-1, len(cell.places))]
-        for value, power in zip(step.inputs, powers, strict=True):
-            met = matched(value, out, k)
-            if met is None:
-                nothing(q, [*step.inputs, out])
-                return
-            other, places = met
-            for j, place in enumerate([-1, *places]):
-                if place is not None:
-                    v = q.of(value, other, place)
-                    terms[j][v] = terms[j].get(v, 0) + power
-        for each in terms:
-            q.relate(each)
+        here = [(table[met[k][0]], met[k][1], power) for table, met, power in parts]
+        row = [q.total([(charges[0], power) for charges, _, power in here], None, kind)]
+        for j, atom in enumerate(cell.atoms):
+            terms = [(c[p + 1], power) for c, places, power in here if (p := places[j]) is not None]
+            row.append(q.total(terms, atom, kind))
+        rows.append(row)
+    q.define(out, rows)
 
 
-def agree(q: Charges, step: Step, inputs: Sequence[Value]) -> None:
+def agree(q: Charges, step: Step, inputs: Sequence[Value], kind: Kind | None = None) -> None:
     """Operands and result have one charge; a dimension along which an operand is broadcast has none."""
     out = step.output
-    alike = [v for v in inputs if not v.zero and v.cells is out.cells and v.shape == out.shape]
-    for value in alike:
-        q.share(out, value)
-    others = [v for v in inputs if not v.zero and v not in alike]
-    for k, cell in enumerate(out.cells if others else ()):
-        for value in others:
-            met = matched(value, out, k)
-            if met is None:
-                nothing(q, [*inputs, out])
-                return
-            other, places = met
-            q.equal(q.of(out, k), q.of(value, other))
-            for j in range(len(cell.places)):
-                place = places[j]
-                if place is None:
-                    q.vanish(q.of(out, k, j))
-                else:
-                    q.equal(q.of(out, k, j), q.of(value, other, place))
+    if kind is None and any(q.still(v) for v in inputs):
+        nothing(q, [*(v for v in inputs if not v.zero), out])
+        return
+    others = []
+    for value in (v for v in inputs if not v.zero):
+        if _alike(value, out):
+            q.define(out, q.table(value), kind)
+        else:
+            others.append(value)
+    for value in others:
+        met = behind(q, value, out)
+        if met is None:
+            nothing(q, [*inputs, out], kind)
+            return
+        theirs = [(q.table(value)[other], places) for other, places in met]
+        q.define(out, [[c[0], *(ZERO if j is None else c[j + 1] for j in places)] for c, places in theirs], kind)
 
 
-def matched(value: Value, out: Value, k: int) -> tuple[int, list[int | None]] | None:
-    """The operand's cell behind a cell of a broadcast result, and the operand's place for each of its places."""
-    if value.cells is out.cells and value.shape == out.shape:  # nothing is broadcast, every type is the same
-        return k, list(range(len(out.cells[k].places)))
+def _alike(value: Value, out: Value) -> bool:
+    return value.cells is out.cells and value.shape == out.shape
+
+
+def behind(q: Charges, value: Value, out: Value) -> Match | None:
+    """For each cell of a broadcast result, the operand's cell behind it and the operand's place for each of its places."""
     lead = len(out.shape) - len(value.shape)
-    cell = out.cells[k]
-    wide = [value.shape[d] == out.shape[d + lead] for d in range(len(value.shape))]
-    key = tuple(cell.choices[d + lead] if wide[d] else () for d in range(len(value.shape)))
-    other = value.index.get(key)
-    if other is None:
-        return None
-    theirs = value.cells[other]
-    places: list[int | None] = [None] * len(cell.places)
-    for d, full in enumerate(wide):
-        if full:
-            here, there = cell.along(d + lead), theirs.along(d)
-            if [cell.places[i].atom for i in here] != [theirs.places[i].atom for i in there]:
-                return None
-            for i, j in zip(here, there, strict=True):
-                places[i] = j
-    return other, places
+    wide = tuple(n == out.shape[d + lead] for d, n in enumerate(value.shape))
+    return q.tilings.memory(value.cells, out.cells, wide, lambda: matched(value.cells, value.index, out.cells, wide))
 
 
-def transfer(q: Charges, source: Value, k: int, target: Value, m: int) -> bool:
-    """Two cells with the same leaves in the same order have the same charges."""
-    if source.cells[k].atoms != target.cells[m].atoms:
-        return False
-    for j in range(-1, len(source.cells[k].places)):
-        q.equal(q.of(source, k, j), q.of(target, m, j))
-    return True
+def transfer(q: Charges, source: Value, k: int, target: Value, m: int) -> list[int] | None:
+    """The charges of a cell, where another one has the same leaves in the same order; else None."""
+    return q.table(source)[k] if source.cells[k].atoms == target.cells[m].atoms else None
+
+
+def put(q: Charges, step: Step, rows: Sequence[list[int] | None]) -> None:
+    """The charges of the result's cells; where one is None, nothing scales operands and result."""
+    known = [row for row in rows if row is not None]
+    if len(known) == len(rows) == len(step.output.cells):
+        q.define(step.output, known)
+    else:
+        nothing(q, [*step.inputs, step.output])
+
+
+def projected(q: Charges, x: Value, out: Value, dims: Sequence[int], kept: bool) -> list[list[int] | None]:
+    """The charges that all cells along some dimensions have in common; empty where cells do not correspond.
+
+    The result has lost these dimensions, or has others in their place that nothing scales (``kept``).
+    """
+    rows: list[list[int] | None] = [None] * len(out.cells)
+    gone = [] if kept else dims
+    new = [d for d in range(len(x.shape)) if d not in gone]
+    for cell, charges in zip(x.cells, q.table(x), strict=True):
+        m = out.index.get(tuple(() if d in dims else cell.choices[d] for d in new))
+        here = [j for j, p in enumerate(cell.places) if p.dim not in dims]
+        there = [] if m is None else [j for j, p in enumerate(out.cells[m].places) if new[p.dim] not in dims]
+        if m is None or [cell.atoms[j] for j in here] != [out.cells[m].atoms[j] for j in there]:
+            return []
+        row = [charges[0]] + [ZERO] * len(out.cells[m].places)
+        for j, i in zip(here, there, strict=True):
+            row[i + 1] = charges[j + 1]
+        for v, w in zip(row, rows[m] or (), strict=False):
+            q.equal(v, w)
+        rows[m] = row
+    return rows
 
 
 def odd(q: Charges, step: Step) -> None:
     """Sign flips pass, other factors do not."""
-    if q.modulo_two:
-        agree(q, step, step.inputs)
-    else:
-        nothing(q, [*step.inputs, step.output])
+    agree(q, step, step.inputs)
+    nothing(q, [step.output], "scale")
+
+
+def homogeneous(q: Charges, step: Step, inputs: Sequence[Value]) -> None:
+    """Positive factors pass, sign flips do not."""
+    agree(q, step, inputs)
+    nothing(q, [*inputs, step.output], "sign")
 
 
 class Elementwise(Rule):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import final
 
 from epigraph.symmetry.axes import Atom, Misfit, Type, divide, factors, freeze, pinned, unify
-from epigraph.symmetry.charges import Charges
+from epigraph.symmetry.charges import ZERO, Charges
 from epigraph.symmetry.rules.base import Rule, nothing, register
 from epigraph.symmetry.trace import Step, Value, align
 
@@ -33,20 +32,23 @@ class Matmul(Rule):
 def contract(q: Charges, a: Value, b: Value, out: Value) -> bool:
     """The equations of a matrix product; False where cells do not correspond."""
     middles = dict.fromkeys(c.choices[-1] for c in a.cells)
+    rows: list[list[int]] = []
     for m, cell in enumerate(out.cells):
-        for middle in middles:
+        for i, middle in enumerate(middles):
             left = _factor(q, a, (cell.choices[-2], middle), 1, out, m)
             right = _factor(q, b, (middle, cell.choices[-1]), 0, out, m)
             if left is None or right is None or [x for x, _ in left[1]] != [x for x, _ in right[1]]:
                 return False
             for (_, v), (_, w) in zip(left[1], right[1], strict=True):
-                q.relate({v: 1, w: 1} if v != w else {v: 2})
-            for j in range(-1, len(cell.places)):
-                terms: dict[int, int | Fraction] = {q.of(out, m, j): -1}
-                for v in (left[0].get(j), right[0].get(j)):
-                    if v is not None:
-                        terms[v] = terms.get(v, 0) + 1
-                q.relate(terms)
+                q.equal(v, w, sign=-1)
+            places = range(-1, len(cell.places))
+            terms = [[(v, 1) for v in (left[0].get(j), right[0].get(j)) if v is not None] for j in places]
+            if i == 0:
+                rows.append([q.total(t, k) for t, k in zip(terms, [None, *cell.atoms], strict=True)])
+            else:
+                for v, t in zip(rows[m], terms, strict=True):
+                    q.relate([(v, -1), *t])
+    q.define(out, rows)
     return True
 
 
@@ -60,18 +62,18 @@ def _factor(
     k = value.index.get((*key, *last))
     if k is None:
         return None
-    theirs = value.cells[k]
-    places = {-1: q.of(value, k)}
-    targets = [lead - own + d for d in range(own)] + ([lead] if summed else []) + ([] if summed else [lead + 1])
+    theirs, charges = value.cells[k], q.table(value)[k]
+    places = {-1: charges[0]}
+    targets = [lead - own + d for d in range(own)] + [lead + 1 - summed]
     dims = [*range(own), own + 1 - summed]
     for d, target in zip(dims, targets, strict=True):
         if d < own and not wide[d]:
             continue
         here, there = cell.along(target), theirs.along(d)
-        if [cell.places[i].atom for i in here] != [theirs.places[j].atom for j in there]:
+        if [cell.atoms[i] for i in here] != [theirs.atoms[j] for j in there]:
             return None
-        places |= {i: q.of(value, k, j) for i, j in zip(here, there, strict=True)}
-    return places, [(theirs.places[j].atom, q.of(value, k, j)) for j in theirs.along(own + summed)]
+        places |= {i: charges[j + 1] for i, j in zip(here, there, strict=True)}
+    return places, [(theirs.atoms[j], charges[j + 1]) for j in theirs.along(own + summed)]
 
 
 @register("convolution")
@@ -109,20 +111,34 @@ class Convolution(Rule):
         if not self.link(q, x, w, out, set(factors(step.notes["groups"]))):
             nothing(q, [x, w, out])
 
-    def link(self, q: Charges, x: Value, w: Value, out: Value, groups: set[object]) -> bool:
+    def link(self, q: Charges, x: Value, w: Value, out: Value, groups: set[Atom]) -> bool:
         """The equations; False where cells do not correspond or where groups are a sum of several."""
-        if _has_sums(groups):
+        if any(atom.parts is not None for atom in groups):
             return False
+        rows: list[list[int]] = []
+        lead: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # a concatenation in space has several cells
+        for i, cell in enumerate(x.cells):
+            lead.setdefault(cell.choices[: 1 if groups else 2], []).append(i)
         for m, cell in enumerate(out.cells):
+            whole: list[tuple[int, int]] = []
             for k, ours in enumerate(w.cells):
-                if ours.choices[0] != cell.choices[1]:
-                    continue
-                j = x.index.get((cell.choices[0], ours.choices[1], *((),) * (len(x.shape) - 2)))
-                if j is None and not groups:
-                    return False
-                for position in [j] if j is not None else range(len(x.cells)):
-                    if not self._cell(q, (x, position), (w, k), (out, m), groups):
+                if ours.choices[0] == cell.choices[1]:
+                    found = lead.get((cell.choices[0],) if groups else (cell.choices[0], ours.choices[1]), [])
+                    if not found:
                         return False
+                    whole += [(i, k) for i in found]
+            if not whole:
+                return False
+            for n, (i, k) in enumerate(whole):
+                terms = self._cell(q, (x, i), (w, k), (out, m), groups)
+                if terms is None:
+                    return False
+                if n == 0:
+                    rows.append([q.total(t, a) for t, a in zip(terms, [None, *cell.atoms], strict=True)])
+                else:
+                    for v, t in zip(rows[m], terms, strict=True):
+                        q.relate([(v, -1), *t])
+        q.define(out, rows)
         return True
 
     def _cell(
@@ -131,31 +147,25 @@ class Convolution(Rule):
         left: tuple[Value, int],
         right: tuple[Value, int],
         result: tuple[Value, int],
-        groups: set[object],
-    ) -> bool:
+        groups: set[Atom],
+    ) -> list[list[tuple[int, int]]] | None:
+        """What the charges of a cell of the result are sums of; None where cells do not correspond."""
         (x, i), (w, k), (out, m) = left, right, result
         a, b, c = x.cells[i], w.cells[k], out.cells[m]
-        channels, rows, made = a.along(1), b.along(0), c.along(1)
-        shared = [j for j in channels if a.places[j].atom in groups]
-        within = [j for j in channels if a.places[j].atom not in groups]
-        inner = b.along(1)
-        atoms = [[cell.places[j].atom for j in js] for cell, js in ((a, within), (b, inner), (b, rows), (c, made))]
-        if atoms[0] != atoms[1] or atoms[2] != atoms[3]:
-            return False
+        one, two = q.table(x)[i], q.table(w)[k]
+        rows, made, inner, channels = b.along(0), c.along(1), b.along(1), a.along(1)
+        within = [j for j in channels if a.atoms[j] not in groups] if groups else channels
+        if [a.atoms[j] for j in within] != [b.atoms[j] for j in inner]:
+            return None
+        if [b.atoms[j] for j in rows] != [c.atoms[j] for j in made]:
+            return None
         for v, u in zip(within, inner, strict=True):
-            q.relate({q.of(x, i, v): 1, q.of(w, k, u): 1})
-        carried = {a.places[j].atom: q.of(x, i, j) for j in shared}
+            q.equal(one[v + 1], two[u + 1], sign=-1)
+        carried = {a.atoms[j]: one[j + 1] for j in channels if a.atoms[j] in groups}
+        terms: list[list[tuple[int, int]]] = [[] for _ in range(len(c.places) + 1)]
+        terms[0] = [(one[0], 1), (two[0], 1)]
         for v, u in zip(made, rows, strict=True):
-            terms: dict[int, int | Fraction] = {q.of(out, m, v): -1, q.of(w, k, u): 1}
-            if (atom := b.places[u].atom) in carried:
-                terms[carried[atom]] = 1
-            q.relate(terms)
-        q.relate({q.of(out, m): -1, q.of(x, i): 1, q.of(w, k): 1})
-        samples = zip(a.along(0), c.along(0), strict=True)
-        for v, u in samples:
-            q.equal(q.of(x, i, v), q.of(out, m, u))
-        return True
-
-
-def _has_sums(groups: set[object]) -> bool:
-    return any(getattr(atom, "parts", None) is not None for atom in groups)
+            terms[v + 1] = [(two[u + 1], 1), (carried.get(b.atoms[u], ZERO), 1)]
+        for v, u in zip(a.along(0), c.along(0), strict=True):
+            terms[u + 1] = [(one[v + 1], 1)]
+        return terms

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import final
 
 from epigraph.symmetry.charges import Charges
-from epigraph.symmetry.rules.base import Elementwise, agree, combine, nothing, odd, register, transfer
+from epigraph.symmetry.rules.base import Elementwise, agree, combine, homogeneous, nothing, odd, register
 from epigraph.symmetry.trace import Step
 
 
@@ -55,10 +55,11 @@ class Power(Elementwise):
 
     def charges(self, q: Charges, step: Step) -> None:
         exponent = Fraction(step.node.attributes["exponent"])
-        if q.modulo_two and exponent.denominator > 1:
-            nothing(q, [*step.inputs, step.output])
+        if exponent.denominator == 1:
+            combine(q, step, (int(exponent),))
         else:
-            combine(q, step, (exponent,))
+            combine(q, step, (exponent,), "scale")
+            nothing(q, [*step.inputs, step.output], "sign")
 
 
 @register("sqrt")
@@ -67,10 +68,8 @@ class Root(Elementwise):
     """sqrt(c x) = sqrt(c) sqrt(x) for c > 0."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        if q.modulo_two:
-            nothing(q, [*step.inputs, step.output])
-        else:
-            combine(q, step, (Fraction(1, 2),))
+        combine(q, step, (Fraction(1, 2),), "scale")
+        nothing(q, [*step.inputs, step.output], "sign")
 
 
 @register("maximum")
@@ -79,10 +78,7 @@ class Maximum(Elementwise):
     """Commutes with positive factors."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        if q.modulo_two:
-            nothing(q, [*step.inputs, step.output])
-        else:
-            agree(q, step, step.inputs)
+        homogeneous(q, step, step.inputs)
 
 
 @register("where")
@@ -101,17 +97,17 @@ class Compare(Elementwise):
     """Unchanged where both sides get one positive factor; equality under any factor but 0."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        if q.modulo_two and step.node.attributes["relation"] != "eq":
-            nothing(q, [*step.inputs, step.output])
-            return
         first, second = step.inputs
+        if step.node.attributes["relation"] != "eq":
+            nothing(q, step.inputs, "sign")
         nothing(q, [step.output])
         if first.shape != second.shape and not (first.zero or second.zero):
             nothing(q, step.inputs)
         elif not (first.zero or second.zero):
-            for k in range(len(first.cells)):
-                if k >= len(second.cells) or not transfer(q, first, k, second, k):
-                    nothing(q, step.inputs)
+            if [c.atoms for c in first.cells] == [c.atoms for c in second.cells]:
+                q.define(second, q.table(first))
+            else:
+                nothing(q, step.inputs)
 
 
 # functions of one variable ----------------------------------------------------------------------------------------
@@ -145,7 +141,8 @@ class Even(Elementwise):
     """f(-x) = f(x)."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        nothing(q, [step.output] if q.modulo_two else [*step.inputs, step.output])
+        nothing(q, [step.output])
+        nothing(q, step.inputs, "scale")
 
 
 @register("relu")
@@ -154,10 +151,7 @@ class Homogeneous(Elementwise):
     """f(c x) = c f(x) for c > 0."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        if q.modulo_two:
-            nothing(q, [*step.inputs, step.output])
-        else:
-            agree(q, step, step.inputs)
+        homogeneous(q, step, step.inputs)
 
 
 @register("abs")
@@ -166,10 +160,8 @@ class Absolute(Elementwise):
     """|c x| = |c| |x|."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        if q.modulo_two:
-            nothing(q, [step.output])
-        else:
-            agree(q, step, step.inputs)
+        agree(q, step, step.inputs, "scale")
+        nothing(q, [step.output], "sign")
 
 
 @register("sign")
@@ -178,10 +170,8 @@ class Sign(Elementwise):
     """sign(c x) = sign(c) sign(x)."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        if q.modulo_two:
-            agree(q, step, step.inputs)
-        else:
-            nothing(q, [step.output])
+        agree(q, step, step.inputs, "sign")
+        nothing(q, [step.output], "scale")
 
 
 @register("exp", "log", "softplus", "log_ndtr", "xlogx", "silu", "gelu", "mish", "elu", "floor")
@@ -202,14 +192,13 @@ class Piecewise(Elementwise):
         knots, pieces, mirrored = _polynomials(step)
         linear = knots in ([], [0]) and all(len(p) <= 2 and not any(p[:1]) for p in pieces)
         about = _about(knots, pieces, mirrored)
-        if not q.modulo_two and linear:
-            agree(q, step, step.inputs)
-        elif about == 0 or (about is not None and "centre" in step.notes):
-            odd(q, step)
-        elif q.modulo_two and [-k for k in reversed(knots)] == knots and mirrored == pieces:
-            nothing(q, [step.output])
-        else:
-            nothing(q, [*step.inputs, step.output])
+        flips = about == 0 or (about is not None and "centre" in step.notes)
+        even = [-k for k in reversed(knots)] == knots and mirrored == pieces
+        agree(q, step, step.inputs, None if flips else "scale")
+        if not linear:
+            nothing(q, [*step.inputs, step.output], "scale")
+        if not flips:
+            nothing(q, [step.output] if even else [*step.inputs, step.output], "sign")
 
     def centre(self, step: Step) -> Fraction | None:
         return _about(*_polynomials(step)) or None

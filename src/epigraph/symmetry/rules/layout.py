@@ -23,8 +23,8 @@ from epigraph.symmetry.axes import (
     unify,
 )
 from epigraph.symmetry.cells import Cell
-from epigraph.symmetry.charges import Charges
-from epigraph.symmetry.rules.base import Rule, agree, nothing, register, transfer
+from epigraph.symmetry.charges import ZERO, Charges
+from epigraph.symmetry.rules.base import Rule, agree, projected, put, register, transfer
 from epigraph.symmetry.trace import Step, Value, refactor
 
 
@@ -33,24 +33,33 @@ class Layout(Rule):
 
     def charges(self, q: Charges, step: Step) -> None:
         (x,), out = step.inputs, step.output
+        if q.still(x):
+            put(q, step, [])
+            return
         order = self.order(step)
-        fits = len(x.cells) == len(out.cells)
-        if not fits or not all(self._same(q, x, k, out, order) for k in range(len(x.cells))):
-            nothing(q, [x, out])
+        known = q.tilings.memory(x.cells, out.cells, (step.node.op, *order), lambda: self._moved(x, out, order))
+        table = q.table(x)
+        put(q, step, table if known is None else [[table[k][j] for j in places] for k, places in known])
+
+    def _moved(self, x: Value, out: Value, order: Sequence[int]) -> list[tuple[int, list[int]]] | None:
+        """For each cell of the result the operand's, and where its charges are in the operand's; empty where none fits.
+
+        None where all are where they were.
+        """
+        rows: list[tuple[int, list[int]] | None] = [None] * len(out.cells)
+        for k, cell in enumerate(x.cells):
+            places = [j for d in order for j in cell.along(d)]
+            m = self.partner(x, k, out, order)
+            if m is not None and m < len(rows) and [cell.atoms[j] for j in places] == out.cells[m].atoms:
+                rows[m] = (k, [0, *(j + 1 for j in places)])
+        found = [row for row in rows if row is not None]
+        if not len(found) == len(rows) == len(x.cells):
+            return []
+        return found if any(row != (m, list(range(len(row[1])))) for m, row in enumerate(found)) else None
 
     def order(self, step: Step) -> Sequence[int]:
         """The dimensions of the operand in the order in which the result has them."""
         return range(len(step.inputs[0].shape))
-
-    def _same(self, q: Charges, x: Value, k: int, out: Value, order: Sequence[int]) -> bool:
-        cell = x.cells[k]
-        places = [j for d in order for j in cell.along(d)]
-        m = self.partner(x, k, out, order)
-        if m is None or [cell.places[j].atom for j in places] != out.cells[m].atoms:
-            return False
-        for there, here in enumerate([-1, *places], start=-1):
-            q.equal(q.of(out, m, there), q.of(x, k, here))
-        return True
 
     def partner(self, x: Value, k: int, out: Value, order: Sequence[int]) -> int | None:
         """The cell of the result that holds the entries of a cell of the operand."""
@@ -119,6 +128,7 @@ class Slice(Rule):
         except Misfit:
             freeze(x.dims[d], pin=True)
             dims[d] = pinned(length)
+            step.notes["cut"] = True
             return dims
         if (found := factors(x.dims[d])) and found[0].parts is not None:
             dims = self._chosen(dims, d, found[0], a["start"], a["stop"], size(found[1:]))
@@ -131,10 +141,12 @@ class Slice(Rule):
     def charges(self, q: Charges, step: Step) -> None:
         (x,), out, a = step.inputs, step.output, step.node.attributes
         d = a["dim"]
+        if "cut" in step.notes:
+            put(q, step, projected(q, x, out, [d], kept=True))
+            return
         inside = [k for k, cell in enumerate(x.cells) if a["start"] <= cell.start[d] < a["stop"]]
-        fits = a["step"] == 1 and len(inside) == len(out.cells)
-        if not fits or not all(transfer(q, x, k, out, m) for m, k in enumerate(inside)):
-            nothing(q, [x, out])
+        fits = len(inside) == len(out.cells)
+        put(q, step, [transfer(q, x, k, out, m) for m, k in enumerate(inside)] if fits else [])
 
 
 @register("concat")
@@ -154,15 +166,19 @@ class Concat(Rule):
 
     def charges(self, q: Charges, step: Step) -> None:
         out, d = step.output, step.node.attributes["dim"]
+        rows: list[list[int] | None] = [None] * len(out.cells)
         offset = 0
         for value in step.inputs:
             stop = offset + value.shape[d]
             inside = [m for m, cell in enumerate(out.cells) if offset <= cell.start[d] < stop]
-            fits = len(inside) == len(value.cells)
-            if not value.zero and not (fits and all(transfer(q, value, k, out, m) for k, m in enumerate(inside))):
-                nothing(q, [*step.inputs, out])
-                return
+            if value.zero:
+                for m in inside:
+                    rows[m] = q.row(out.cells[m])
+            elif len(inside) == len(value.cells):
+                for k, m in enumerate(inside):
+                    rows[m] = transfer(q, value, k, out, m)
             offset = stop
+        put(q, step, rows)
 
 
 @register("take")
@@ -186,17 +202,24 @@ class Take(Rule):
     def charges(self, q: Charges, step: Step) -> None:
         x, out, d = step.inputs[0], step.output, step.node.attributes["dim"]
         repeated = step.notes["times"] > 0
+        rows: list[list[int] | None] = [None] * len(out.cells)
         for k, cell in enumerate(x.cells):
             key = tuple(() if i == d and not repeated else c for i, c in enumerate(cell.choices))
             m = out.index.get(key)
             kept = [j for i in range(len(x.shape)) if i != d or repeated for j in cell.along(i)]
             there = [] if m is None else [j for i in range(len(x.shape)) for j in self._places(step, out.cells[m], i)]
-            if m is None or [cell.places[j].atom for j in kept] != [out.cells[m].places[j].atom for j in there]:
-                nothing(q, [x, out])
+            if m is None or [cell.atoms[j] for j in kept] != [out.cells[m].atoms[j] for j in there]:
+                put(q, step, [])
                 return
-            for j, i in zip([-1, *kept], [-1, *there], strict=True):
-                q.equal(q.of(x, k, j), q.of(out, m, i))
-            q.vanish(*(q.of(out, m, j) for j in range(len(out.cells[m].places)) if j not in there))
+            charges = q.table(x)[k]
+            row = [charges[0]] + [ZERO] * len(out.cells[m].places)
+            for j, i in zip(kept, there, strict=True):
+                row[i + 1] = charges[j + 1]
+            known = rows[m]
+            for v, w in zip(row, known or (), strict=False):
+                q.equal(v, w)  # several cells of the table lie in one of the result
+            rows[m] = row
+        put(q, step, rows)
 
     def _places(self, step: Step, cell: Cell, dim: int) -> list[int]:
         """The places of a cell of the result that the operand has as well."""

@@ -6,7 +6,7 @@ from typing import final
 
 from epigraph.symmetry.axes import Type, pinned, unify
 from epigraph.symmetry.charges import Charges
-from epigraph.symmetry.rules.base import Elementwise, Rule, nothing, register
+from epigraph.symmetry.rules.base import Elementwise, Rule, nothing, projected, put, register
 from epigraph.symmetry.trace import Step
 
 
@@ -19,17 +19,10 @@ class Reduction(Rule):
 
     def linear(self, q: Charges, step: Step) -> None:
         """Charges along the dropped dimensions are 0, the others stay."""
-        (x,), out, dims = step.inputs, step.output, step.node.attributes["dims"]
-        for k, cell in enumerate(x.cells):
-            key = tuple(c for d, c in enumerate(cell.choices) if d not in dims)
-            kept = [j for j, p in enumerate(cell.places) if p.dim not in dims]
-            m = out.index.get(key)
-            if m is None or [cell.places[j].atom for j in kept] != out.cells[m].atoms:
-                nothing(q, [x, out])
-                return
-            q.vanish(*(q.of(x, k, j) for j in range(len(cell.places)) if j not in kept))
-            for there, here in enumerate([-1, *kept], start=-1):
-                q.equal(q.of(out, m, there), q.of(x, k, here))
+        (x,), dims = step.inputs, step.node.attributes["dims"]
+        for cell, row in zip(x.cells, q.table(x), strict=True):
+            q.vanish(*(row[j + 1] for j, p in enumerate(cell.places) if p.dim in dims))
+        put(q, step, projected(q, x, step.output, dims, kept=False))
 
 
 @register("sum")
@@ -47,10 +40,8 @@ class Largest(Reduction):
     """Commutes with positive factors."""
 
     def charges(self, q: Charges, step: Step) -> None:
-        if q.modulo_two:
-            nothing(q, [*step.inputs, step.output])
-        else:
-            self.linear(q, step)
+        self.linear(q, step)
+        nothing(q, [*step.inputs, step.output], "sign")
 
 
 @register("logsumexp")
