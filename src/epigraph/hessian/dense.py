@@ -14,10 +14,14 @@ from epigraph.calculus.derivatives.arithmetic import REALS
 from epigraph.hessian.assemble import Walk
 from epigraph.hessian.engine import Move
 from epigraph.hessian.normal import program
+from epigraph.hessian.rows import Plan, plan_of
+from epigraph.hessian.samples import hessian as by_samples
 from epigraph.objective.evaluate import KERNELS, number
 from epigraph.objective.graph import Graph, Node
 
 MEMORY = 2**27  # numbers that the tangents of one batch may hold
+APART = 60  # variables from which on it is asked whether J treats its samples apart
+SHARE = 0.25  # numbers that a sample sees of the parameters, relative to these, up to which it pays
 
 
 @final
@@ -124,8 +128,28 @@ class Dense:
         self._nodes = [nodes.get(k) for k in self.names]
         fixed = {k: v.detach().double().cpu() for k, v in graph.parameters.items()}
         self._leaves = {n.id: _leaf(self.program, n, fixed) for n in self.program if not n.inputs}
-        self._tangents = self._units()
-        self._widest = max((n.numel for n, v in zip(self.program, self.program.depends(), strict=True) if v), default=1)
+        self.plan = self._by_samples()
+        self._tangents = self._units() if self.plan is None else self._marks()
+        widest = max((n.numel for n, v in zip(self.program, self.program.depends(), strict=True) if v), default=1)
+        self.numbers = self.size * (widest + self.size) if self.plan is None else self.plan.numbers(widest, self.size)
+
+    def _by_samples(self) -> Plan | None:
+        """How the Hessian is assembled sample by sample, where J allows it and it pays."""
+        if self.size < APART:
+            return None
+        places, start = {}, 0
+        for node, shape in zip(self._nodes, self.shapes, strict=True):
+            count = torch.Size(shape).numel()
+            if node is not None:
+                places[node] = torch.arange(start, start + count).reshape(shape)
+            start += count
+        found = plan_of(Reals(), self.program, places, self._leaves)
+        return found if found is not None and found.seeds <= SHARE * self.size else None
+
+    def _marks(self) -> dict[int, Tensor]:
+        """Tangents without entries: they mark what varies."""
+        moving = {i: s for i, s in zip(self._nodes, self.shapes, strict=True) if i is not None}
+        return {i: torch.zeros(0, *s, dtype=torch.float64) for i, s in moving.items()}
 
     def _units(self) -> dict[int, Tensor]:
         """The tangent of each active parameter: rows of the identity, [n, *shape]."""
@@ -145,7 +169,7 @@ class Dense:
         lanes = whole[0].shape[0]
         if lanes == 0:
             return Jet(*(torch.zeros(0, *shape, dtype=torch.float64) for shape in ((), (self.size,), (self.size,) * 2)))
-        step = max(1, MEMORY // max(1, self.size * (self._widest + self.size)))
+        step = max(1, MEMORY // max(1, self.numbers))
         parts = [self._some([t[i : i + step] for t in whole]) for i in range(0, lanes, step)]
         return Jet(*(torch.cat([getattr(p, f) for p in parts]) for f in ("value", "gradient", "hessian")))
 
@@ -175,11 +199,20 @@ class Dense:
             else walk.adjoints[i].expand(lanes, *s).reshape(lanes, -1)
             for i, s in zip(self._nodes, self.shapes, strict=True)
         ]
-        hessian = torch.zeros(lanes, n, n, dtype=torch.float64)
-        for left, right, kind in walk.terms():
-            part = left @ right.transpose(-1, -2)
-            hessian = hessian + (part + part.transpose(-1, -2)) * (kind / 2 if kind != 2 else 1)
+        hessian = _assembled(walk, lanes, n) if self.plan is None else by_samples(self.plan, walk, lanes, n)
         return Jet(output, torch.cat(gradient, 1), hessian)
+
+
+def _assembled(walk: Walk, lanes: int, n: int) -> Tensor:
+    """The sum of the walk's terms: half of it is added up, then its transpose."""
+    half = torch.zeros(lanes, n, n, dtype=torch.float64)
+    for left, right, kind in walk.terms():
+        left, right = left * (kind / 2 if kind != 2 else 1.0), right.mT
+        if left.ndim == right.ndim == 3:
+            half.baddbmm_(left, right)
+        else:
+            half += left @ right
+    return half + half.mT
 
 
 def _leaf(graph: Graph, node: Node, fixed: Mapping[str, Tensor]) -> Tensor:
