@@ -48,6 +48,12 @@ class Reals:
         return x * y
 
     def matmul(self, x: Tensor, y: Tensor) -> Tensor:
+        """A product in which one operand is the same along an axis becomes fewer and larger ones."""
+        if x.ndim == y.ndim >= 3 and y.shape[-3] == 1 < x.shape[-3]:
+            rows = x.reshape(*x.shape[:-3], -1, x.shape[-1]) @ y.squeeze(-3)
+            return rows.reshape(*rows.shape[:-2], *x.shape[-3:-1], y.shape[-1])
+        if x.ndim > 3 and x.shape[-3] == 1 < y.shape[-3]:
+            return self.matmul(y.mT.expand(*x.shape[:-3], *y.shape[-3:-2], *y.mT.shape[-2:]), x.mT).mT
         return x @ y
 
     def total(self, x: Tensor, dims: Sequence[int]) -> Tensor:
@@ -70,6 +76,8 @@ class Reals:
         return torch.zeros(list(shape), dtype=torch.float64)
 
     def unary(self, node: Node, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if node.op == "power" and node.attributes["exponent"] == "2":
+            return x * x, 2 * x, torch.full(node.shape, 2.0, dtype=torch.float64)  # the same curvature everywhere
         pieces = pieces_of(node)
         first, second = pieces.at(x, 2) if pieces else SMOOTH[node.op].formula(node, x, 2, REALS)
         return KERNELS[node.op](node.attributes, [x]), first, second
@@ -192,7 +200,7 @@ class Dense:
         moving = self._moving(points)
         walk = Walk(Reals(), self.program, {**self._leaves, **moving}, self._tangents)
         output = walk.values[self.program.output].reshape(-1).expand(lanes)
-        walk.backward(torch.ones(lanes, dtype=torch.float64))
+        walk.backward(torch.ones((), dtype=torch.float64))
         gradient = [
             torch.zeros(lanes, torch.Size(s).numel(), dtype=torch.float64)
             if i is None or i not in walk.adjoints
@@ -205,13 +213,16 @@ class Dense:
 
 def _assembled(walk: Walk, lanes: int, n: int) -> Tensor:
     """The sum of the walk's terms: half of it is added up, then its transpose."""
-    half = torch.zeros(lanes, n, n, dtype=torch.float64)
+    half, fixed = torch.zeros(lanes, n, n, dtype=torch.float64), torch.zeros(n, n, dtype=torch.float64)
     for left, right, kind in walk.terms():
-        left, right = left * (kind / 2 if kind != 2 else 1.0), right.mT
+        weight = kind / 2 if kind != 2 else 1.0
         if left.ndim == right.ndim == 3:
-            half.baddbmm_(left, right)
+            half.baddbmm_(left, right.mT, alpha=weight)
+        elif left.ndim == right.ndim == 2:
+            fixed.addmm_(left, right.mT, alpha=weight)
         else:
-            half += left @ right
+            half.add_(left @ right.mT, alpha=weight)
+    half += fixed
     return half + half.mT
 
 

@@ -16,13 +16,13 @@ from typing import final
 import torch
 from torch import Tensor
 
+from epigraph.hessian.assemble import STEPS
 from epigraph.hessian.curved import Elementwise
 from epigraph.hessian.engine import Engine
 from epigraph.hessian.linear import Linear
 from epigraph.hessian.operators import OPERATORS
 from epigraph.objective.graph import Graph, Node
 
-STEPS = ("sign", "floor", "compare")  # no tangent
 MOVES = ("permute", "reshape", "expand", "slice")  # entries in other places
 ALONG = (
     "logsumexp",
