@@ -23,6 +23,7 @@ PASSING = 1e-9  # gradient beside a saddle at which a search for minima is taken
 FINE = 1e-10  # gradient, relative to max(1, |J|), of a critical point
 NULL = 1e-10  # eigenvalues below this share of the largest take no part in a polishing step
 ROUNDING = 10 * 2.0**-52  # times n: eigenvalues below this share of the largest are rounding
+EXACT = 2.0**-52  # a Newton step, relative to 1 + |x|, that changes nothing
 LANES = 2**25  # numbers that the Hessians of one batch may hold
 
 Inside = Callable[[Tensor], Tensor]
@@ -221,6 +222,7 @@ def _polish(dense: Dense, x: Tensor, steps: int, inside: Inside) -> Polished:
         new = newton(y[better], _some(jet, better))
         for mine, theirs in zip(_tensors(now), _tensors(new), strict=True):
             mine[left] = theirs
+        left = left[new.step.norm(dim=1) > EXACT * (1 + new.x.norm(dim=1))]
     return now
 
 

@@ -20,15 +20,19 @@ from epigraph.hessian.operators import OPERATORS
 from epigraph.hessian.sweep import Shapes, plus
 from epigraph.objective.graph import Graph, Node
 
-
 STEPS = ("sign", "floor", "compare")  # have no tangent
 AFFINE = ("add", "take", "concat", "where", "sort", "amax")  # and what is linear: no second derivative
 MARK = object()  # in place of a tangent that no term of the Hessian needs
 
 
 def curved_later(graph: Graph, moving: Mapping[int, Any]) -> list[bool]:
-    """Which nodes' tangents enter a term of the Hessian?  Those of nodes that are used affinely from there on do not."""
+    """Which nodes' tangents enter a term of the Hessian?  Those of nodes that are used affinely from there on do not.
+
+    With marks in place of tangents there are no terms.
+    """
     varies, wanted = [False] * len(graph), [False] * len(graph)
+    if all(t is MARK for t in moving.values()):
+        return wanted
     for node in graph:
         varies[node.id] = node.id in moving or any(varies[i] for i in node.inputs)
     for node in reversed(graph.nodes):

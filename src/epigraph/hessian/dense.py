@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from epigraph.calculus.derivatives import SMOOTH, pieces_of
 from epigraph.calculus.derivatives.arithmetic import REALS
-from epigraph.hessian.assemble import Walk
+from epigraph.hessian.assemble import MARK, Walk
 from epigraph.hessian.engine import Move
 from epigraph.hessian.normal import program
 from epigraph.hessian.rows import Plan, plan_of
@@ -137,9 +137,11 @@ class Dense:
         fixed = {k: v.detach().double().cpu() for k, v in graph.parameters.items()}
         self._leaves = {n.id: _leaf(self.program, n, fixed) for n in self.program if not n.inputs}
         self.plan = self._by_samples()
-        self._tangents = self._units() if self.plan is None else self._marks()
-        widest = max((n.numel for n, v in zip(self.program, self.program.depends(), strict=True) if v), default=1)
-        self.numbers = self.size * (widest + self.size) if self.plan is None else self.plan.numbers(widest, self.size)
+        self._tangents: Mapping[int, Any] = self._units() if self.plan is None else self._marks()
+        self.widest = max((n.numel for n, v in zip(self.program, self.program.depends(), strict=True) if v), default=1)
+        self.numbers = (
+            self.size * (self.widest + self.size) if self.plan is None else self.plan.numbers(self.widest, self.size)
+        )
 
     def _by_samples(self) -> Plan | None:
         """How the Hessian is assembled sample by sample, where J allows it and it pays."""
@@ -154,10 +156,9 @@ class Dense:
         found = plan_of(Reals(), self.program, places, self._leaves)
         return found if found is not None and found.seeds <= SHARE * self.size else None
 
-    def _marks(self) -> dict[int, Tensor]:
-        """Tangents without entries: they mark what varies."""
-        moving = {i: s for i, s in zip(self._nodes, self.shapes, strict=True) if i is not None}
-        return {i: torch.zeros(0, *s, dtype=torch.float64) for i, s in moving.items()}
+    def _marks(self) -> dict[int, object]:
+        """What varies, where no tangents are needed."""
+        return {i: MARK for i in self._nodes if i is not None}
 
     def _units(self) -> dict[int, Tensor]:
         """The tangent of each active parameter: rows of the identity, [n, *shape]."""
@@ -186,11 +187,19 @@ class Dense:
         pieces = flat.split([torch.Size(s).numel() for s in self.shapes], dim=1)
         return self.at({k: p.reshape(-1, *s) for k, s, p in zip(self.names, self.shapes, pieces, strict=True)})
 
+    def slopes(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """J [lanes] and its gradient [lanes, n] at points given as rows, for a sweep forward and one back."""
+        moving = self._moving(self._points(flat))
+        walk = Walk(Reals(), self.program, {**self._leaves, **moving}, self._marks())
+        return self._value(walk, len(flat)), self._gradient(walk, len(flat))
+
     def values(self, flat: Tensor) -> list[Tensor]:
         """The value of every node of the program at points [lanes, n]; those that do not vary have no leading axis."""
+        return Walk(Reals(), self.program, {**self._leaves, **self._moving(self._points(flat))}, {}).values
+
+    def _points(self, flat: Tensor) -> list[Tensor]:
         pieces = flat.detach().double().cpu().split([torch.Size(s).numel() for s in self.shapes], dim=1)
-        points = [p.reshape(-1, *s) for p, s in zip(pieces, self.shapes, strict=True)]
-        return Walk(Reals(), self.program, {**self._leaves, **self._moving(points)}, {}).values
+        return [p.reshape(-1, *s) for p, s in zip(pieces, self.shapes, strict=True)]
 
     def _moving(self, points: Sequence[Tensor]) -> dict[int, Tensor]:
         return {i: t for i, t in zip(self._nodes, points, strict=True) if i is not None}
@@ -199,16 +208,23 @@ class Dense:
         lanes, n = points[0].shape[0], self.size
         moving = self._moving(points)
         walk = Walk(Reals(), self.program, {**self._leaves, **moving}, self._tangents)
-        output = walk.values[self.program.output].reshape(-1).expand(lanes)
+        output, gradient = self._value(walk, lanes), self._gradient(walk, lanes)
+        hessian = _assembled(walk, lanes, n) if self.plan is None else by_samples(self.plan, walk, lanes, n)
+        return Jet(output, gradient, hessian)
+
+    def _value(self, walk: Walk, lanes: int) -> Tensor:
+        return walk.values[self.program.output].reshape(-1).expand(lanes)
+
+    def _gradient(self, walk: Walk, lanes: int) -> Tensor:
+        """From the adjoints, which the sweep back leaves in the walk."""
         walk.backward(torch.ones((), dtype=torch.float64))
-        gradient = [
+        parts = [
             torch.zeros(lanes, torch.Size(s).numel(), dtype=torch.float64)
             if i is None or i not in walk.adjoints
             else walk.adjoints[i].expand(lanes, *s).reshape(lanes, -1)
             for i, s in zip(self._nodes, self.shapes, strict=True)
         ]
-        hessian = _assembled(walk, lanes, n) if self.plan is None else by_samples(self.plan, walk, lanes, n)
-        return Jet(output, torch.cat(gradient, 1), hessian)
+        return torch.cat(parts, 1)
 
 
 def _assembled(walk: Walk, lanes: int, n: int) -> Tensor:
