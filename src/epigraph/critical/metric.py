@@ -1,6 +1,6 @@
 r"""Down to a minimum where a Hessian costs many gradients: L-BFGS, and then L-BFGS in the metric of a Hessian.
 
-Near a minimum the inverse of |H|, taken once, makes the rest of the way some ten gradients.  Where these do not suffice the
+Near a minimum the inverse of H (with a shift that makes it positive definite), taken once, makes the rest of the way some ten gradients.  Where these do not suffice the
 Hessian is taken again.  Lanes of one batch share their sweeps over the data.
 """
 
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from epigraph.critical.minimize import FINE, LANES, Ended, Inside
-from epigraph.critical.quasi import Metric, Stand, quasi_newton
+from epigraph.critical.quasi import Metric, Plain, Stand, quasi_newton
 from epigraph.hessian.dense import Dense
 
 NEAR = 1e-3  # gradient, relative to max(1, |J|), at which the first Hessian is taken
 FAR = 300  # gradients after which it is taken in any case
 METRICS = 60  # Hessians for one lane at most
 TOGETHER, ENTRIES = 16, 2**19  # lanes of one batch: at most, and as many as have so many entries in their largest node
-FLOOR = 1e-4, 1e-10  # least curvature of a metric, relative to the largest: this, and less where the gradient is small
+FLOOR = 1e-4, 1e-10  # shift of a metric, relative to the Hessian's norm: this, and less where the gradient is small
 
 
 def with_metrics(dense: Dense, start: Tensor, inside: Inside) -> Ended:
@@ -36,7 +36,7 @@ def _batch(dense: Dense, start: Tensor, inside: Inside) -> Stand:
     stand = quasi_newton(dense.slopes, start, NEAR, FAR, inside)
     lost = stand.stuck & ~stand.gradient.isfinite().all(1)
     stand.reached[:] = False
-    period = max(40, dense.size // 6)  # about as many gradients as cost what a Hessian and its eigenvectors do
+    period = max(60, dense.size // 12)  # about as many gradients as cost what a Hessian does
     for _ in range(METRICS):
         left = torch.nonzero(~(stand.reached | lost))[:, 0]
         if len(left) == 0:
@@ -62,28 +62,15 @@ class Factor:
         return torch.linalg.solve_triangular(self.L.mT, d[:, None], upper=True)[:, 0]
 
 
-@final
-@dataclass(frozen=True)
-class Axes:
-    """A = V |w|^(-1/2) for eigenvectors V."""
-
-    A: Tensor
-
-    def gradient(self, g: Tensor) -> Tensor:
-        return self.A.mT @ g
-
-    def step(self, d: Tensor) -> Tensor:
-        return self.A @ d
-
-
 def metric_of(hessian: Tensor, gradient: Tensor) -> Metric:
-    """From the Cholesky factor of the Hessian with a small shift, or, where it has none, from |w| with a floor."""
+    """From the Cholesky factor of the Hessian with a small shift, raised until there is one; none where it is not finite."""
+    if not bool(hessian.isfinite().all()):
+        return Plain()
     share = (0.1 * gradient.abs().max()).clamp(FLOOR[1], FLOOR[0])
-    floor = (share * hessian.norm()).clamp_min(1e-300)
-    shifted = hessian.clone()
-    shifted.diagonal().add_(floor)
-    L, failed = torch.linalg.cholesky_ex(shifted)
-    if not int(failed):
-        return Factor(L)
-    w, V = torch.linalg.eigh(hessian)
-    return Axes(V / torch.maximum(w.abs(), floor).sqrt())
+    shift, failed = (share * hessian.norm()).clamp_min(1e-300), 1
+    while failed:
+        shifted = hessian.clone()
+        shifted.diagonal().add_(shift)
+        L, info = torch.linalg.cholesky_ex(shifted)
+        failed, shift = int(info), 4 * shift
+    return Factor(L)
