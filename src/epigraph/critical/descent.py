@@ -133,7 +133,7 @@ def value_of(dense: Dense, x: Tensor) -> Tensor:
 
 def finite(*numbers: Tensor) -> Tensor:
     """Lanes in which all of these are finite: a sum of them is not, where one is not."""
-    total = torch.stack([t.reshape(len(t), -1).sum(1) for t in numbers])
+    total = torch.stack([t if t.ndim == 1 else t.flatten(1).sum(1) for t in numbers])
     return total.isfinite().all(0)
 
 

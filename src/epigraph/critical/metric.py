@@ -1,7 +1,7 @@
 r"""Down to a minimum where a Hessian costs many gradients: L-BFGS, and then L-BFGS in the metric of a Hessian.
 
-Near a minimum the inverse of H (with a shift that makes it positive definite), taken once, makes the rest of the way some ten gradients.  Where these do not suffice the
-Hessian is taken again.  Lanes of one batch share their sweeps over the data.
+Near a minimum the inverse of H, taken once (with a shift that makes it positive definite), makes the rest of the way some
+ten gradients.  Where these do not suffice the Hessian is taken again.  Lanes of one batch share their sweeps over the data.
 """
 
 from __future__ import annotations

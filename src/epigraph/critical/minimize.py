@@ -23,7 +23,6 @@ PASSING = 1e-9  # gradient beside a saddle at which a search for minima is taken
 FINE = 1e-10  # gradient, relative to max(1, |J|), of a critical point
 NULL = 1e-10  # eigenvalues below this share of the largest take no part in a polishing step
 ROUNDING = 10 * 2.0**-52  # times n: eigenvalues below this share of the largest are rounding
-EXACT = 2.0**-52  # a Newton step, relative to 1 + |x|, that changes nothing
 LANES = 2**25  # numbers that the Hessians of one batch may hold
 
 Inside = Callable[[Tensor], Tensor]
@@ -41,20 +40,6 @@ class Rule(Protocol):
     def step(self, w: Tensor, g: Tensor, damping: Tensor) -> Tensor:
         """From eigenvalues w [lanes, n], the gradient in the eigenvectors [lanes, n] and the damping [lanes, 1]."""
         ...
-
-
-@final
-class AbsoluteNewton:
-    """J falls: -g / (|w| + mu), which leaves saddles along their negative curvature."""
-
-    def merit(self, jet: Jet) -> Tensor:
-        return jet.value
-
-    def rests(self, w: Tensor, gradient: Tensor) -> Tensor:
-        return (w[:, 0] >= -NULL * w.abs().amax(1)) | (gradient <= PASSING)  # else it passes a saddle
-
-    def step(self, w: Tensor, g: Tensor, damping: Tensor) -> Tensor:
-        return -g / (w.abs() + damping * w.abs().amax(1, keepdim=True)).clamp_min(1e-300)
 
 
 @final
@@ -222,7 +207,6 @@ def _polish(dense: Dense, x: Tensor, steps: int, inside: Inside) -> Polished:
         new = newton(y[better], _some(jet, better))
         for mine, theirs in zip(_tensors(now), _tensors(new), strict=True):
             mine[left] = theirs
-        left = left[new.step.norm(dim=1) > EXACT * (1 + new.x.norm(dim=1))]
     return now
 
 

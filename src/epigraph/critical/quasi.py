@@ -41,7 +41,8 @@ class Plain:
     def gradient(self, g: Tensor) -> Tensor:
         return g
 
-    step = gradient
+    def step(self, d: Tensor) -> Tensor:
+        return d
 
 
 @final
@@ -73,8 +74,8 @@ class Lines:
 
     def at(self, chosen: Tensor) -> Lines:
         """Some of the lanes, by their positions."""
-        kept = (getattr(self, f.name)[chosen] for f in fields(self)[:-1])
-        return Lines(*kept, [self.metric[i] for i in chosen.tolist()])
+        kept = {f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "metric"}
+        return Lines(**kept, metric=[self.metric[i] for i in chosen.tolist()])
 
 
 @final
@@ -126,7 +127,7 @@ def quasi_newton(
 
 def _begun(x: Tensor, value: Tensor, gradient: Tensor, metric: Sequence[Metric] | None) -> Lines:
     lanes, n = x.shape
-    A = [Plain()] * lanes if metric is None else list(metric)
+    A: list[Metric] = [Plain()] * lanes if metric is None else list(metric)
     inner = -_inner(A, gradient)
     if metric is None:
         inner = inner / gradient.norm(dim=1, keepdim=True).clamp_min(1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -137,7 +138,6 @@ class Dense:
         fixed = {k: v.detach().double().cpu() for k, v in graph.parameters.items()}
         self._leaves = {n.id: _leaf(self.program, n, fixed) for n in self.program if not n.inputs}
         self.plan = self._by_samples()
-        self._tangents: Mapping[int, Any] = self._units() if self.plan is None else self._marks()
         self.widest = max((n.numel for n, v in zip(self.program, self.program.depends(), strict=True) if v), default=1)
         self.numbers = (
             self.size * (self.widest + self.size) if self.plan is None else self.plan.numbers(self.widest, self.size)
@@ -159,6 +159,10 @@ class Dense:
     def _marks(self) -> dict[int, object]:
         """What varies, where no tangents are needed."""
         return {i: MARK for i in self._nodes if i is not None}
+
+    @functools.cached_property
+    def _tangents(self) -> Mapping[int, Any]:
+        return self._units() if self.plan is None else self._marks()
 
     def _units(self) -> dict[int, Tensor]:
         """The tangent of each active parameter: rows of the identity, [n, *shape]."""
