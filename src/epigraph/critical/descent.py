@@ -7,6 +7,7 @@ curvature, away from saddles.  J alone is evaluated at a trial; gradient and Hes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import final
 
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor
 
 from epigraph.critical.metric import with_metrics
-from epigraph.critical.minimize import COARSE, LANES, NULL, PASSING, STALLED, STEP, Ended, Inside, everywhere
+from epigraph.critical.minimize import COARSE, FINE, LANES, NULL, PASSING, STALLED, STEP, Ended, Inside, everywhere
 from epigraph.hessian.dense import Dense, Jet
 
 EASIER, HARDER = 1 / 5, 4.0  # damping after a step that was accepted, and after one that was not
 FEW = 100  # variables from which on most steps do without a Hessian
+SHARPENED = 3  # steps without damping at the end
 FIRST, LEAST = 1e-2, 1e-12  # damping at the start, and at least
 
 
@@ -69,16 +71,38 @@ def _batch(dense: Dense, start: Tensor, lane: Tensor, end: Ended, steps: int, in
     good = torch.nonzero(finite(jet.value, jet.gradient, jet.hessian) & inside(start))[:, 0]
     damping = torch.full((len(good),), FIRST, dtype=torch.float64)
     now = Lanes(start[good], jet.value[good], jet.gradient[good], jet.hessian[good], damping, lane[good])
+    resting: list[Lanes] = []
     for _ in range(steps):
         rested = _rested(now)
         over = rested | (now.damping > STALLED)
         if bool(over.any()):
-            record(end, now, over, rested)
+            record(end, now.at(over), rested[over])
+            resting.append(now.at(rested))
             now = now.at(~over)
         if len(now.x) == 0:
-            return
+            break
         _step(dense, now, inside)
-    record(end, now, torch.ones(len(now.x), dtype=torch.bool), _rested(now))
+    record(end, now, _rested(now))
+    if resting:
+        _sharpen(dense, joined(resting), end, inside)
+
+
+def _sharpen(dense: Dense, now: Lanes, end: Ended, inside: Inside) -> None:
+    """Newton steps without damping, each kept where the gradient falls and J stays within 1e-7 of itself."""
+    now.damping[:] = LEAST
+    for _ in range(SHARPENED):
+        now = now.at(now.gradient.abs().amax(1) > 0.1 * FINE * now.value.abs().clamp_min(1.0))
+        if len(now.x) == 0:
+            return
+        x = now.x - torch.cholesky_solve(now.gradient.unsqueeze(-1), _factors(now))[..., 0]
+        jet = dense.of(x)
+        close = (jet.value - now.value).abs() <= 1e-7 * now.value.abs().clamp_min(1.0)
+        falls = jet.gradient.abs().amax(1) < now.gradient.abs().amax(1)
+        better = torch.nonzero(close & falls & finite(jet.value, jet.gradient, jet.hessian) & inside(x))[:, 0]
+        now = now.at(better)
+        jet = Jet(jet.value[better], jet.gradient[better], jet.hessian[better])
+        now.move(torch.arange(len(better)), x[better], jet)
+        record(end, now, torch.ones(len(better), dtype=torch.bool))
 
 
 def _rested(now: Lanes) -> Tensor:
@@ -137,8 +161,12 @@ def finite(*numbers: Tensor) -> Tensor:
     return total.isfinite().all(0)
 
 
-def record(end: Ended, now: Lanes, over: Tensor, reached: Tensor) -> None:
-    """Lanes that are over, written where they belong."""
-    lane = now.lane[over]
-    end.x[lane], end.value[lane] = now.x[over], now.value[over]
-    end.gradient[lane], end.reached[lane] = now.gradient[over].abs().amax(1), reached[over]
+def record(end: Ended, now: Lanes, reached: Tensor) -> None:
+    """Where lanes stand, written where they belong."""
+    end.x[now.lane], end.value[now.lane] = now.x, now.value
+    end.gradient[now.lane], end.reached[now.lane] = now.gradient.abs().amax(1), reached
+
+
+def joined(parts: Sequence[Lanes]) -> Lanes:
+    """The lanes of several, one after the other."""
+    return Lanes(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Lanes)))

@@ -240,8 +240,10 @@ def _assembled(walk: Walk, lanes: int, n: int) -> Tensor:
             half.baddbmm_(left, right.mT, alpha=weight)
         elif left.ndim == right.ndim == 2:
             fixed.addmm_(left, right.mT, alpha=weight)
-        else:
-            half.add_(left @ right.mT, alpha=weight)
+        else:  # the transpose of a term adds the same
+            some, same = (left, right) if left.ndim == 3 else (right, left)
+            rows = some.reshape(lanes * n, -1)
+            half.view(lanes * n, n).addmm_(rows, same.mT, alpha=weight)
     half += fixed
     return half + half.mT
 
