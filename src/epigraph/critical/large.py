@@ -37,7 +37,7 @@ from epigraph.objective.objective import Objective
 from epigraph.symmetry.result import Symmetries, symmetries
 from epigraph.symmetry.stabiliser import stabiliser
 
-NEAR = 1e-5  # gradient, relative to max(1, |J|), at which Newton's method takes over
+NEAR = 1e-6  # gradient, relative to max(1, |J|), at which Newton's method takes over
 GRADIENTS = 3000  # of one L-BFGS search at most
 
 

@@ -103,9 +103,8 @@ def quasi_newton(
     ``metric`` has one for each lane.  Memory: 2 MEMORY n numbers for each lane.
     """
     value, gradient = slopes(start)
-    out = Stand(
-        start.clone(), value.clone(), gradient.clone(), *(torch.zeros(len(start), dtype=torch.bool) for _ in "rs")
-    )
+    nothing = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+    out = Stand(start.clone(), value.clone(), gradient.clone(), nothing, nothing.clone())
     good = value.isfinite() & gradient.isfinite().all(1) & inside(start)
     out.stuck[~good] = True
     now = _begun(start, value, gradient, metric).at(torch.nonzero(good)[:, 0])
@@ -120,8 +119,8 @@ def quasi_newton(
         if len(now.x) == 0:
             return out
         _trial(slopes, now, inside)
-    nothing = torch.zeros(len(now.x), dtype=torch.bool)
-    _write(out, now, ~nothing, nothing, nothing)
+    left = torch.zeros_like(now.lane, dtype=torch.bool)
+    _write(out, now, ~left, left, left)
     return out
 
 
