@@ -240,7 +240,7 @@ def test_refusals():
     with pytest.raises(UsageError, match="E070"):
         epigraph.minima(scalar_product(0.1), 0)
     with pytest.raises(UsageError, match="E071"):
-        epigraph.minima(network(torch.randn(3, 60), torch.randn(3, 1), 60), 1)
+        epigraph.minima(network(*(torch.zeros(3, k, dtype=torch.float64) for k in (600, 1)), 400), 1)
     with pytest.raises(UsageError, match="E020"):
         epigraph.minima(lambda w: w, 1)  # type: ignore[arg-type]
 

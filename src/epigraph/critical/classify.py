@@ -72,11 +72,12 @@ def classify(dense: Dense, points: Polished, margin: Tensor, predicted: Sequence
         if place is not None:
             out.append(Nature(Kind.nonsmooth, index, zeros, bar, f"on a kink or a jump of {place}", True))
         else:
-            out.append(_by_eigenvalues(dense.size, index, zeros, bar, predicted[i]))
+            out.append(by_eigenvalues(dense.size, index, zeros, bar, predicted[i]))
     return out
 
 
-def _by_eigenvalues(size: int, index: int, zeros: int, bar: float, predicted: int) -> Nature:
+def by_eigenvalues(size: int, index: int, zeros: int, bar: float, predicted: int) -> Nature:
+    """From the numbers of negative and zero eigenvalues and of the zeros that symmetries explain."""
     if zeros < predicted:
         return Nature(Kind.undecided, index, zeros, bar, f"{predicted} zero eigenvalues were predicted, {zeros} found")
     if zeros > predicted:

@@ -15,8 +15,9 @@ from torch import Tensor
 from epigraph.critical.certify import certified
 from epigraph.critical.classify import Kind, Nature, classify, escaping, margins, outbound, resolve
 from epigraph.critical.completeness import completeness
+from epigraph.critical.descent import descend
 from epigraph.critical.merge import Class, distinct, errors, merge
-from epigraph.critical.minimize import AbsoluteNewton, Ended, Inside, Polished, Rule, everywhere, joined, polish, search
+from epigraph.critical.minimize import Ended, Inside, Polished, Rule, everywhere, joined, polish, search
 from epigraph.critical.result import Catalogue, CriticalPoint
 from epigraph.critical.saddle import GradientLength, flat_stop
 from epigraph.critical.starts import KINDS, Starts, flatten, starts, unflatten
@@ -37,7 +38,7 @@ class Explorer:
         self.J, self.with_saddles, self.certify, self.seed, self.say = J, saddles, certify, seed, say
         say("capturing the graph")
         self.dense = Dense(J.graph(), tuple(J.parameters))
-        self.inside = _within(J, self.dense)
+        self.inside = within(J, self.dense)
         say("looking for symmetries")
         self.found: Symmetries = symmetries(J, seed=seed)
 
@@ -65,20 +66,24 @@ class Explorer:
     def _points(self, count: int, given: Sequence[Tensor], generator: torch.Generator) -> tuple[Polished, Tensor]:
         first = starts(self.dense, self.found, count, generator, given)
         self.say(f"minimising from {len(first.x)} starts")
-        points, kinds = [self._from(first, AbsoluteNewton())], [first.kind[self.kept]]
+        points, kinds = [self._from(first)], [first.kind[self.kept]]
         if self.with_saddles:
             second = starts(self.dense, self.found, count, generator, given)
             self.say(f"looking for saddles from {len(second.x)} starts")
             points.append(self._from(second, GradientLength()))
             kinds.append(second.kind[self.kept])
             third = self._downhill(joined(points))
-            points.append(self._from(third, AbsoluteNewton()))
+            points.append(self._from(third))
             kinds.append(third.kind[self.kept])
         return joined(points), torch.cat(kinds)
 
-    def _from(self, first: Starts, rule: Rule) -> Polished:
-        """Search and polish; ``kept`` are the starts that came to a critical point, the others are counted."""
-        end = search(self.dense, first.x, rule, inside=self.inside)
+    def _from(self, first: Starts, rule: Rule | None = None) -> Polished:
+        """Search, downhill where there is no rule, and polish; ``kept`` are the starts that came to a critical point, the others are counted."""
+        end = (
+            descend(self.dense, first.x, inside=self.inside)
+            if rule is None
+            else search(self.dense, first.x, rule, inside=self.inside)
+        )
         polished = polish(self.dense, end.x[end.reached], inside=self.inside)
         good = polished.critical
         away = ~good & outbound(polished)
@@ -181,7 +186,7 @@ def in_order(points: Sequence[CriticalPoint]) -> tuple[CriticalPoint, ...]:
     return tuple(replace(points[i], doubtful=tuple(place[k] for k in points[i].doubtful)) for i in order)
 
 
-def _within(J: Objective, dense: Dense) -> Inside:
+def within(J: Objective, dense: Dense) -> Inside:
     """Which flat points lie in the domain."""
     if not (J.domain.lower or J.domain.upper):
         return everywhere

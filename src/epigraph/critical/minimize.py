@@ -43,20 +43,6 @@ class Rule(Protocol):
 
 
 @final
-class AbsoluteNewton:
-    """J falls: -g / (|w| + mu), which leaves saddles along their negative curvature."""
-
-    def merit(self, jet: Jet) -> Tensor:
-        return jet.value
-
-    def rests(self, w: Tensor, gradient: Tensor) -> Tensor:
-        return (w[:, 0] >= -NULL * w.abs().amax(1)) | (gradient <= PASSING)  # else it passes a saddle
-
-    def step(self, w: Tensor, g: Tensor, damping: Tensor) -> Tensor:
-        return -g / (w.abs() + damping * w.abs().amax(1, keepdim=True)).clamp_min(1e-300)
-
-
-@final
 @dataclass(frozen=True)
 class State:
     """Lanes under way: points, jets, eigenvalues, eigenvectors, damping, and which lane of the batch each is."""

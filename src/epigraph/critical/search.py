@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from epigraph.critical.explore import Explorer
+from epigraph.critical.large import LargeExplorer
 from epigraph.critical.result import Catalogue
 from epigraph.errors import UsageError
 from epigraph.objective.objective import Objective
@@ -16,7 +17,8 @@ from epigraph.objective.point import point_of
 from epigraph.objective.world import untouched
 
 BATCH = 250  # starts between two writes to an atlas
-LARGEST = 2000  # variables up to which a dense Hessian for each start is thought of
+DENSE = 1000  # variables up to which each point has a dense Hessian
+LARGEST = 200_000  # variables for which minima are looked for
 
 
 def minima(
@@ -32,13 +34,14 @@ def minima(
 ) -> Catalogue:
     r"""Critical points of J from many starts: found, polished, told apart, and merged where they are copies.
 
-    Minima by damped Newton steps with the absolute values of the Hessian's eigenvalues; saddles, where asked for, by
+    Minima by damped Newton steps, from a hundred variables on by L-BFGS in the metric of a Hessian; saddles, where asked for, by
     Levenberg and Marquardt's method on the gradient, and from each saddle down both sides again.  A point is kept where
     its gradient is at most 1e-10 max(1, |J|); the rest of the starts are counted in ``ends``.  Copies under the group of
-    ``epigraph.symmetries`` are one point.  All of it is floating point with error bars, "tested", unless it is certified.
+    ``epigraph.symmetries`` are one point.  Above 1000 variables minima alone are looked for, by L-BFGS and Newton's method with
+    products, and the index comes from the smallest eigenvalues by Lanczos' method.  All of it is floating point with error bars, "tested", unless it is certified.
 
     Args:
-        J: the objective, with up to some thousand variables: each start costs dense Hessians.
+        J: the objective, with up to 200,000 variables.
         starts: number of starts, as many again for saddles: the origin, random ones on several scales, and ones that
             symmetries leave in place.
         saddles: look for saddles as well.
@@ -50,7 +53,7 @@ def minima(
         progress: called with one line before each stage.
 
     Raises:
-        UsageError: more than 2000 variables, no start, a point that does not fit J.
+        UsageError: more than 200,000 variables (1000 with an atlas), no start, a point that does not fit J.
         AtlasError: the atlas cannot be opened or written.
         ObjectiveError, CaptureError: J has no graph, or an operator without known derivatives.
 
@@ -66,12 +69,17 @@ def minima(
     if starts < 1:
         raise UsageError("E070", f"{starts} starts", hint="--starts 1000")
     if J.size > LARGEST:
-        what = f"J has {J.size} variables: a dense Hessian for each start is not for more than {LARGEST}"
+        what = f"J has {J.size} variables: minima are looked for up to {LARGEST}"
         raise UsageError("E071", what, hint="a smaller model, or freeze some parameters")
+    if J.size > DENSE and atlas is not None:
+        what = f"J has {J.size} variables: an atlas, which keeps whole spectra, is for up to {DENSE}"
+        raise UsageError("E071", what, hint="without an atlas")
     given = [point_of(J, p) for p in at]
     with untouched(*J.roots()), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         say = progress or (lambda *parts: None)
+        if J.size > DENSE:
+            return LargeExplorer(J, certify, seed, say).catalogue(starts, given)
         explorer = Explorer(J, saddles, certify, seed, say)
         if atlas is None:
             return explorer.catalogue(starts, given)

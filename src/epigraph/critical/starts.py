@@ -119,6 +119,25 @@ def starts(
     return Starts(torch.cat(points), torch.tensor(kinds))
 
 
+def scaled(dense: Dense, count: int, generator: torch.Generator, given: Sequence[Tensor] = ()) -> Starts:
+    """``count`` points for larger models: the given ones, the origin, then random ones.
+
+    A weight is normal with a standard deviation of 0.5, 1.5 or 3 over the square root of the number of inputs of its unit,
+    which are the entries of its row; a vector's entries with a tenth of that.
+    """
+    fixed = [*given, torch.zeros(dense.size, dtype=torch.float64)][: max(count, len(given))]
+    rest = max(count - len(fixed), 0)
+    size = torch.cat([_spread(s) for s in dense.shapes])
+    points = [torch.stack(fixed), _normal(rest, dense.size, generator) * size]
+    kinds = [KINDS.index("given")] * len(given) + [KINDS.index("origin")] * (len(fixed) - len(given))
+    return Starts(torch.cat(points), torch.tensor(kinds + [KINDS.index("random")] * rest))
+
+
+def _spread(shape: tuple[int, ...]) -> Tensor:
+    inputs = math.prod(shape[1:]) if len(shape) > 1 else 100
+    return torch.full((math.prod(shape),), max(inputs, 1) ** -0.5, dtype=torch.float64)
+
+
 def _normal(count: int, n: int, generator: torch.Generator) -> Tensor:
     scale = torch.tensor(SCALES, dtype=torch.float64)[torch.arange(count) % len(SCALES)]
     return torch.randn(count, n, generator=generator, dtype=torch.float64) * scale[:, None]

@@ -15,9 +15,34 @@ from typing import Any, final
 
 from epigraph.errors import CaptureError
 from epigraph.hessian.engine import Engine, Value
+from epigraph.hessian.linear import Linear
 from epigraph.hessian.operators import OPERATORS
 from epigraph.hessian.sweep import Shapes, plus
 from epigraph.objective.graph import Graph, Node
+
+STEPS = ("sign", "floor", "compare")  # have no tangent
+AFFINE = ("add", "take", "concat", "where", "sort", "amax")  # and what is linear: no second derivative
+MARK = object()  # in place of a tangent that no term of the Hessian needs
+
+
+def curved_later(graph: Graph, moving: Mapping[int, Any]) -> list[bool]:
+    """Which nodes' tangents enter a term of the Hessian?  Those of nodes that are used affinely from there on do not.
+
+    With marks in place of tangents there are no terms.
+    """
+    varies, wanted = [False] * len(graph), [False] * len(graph)
+    if all(t is MARK for t in moving.values()):
+        return wanted
+    for node in graph:
+        varies[node.id] = node.id in moving or any(varies[i] for i in node.inputs)
+    for node in reversed(graph.nodes):
+        own = [i for i in node.inputs if varies[i]]
+        affine = isinstance(OPERATORS.get(node.op), Linear) or node.op in AFFINE
+        straight = affine or (node.op in ("mul", "matmul") and len(own) < 2)
+        if wanted[node.id] or not straight:
+            for i in own:
+                wanted[i] = True
+    return wanted
 
 
 @final
@@ -30,6 +55,7 @@ class Walk:
         self.values: list[Value] = []
         self.tangents: list[Value | None] = []
         self.memory: list[Any] = []
+        self._wanted = curved_later(graph, tangents)
         for node in graph:
             if not node.inputs:
                 self._append(leaves[node.id], tangents.get(node.id), None)
@@ -55,6 +81,8 @@ class Walk:
         value, memory = operator.value(self.e, node, x, shapes)
         if all(d is None for d in dx):
             return value, None, None
+        if not self._wanted[node.id]:
+            return value, None if node.op in STEPS else MARK, memory
         return value, operator.tangent(self.e, node, x, dx, memory, shapes), memory
 
     def _operands(self, node: Node) -> tuple[Sequence[Value], Sequence[Value | None], Shapes]:

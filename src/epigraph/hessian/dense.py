@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from epigraph.calculus.derivatives import SMOOTH, pieces_of
 from epigraph.calculus.derivatives.arithmetic import REALS
-from epigraph.hessian.assemble import Walk
+from epigraph.hessian.assemble import MARK, Walk
 from epigraph.hessian.engine import Move
 from epigraph.hessian.normal import program
+from epigraph.hessian.rows import Plan, plan_of
+from epigraph.hessian.samples import hessian as by_samples
 from epigraph.objective.evaluate import KERNELS, number
 from epigraph.objective.graph import Graph, Node
 
 MEMORY = 2**27  # numbers that the tangents of one batch may hold
+APART = 60  # variables from which on it is asked whether J treats its samples apart
+SHARE = 0.25  # numbers that a sample sees of the parameters, relative to these, up to which it pays
 
 
 @final
@@ -44,6 +49,12 @@ class Reals:
         return x * y
 
     def matmul(self, x: Tensor, y: Tensor) -> Tensor:
+        """A product in which one operand is the same along an axis becomes fewer and larger ones."""
+        if x.ndim == y.ndim >= 3 and y.shape[-3] == 1 < x.shape[-3]:
+            rows = x.reshape(*x.shape[:-3], -1, x.shape[-1]) @ y.squeeze(-3)
+            return rows.reshape(*rows.shape[:-2], *x.shape[-3:-1], y.shape[-1])
+        if x.ndim > 3 and x.shape[-3] == 1 < y.shape[-3]:
+            return self.matmul(y.mT.expand(*x.shape[:-3], *y.shape[-3:-2], *y.mT.shape[-2:]), x.mT).mT
         return x @ y
 
     def total(self, x: Tensor, dims: Sequence[int]) -> Tensor:
@@ -66,6 +77,8 @@ class Reals:
         return torch.zeros(list(shape), dtype=torch.float64)
 
     def unary(self, node: Node, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if node.op == "power" and node.attributes["exponent"] == "2":
+            return x * x, 2 * x, torch.full(node.shape, 2.0, dtype=torch.float64)  # the same curvature everywhere
         pieces = pieces_of(node)
         first, second = pieces.at(x, 2) if pieces else SMOOTH[node.op].formula(node, x, 2, REALS)
         return KERNELS[node.op](node.attributes, [x]), first, second
@@ -124,8 +137,32 @@ class Dense:
         self._nodes = [nodes.get(k) for k in self.names]
         fixed = {k: v.detach().double().cpu() for k, v in graph.parameters.items()}
         self._leaves = {n.id: _leaf(self.program, n, fixed) for n in self.program if not n.inputs}
-        self._tangents = self._units()
-        self._widest = max((n.numel for n, v in zip(self.program, self.program.depends(), strict=True) if v), default=1)
+        self.plan = self._by_samples()
+        self.widest = max((n.numel for n, v in zip(self.program, self.program.depends(), strict=True) if v), default=1)
+        self.numbers = (
+            self.size * (self.widest + self.size) if self.plan is None else self.plan.numbers(self.widest, self.size)
+        )
+
+    def _by_samples(self) -> Plan | None:
+        """How the Hessian is assembled sample by sample, where J allows it and it pays."""
+        if self.size < APART:
+            return None
+        places, start = {}, 0
+        for node, shape in zip(self._nodes, self.shapes, strict=True):
+            count = torch.Size(shape).numel()
+            if node is not None:
+                places[node] = torch.arange(start, start + count).reshape(shape)
+            start += count
+        found = plan_of(Reals(), self.program, places, self._leaves)
+        return found if found is not None and found.seeds <= SHARE * self.size else None
+
+    def _marks(self) -> dict[int, object]:
+        """What varies, where no tangents are needed."""
+        return {i: MARK for i in self._nodes if i is not None}
+
+    @functools.cached_property
+    def _tangents(self) -> Mapping[int, Any]:
+        return self._units() if self.plan is None else self._marks()
 
     def _units(self) -> dict[int, Tensor]:
         """The tangent of each active parameter: rows of the identity, [n, *shape]."""
@@ -145,7 +182,7 @@ class Dense:
         lanes = whole[0].shape[0]
         if lanes == 0:
             return Jet(*(torch.zeros(0, *shape, dtype=torch.float64) for shape in ((), (self.size,), (self.size,) * 2)))
-        step = max(1, MEMORY // max(1, self.size * (self._widest + self.size)))
+        step = max(1, MEMORY // max(1, self.numbers))
         parts = [self._some([t[i : i + step] for t in whole]) for i in range(0, lanes, step)]
         return Jet(*(torch.cat([getattr(p, f) for p in parts]) for f in ("value", "gradient", "hessian")))
 
@@ -154,11 +191,19 @@ class Dense:
         pieces = flat.split([torch.Size(s).numel() for s in self.shapes], dim=1)
         return self.at({k: p.reshape(-1, *s) for k, s, p in zip(self.names, self.shapes, pieces, strict=True)})
 
+    def slopes(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """J [lanes] and its gradient [lanes, n] at points given as rows, for a sweep forward and one back."""
+        moving = self._moving(self._points(flat))
+        walk = Walk(Reals(), self.program, {**self._leaves, **moving}, self._marks())
+        return self._value(walk, len(flat)), self._gradient(walk, len(flat))
+
     def values(self, flat: Tensor) -> list[Tensor]:
         """The value of every node of the program at points [lanes, n]; those that do not vary have no leading axis."""
+        return Walk(Reals(), self.program, {**self._leaves, **self._moving(self._points(flat))}, {}).values
+
+    def _points(self, flat: Tensor) -> list[Tensor]:
         pieces = flat.detach().double().cpu().split([torch.Size(s).numel() for s in self.shapes], dim=1)
-        points = [p.reshape(-1, *s) for p, s in zip(pieces, self.shapes, strict=True)]
-        return Walk(Reals(), self.program, {**self._leaves, **self._moving(points)}, {}).values
+        return [p.reshape(-1, *s) for p, s in zip(pieces, self.shapes, strict=True)]
 
     def _moving(self, points: Sequence[Tensor]) -> dict[int, Tensor]:
         return {i: t for i, t in zip(self._nodes, points, strict=True) if i is not None}
@@ -167,19 +212,40 @@ class Dense:
         lanes, n = points[0].shape[0], self.size
         moving = self._moving(points)
         walk = Walk(Reals(), self.program, {**self._leaves, **moving}, self._tangents)
-        output = walk.values[self.program.output].reshape(-1).expand(lanes)
-        walk.backward(torch.ones(lanes, dtype=torch.float64))
-        gradient = [
+        output, gradient = self._value(walk, lanes), self._gradient(walk, lanes)
+        hessian = _assembled(walk, lanes, n) if self.plan is None else by_samples(self.plan, walk, lanes, n)
+        return Jet(output, gradient, hessian)
+
+    def _value(self, walk: Walk, lanes: int) -> Tensor:
+        return walk.values[self.program.output].reshape(-1).expand(lanes)
+
+    def _gradient(self, walk: Walk, lanes: int) -> Tensor:
+        """From the adjoints, which the sweep back leaves in the walk."""
+        walk.backward(torch.ones((), dtype=torch.float64))
+        parts = [
             torch.zeros(lanes, torch.Size(s).numel(), dtype=torch.float64)
             if i is None or i not in walk.adjoints
             else walk.adjoints[i].expand(lanes, *s).reshape(lanes, -1)
             for i, s in zip(self._nodes, self.shapes, strict=True)
         ]
-        hessian = torch.zeros(lanes, n, n, dtype=torch.float64)
-        for left, right, kind in walk.terms():
-            part = left @ right.transpose(-1, -2)
-            hessian = hessian + (part + part.transpose(-1, -2)) * (kind / 2 if kind != 2 else 1)
-        return Jet(output, torch.cat(gradient, 1), hessian)
+        return torch.cat(parts, 1)
+
+
+def _assembled(walk: Walk, lanes: int, n: int) -> Tensor:
+    """The sum of the walk's terms: half of it is added up, then its transpose."""
+    half, fixed = torch.zeros(lanes, n, n, dtype=torch.float64), torch.zeros(n, n, dtype=torch.float64)
+    for left, right, kind in walk.terms():
+        weight = kind / 2 if kind != 2 else 1.0
+        if left.ndim == right.ndim == 3:
+            half.baddbmm_(left, right.mT, alpha=weight)
+        elif left.ndim == right.ndim == 2:
+            fixed.addmm_(left, right.mT, alpha=weight)
+        else:  # the transpose of a term adds the same
+            some, same = (left, right) if left.ndim == 3 else (right, left)
+            rows = some.reshape(lanes * n, -1)
+            half.view(lanes * n, n).addmm_(rows, same.mT, alpha=weight)
+    half += fixed
+    return half + half.mT
 
 
 def _leaf(graph: Graph, node: Node, fixed: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,215 @@
+r"""Minima of models for which no dense Hessian is thought of: L-BFGS, Newton's method by products, the index by Lanczos.
+
+One start after the other: L-BFGS until the gradient is small, then truncated Newton steps to the same criterion as in small
+models.  The index comes from the smallest eigenvalues, found by products with the Hessian, with their error bars; where
+they do not converge it is undecided.  Memory: some sixty vectors for a search, and the Krylov space of the index.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from epigraph.critical.certify import certified
+from epigraph.critical.classify import FAR, Kind, Nature, by_eigenvalues
+from epigraph.critical.completeness import summed
+from epigraph.critical.explore import DECIDED, bounded, in_order, notes, within
+from epigraph.critical.inertia import inertia
+from epigraph.critical.kinks import kinks
+from epigraph.critical.merge import Class, distinct, errors, merge
+from epigraph.critical.minimize import Polished
+from epigraph.critical.newtoncg import Product, Refined, newton_cg
+from epigraph.critical.quasi import quasi_newton
+from epigraph.critical.result import Catalogue, CriticalPoint
+from epigraph.critical.starts import KINDS, flatten, scaled, unflatten
+from epigraph.hessian.api import hessian
+from epigraph.hessian.dense import Dense, Jet
+from epigraph.hessian.operator import Operator
+from epigraph.objective.evaluate import Evaluator
+from epigraph.objective.objective import Objective
+from epigraph.symmetry.result import Symmetries, symmetries
+from epigraph.symmetry.stabiliser import stabiliser
+
+NEAR = 1e-6  # gradient, relative to max(1, |J|), at which Newton's method takes over
+GRADIENTS = 3000  # of one L-BFGS search at most
+
+
+@final
+class LargeExplorer:
+    """Searches one objective by gradients and products with the Hessian, start after start."""
+
+    def __init__(self, J: Objective, certify: bool, seed: int, say: Callable[..., None]):
+        self.J, self.certify, self.seed, self.say = J, certify, seed, say
+        say("capturing the graph")
+        graph = J.graph()
+        self.dense = Dense(graph, tuple(J.parameters))
+        self.evaluator = Evaluator(graph, tuple(J.parameters))
+        self.device = next(iter(J.parameters.values())).device
+        self.inside = within(J, self.dense)
+        self.verified = False
+        say("looking for symmetries")
+        self.found: Symmetries = symmetries(J, seed=seed)
+
+    # J and its derivatives ------------------------------------------------------------------------------------
+    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """J [lanes] and its gradient [lanes, n], one lane after the other."""
+        values, gradients = [], []
+        for row in x:
+            leaf = row.detach().requires_grad_(True)
+            with torch.enable_grad():
+                value = self.evaluator(unflatten(self.dense, leaf))
+                (gradient,) = torch.autograd.grad(value, leaf)
+            values.append(value.detach().reshape(()).to(torch.float64))
+            gradients.append(gradient)
+        return torch.stack(values), torch.stack(gradients)
+
+    def hessian(self, x: Tensor) -> Operator:
+        """Products with the Hessian at x, compared once with differences of gradients."""
+        out = hessian(self.J, unflatten(self.dense, x), dtype="float64", verify=not self.verified)
+        self.verified = True
+        return out
+
+    def product_at(self, x: Tensor) -> Product:
+        return self.hessian(x).multiply
+
+    # the search -----------------------------------------------------------------------------------------------
+    def catalogue(self, count: int, given: Sequence[Mapping[str, Tensor]] = ()) -> Catalogue:
+        """The points that the starts lead to; the same starts give the same points."""
+        began = time.monotonic()
+        ends: Counter[str] = Counter()
+        generator = torch.Generator().manual_seed(self.seed % 2**63)
+        first = scaled(self.dense, count, generator, [flatten(self.dense, p) for p in given])
+        kept: list[Refined] = []
+        kinds: list[str] = []
+        lowest = math.inf
+        for k, (x, kind) in enumerate(zip(first.x, first.kind.tolist(), strict=True)):
+            self.say(f"minimising from start {k + 1} of {len(first.x)}: {len(kept)} points so far")
+            end = self._from(x.to(self.device))
+            what = self._end(end)
+            ends[what] += 1
+            if what == "critical":
+                kept.append(end)
+                kinds.append(KINDS[kind])
+            elif what == "to infinity":
+                lowest = min(lowest, end.value)
+        listed = in_order(self._listed(kept, kinds)) if kept else ()
+        if self.certify:
+            self.say(f"certifying {len(listed)} points")
+            listed = certified(self.J, listed)
+        effort: dict[str, Any] = {"starts": count, "saddles": False, "seed": self.seed}
+        return Catalogue(
+            self.J.describe(),
+            listed,
+            dict(ends),
+            replace(summed(listed, self.J.size, NOTE), morse_sum=None),
+            (*self.J.notes, *self.found.notes, *bounded(self.J), *notes(listed, lowest), NOTE),
+            {**effort, "seconds": round(time.monotonic() - began, 3)},
+        )
+
+    def _from(self, x: Tensor) -> Refined:
+        stand = quasi_newton(self.slopes, x[None], NEAR, GRADIENTS, self.inside)
+        value, gradient = float(stand.value), stand.gradient[0]
+        if not (math.isfinite(value) and bool(gradient.isfinite().all() and self.inside(stand.x)[0])):
+            return Refined(x, math.nan, gradient, torch.zeros_like(x), math.nan, 1.0, False, 0)
+        return newton_cg(self.slopes, self.product_at, stand.x[0], inside=self.inside)
+
+    @staticmethod
+    def _end(end: Refined) -> str:
+        """What became of a start."""
+        long = float(end.step.norm()) > FAR * (1 + float(end.x.norm())) and float(end.step @ end.x) > 0
+        if not math.isfinite(end.value):
+            return "no finite value"
+        if long:
+            return "to infinity"
+        return "critical" if end.critical else "not converged"
+
+    # what the points are --------------------------------------------------------------------------------------
+    def _listed(self, ends: Sequence[Refined], kinds: Sequence[str]) -> list[CriticalPoint]:
+        points = _polished(ends, [0.0] * len(ends))
+        groups = distinct(points)
+        heads = [ends[g[0]] for g in groups]
+        judged = []
+        for k, head in enumerate(heads):
+            self.say(f"index of point {k + 1} of {len(heads)}")
+            judged.append(self._judge(head))
+        natures, spectra, predicted = zip(*judged, strict=True)
+        polished = _polished(heads, [float(w[0]) for w in spectra])
+        self.say(f"merging the copies among {len(heads)} points")
+        margin = torch.tensor([n.margin for n in natures], dtype=torch.float64)
+        classes = merge(self.dense, self.found, polished, margin, natures)
+        return [self._point(heads, polished, natures, spectra, predicted, c, groups, kinds) for c in classes]
+
+    def _judge(self, head: Refined) -> tuple[Nature, Tensor, int]:
+        """The nature of one point, the eigenvalues that were found, and the nullity that symmetries explain."""
+        found = inertia(self.hessian(head.x), self.hessian(head.x + 2 * head.step), self.seed)
+        predicted = self.found.flat(unflatten(self.dense, head.x.cpu()))
+        (place,) = kinks(self.dense, head.x[None].cpu())
+        if place is not None:
+            words = f"on a kink or a jump of {place}"
+            nature = Nature(Kind.nonsmooth, found.negative, found.zeros, found.bar, words, True)
+        elif found.negative and found.reason:  # a vector along which J curves down is there all the same
+            words = f"its index is at least {found.negative}: {found.reason}"
+            nature = Nature(Kind.saddle, found.negative, found.zeros, found.bar, words, True)
+        elif found.reason:
+            nature = Nature(Kind.undecided, found.negative, found.zeros, found.bar, found.reason)
+        else:
+            nature = by_eigenvalues(self.J.size, found.negative, found.zeros, found.bar, predicted)
+        return nature, found.values, predicted
+
+    def _point(
+        self,
+        heads: Sequence[Refined],
+        polished: Polished,
+        natures: Sequence[Nature],
+        spectra: Sequence[Tensor],
+        predicted: Sequence[int],
+        members: Class,
+        groups: Sequence[Sequence[int]],
+        kinds: Sequence[str],
+    ) -> CriticalPoint:
+        i = members.members[0]
+        head, nature = heads[i], natures[i]
+        point = unflatten(self.dense, head.x.cpu())
+        error = float(errors(polished.at(torch.tensor([i]))))
+        fixing = stabiliser(self.found.group, self.found.point(point), absolute=error)
+        sources = Counter(kinds[k] for m in members.members for k in groups[m])
+        return CriticalPoint(
+            kind=nature.kind,
+            evidence="tested" if nature.kind in DECIDED else "undecided",
+            value=head.value,
+            index=nature.index,
+            nullity=nature.nullity,
+            predicted=predicted[i],
+            margin=nature.margin,
+            spectrum=spectra[i],
+            gradient_norm=float(head.gradient.abs().max()),
+            decrement=abs(head.decrement),
+            orbit=fixing.orbit,
+            exact_orbit=fixing.exact and not nature.nullity,
+            family=1 + members.open,
+            found=sum(sources.values()),
+            sources=dict(sources),
+            doubtful=tuple(members.doubtful),
+            reason=nature.reason,
+            point=point,
+        )
+
+
+NOTE = "J is large: saddles are not looked for, and only the ends of spectra are known"
+
+
+def _polished(ends: Sequence[Refined], smallest: Sequence[float]) -> Polished:
+    """The points in the form that copies are told apart in; of the spectrum there is the smallest eigenvalue."""
+    x, gradient, step = (torch.stack([getattr(e, k).cpu() for e in ends]) for k in ("x", "gradient", "step"))
+    value, decrement = (
+        torch.tensor([getattr(e, k) for e in ends], dtype=torch.float64) for k in ("value", "decrement")
+    )
+    jet = Jet(value, gradient, torch.zeros(len(ends), 0, 0, dtype=torch.float64))
+    return Polished(x, jet, torch.tensor(smallest, dtype=torch.float64)[:, None], step, decrement.abs(), step)
