@@ -10,10 +10,12 @@ import torch
 from landscapes import autoencoder, network, scalar_product, xor
 from scipy.optimize import linear_sum_assignment, minimize
 from torch import nn
+from typer.testing import CliRunner
 
 import epigraph
 from epigraph import Objective
 from epigraph.certificate.verify import verify, verify_here
+from epigraph.cli import app
 from epigraph.critical.certify import VECTORS, Certifier
 from epigraph.critical.evidence import Prover, of_different_values, save
 from epigraph.hessian.dense import Dense
@@ -239,3 +241,14 @@ def test_too_few_fields_prove_nothing():
     assert prover.prove(point) is None and prover.prove(point, 2) is None
     located = prover.prove(point, 1)
     assert located is not None and located.proof.index == 0
+
+
+def test_the_command_line_writes_minima(tmp_path):
+    path = tmp_path / "m.epi"
+    result = CliRunner().invoke(app, ["minima", "zoo:xor", "--starts", "40", "--certificate", str(path)])
+    assert result.exit_code == 0, result.output
+    assert "certified" in result.output and "minima of different values" in result.stderr
+    assert verify_here(path).property == "different local minima"
+    path = tmp_path / "none.epi"
+    result = CliRunner().invoke(app, ["minima", "--expr", "x**4", "--starts", "5", "--certificate", str(path)])
+    assert result.exit_code == 0 and "is not written" in result.stderr and not path.exists()
