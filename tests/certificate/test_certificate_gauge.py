@@ -148,7 +148,7 @@ def test_what_is_accepted_is_a_symmetry(name: str) -> None:
     """Fields drawn at random, near the true ones and far: what the rules accept PyTorch sees as a symmetry."""
     rng = np.random.default_rng(1)
     accepted = 0
-    for _ in range(150):
+    for _ in range(80):
         b, generator = GOOD[name]()
         changed: dict[str, Any] = {}
         for n in names_of(b):
@@ -409,7 +409,7 @@ def _true(content: format.Payload) -> bool:
 def test_a_changed_file_is_refused_or_true(tmp_path: Path) -> None:
     rng, content = random.Random("gauge"), claimed()
     refused = accepted = 0
-    for _ in range(300):
+    for _ in range(200):
         try:
             mutate(rng, content, tmp_path / "x.epi")
         except (TypeError, AttributeError, KeyError, ValueError, OverflowError):
@@ -421,7 +421,7 @@ def test_a_changed_file_is_refused_or_true(tmp_path: Path) -> None:
             continue
         accepted += 1
         assert _true(format.read(tmp_path / "x.epi"))
-    assert refused > 150 and accepted > 0
+    assert refused > 100 and accepted > 0
 
 
 def test_the_directions_stay_independent_on_the_ball() -> None:

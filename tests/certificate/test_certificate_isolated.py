@@ -19,7 +19,7 @@ from epigraph.certificate import format
 from epigraph.certificate.verify import verify, verify_here
 from epigraph.errors import CertificateError
 
-COUNT = 250
+COUNT = 200
 
 
 @pytest.mark.parametrize("name", SAMPLES)
