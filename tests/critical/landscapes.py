@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -66,3 +67,16 @@ def separable() -> Objective:
     y = torch.tensor([1, 1, 0, 0], dtype=torch.float64)
     loss = torch.nn.functional.binary_cross_entropy_with_logits
     return Objective.from_function(lambda w: loss(X @ w, y), {"w": torch.zeros(2, dtype=torch.float64)})
+
+
+def tilted_wells(tilt: float, dimension: int) -> Objective:
+    """The sum of x⁴/4 - x²/2 + tilt x over the coordinates: critical where each is a root of x³ - x + tilt."""
+    return Objective.from_function(
+        lambda w: (w**4 / 4 - w**2 / 2 + tilt * w).sum(), {"w": torch.zeros(dimension, dtype=torch.float64)}
+    )
+
+
+def roots(tilt: float) -> list[float]:
+    """The three roots, for |tilt| < 2 / 27^(1/2): the lower minimum, the maximum, the upper minimum."""
+    phase = math.acos(-tilt * math.sqrt(27) / 2) / 3
+    return sorted(2 / math.sqrt(3) * math.cos(phase - 2 * math.pi * k / 3) for k in range(3))

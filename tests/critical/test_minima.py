@@ -179,8 +179,9 @@ def test_exponentially_many_minima():
 
 
 def test_an_infimum_that_is_not_attained():
-    found = epigraph.minima(separable(), 50)
-    assert found.points == () and found.ends == {"to infinity": 100}
+    found = epigraph.minima(separable(), 50, saddles=False)
+    assert found.points == () and found.ends == {"to infinity": 50}
+    assert epigraph.minima(separable(), 50).points == ()
     assert any("not attained" in note for note in found.notes)
 
 
@@ -206,6 +207,23 @@ def test_a_kink_is_no_minimum():
     J = Objective.from_function(lambda w: w.abs().sum() + w.square().sum(), {"w": torch.zeros(2, dtype=torch.float64)})
     found = epigraph.minima(J, 10)
     assert [p.kind for p in found.points if p.evidence != "undecided"] == []
+
+
+def test_one_sided_curvature_at_a_kink():
+    """relu(w)²/2 + w²/4 in one variable: the curvature at 0 is 1/2 on one side and 3/2 on the other."""
+    J = Objective.from_function(
+        lambda w: torch.relu(w).square().sum() / 2 + w.square().sum() / 4, {"w": torch.zeros(1, dtype=torch.float64)}
+    )
+    (point,) = epigraph.minima(J, 4, at=[{"w": torch.zeros(1)}]).points
+    assert point.kind == "non-smooth" and "slope 0 to 0, curvature 0.5 to 1.5" in point.reason.replace("-0", "0")
+
+
+def test_a_jump_has_no_one_sided_curvature():
+    J = Objective.from_function(
+        lambda w: torch.sign(w).sum() + w.square().sum(), {"w": torch.zeros(1, dtype=torch.float64)}
+    )
+    points = [p for p in epigraph.minima(J, 4, at=[{"w": torch.zeros(1)}]).points if p.kind == "non-smooth"]
+    assert points and all("jumps" in p.reason for p in points)
 
 
 def test_nullity_at_interpolation():

@@ -18,7 +18,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from epigraph.critical.search import minima
+from epigraph.objective.target import load
+from epigraph.report import landscape
 from epigraph.report.html import fragment, page
+from epigraph.report.words import Record
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -137,6 +141,22 @@ def test_pages_fit_and_ask_for_nothing(made, browse) -> None:
         if facts["pictures"]:
             assert set(facts["narrow"]) == {"epi-narrow" if width == 390 else "epi-wide"}
             assert facts["pictures"][0][3] > 150
+
+
+def test_pages_of_critical_points_fit(browse) -> None:
+    falling = "x**3 - 3*x + 1e-3*(y**2-1)**2 + 1234*z**2"  # a side that leads nowhere, long numbers
+    found = {
+        "xor": minima(load("zoo:xor", None, []), 60, transitions=True),
+        "falling": minima(load(None, falling, []), 20, transitions=True),
+    }
+    cases = {f"{n}-{w}": (landscape.page(c, Record(target=n)), w) for n, c in found.items() for w in (390, 1280)}
+    seen = browse.measure(cases)
+    assert seen.console == [] and seen.asked == seen.pages and any(None in t.ends for t in found["falling"].transitions)
+    for name, facts in seen.found.items():
+        width = int(name.rpartition("-")[2])
+        assert facts["scroll"] <= width and facts["wide"] == [], (name, facts["wide"])
+        assert facts["resources"] == [] and facts["smallest"] >= 10, name
+        assert set(facts["narrow"]) == {"epi-narrow" if width == 390 else "epi-wide"}
 
 
 def test_everything_unfolded_still_fits_a_telephone(made, browse) -> None:

@@ -8,7 +8,7 @@ the test that merges copies within a batch.  Objectives are told apart by a hash
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, final
@@ -20,14 +20,13 @@ from torch import Tensor
 
 from epigraph.certificate import strictjson
 from epigraph.convexity.evidence import manifest_graph
-from epigraph.critical.classify import Kind, Nature
+from epigraph.critical.classify import Kind
 from epigraph.critical.completeness import coercive, summed
-from epigraph.critical.explore import Explorer, bounded, in_order, notes
-from epigraph.critical.merge import Class, merge
-from epigraph.critical.minimize import newton
-from epigraph.critical.result import Catalogue, CriticalPoint
-from epigraph.critical.starts import flatten
-from epigraph.critical.tables import connect, objectives, points, runs, sightings, told
+from epigraph.critical.explore import Explorer, bounded, notes
+from epigraph.critical.joining import classes
+from epigraph.critical.result import Catalogue, CriticalPoint, Transition, arranged
+from epigraph.critical.starts import Moves, flatten
+from epigraph.critical.tables import connect, objectives, points, runs, sightings, told, transitions
 from epigraph.hessian.dense import Dense
 from epigraph.objective.objective import Objective
 
@@ -74,28 +73,35 @@ class Atlas:
         """What is known of each objective."""
         with told(self.where), self.engine.begin() as connection:
             found = connection.execute(sa.select(objectives.c.id).order_by(objectives.c.id)).scalars()
-            return [self._catalogue(connection, k) for k in found]
+            return [self.catalogue(connection, k) for k in found]
 
-    def _catalogue(self, connection: sa.Connection, objective: int) -> Catalogue:
+    def catalogue(self, connection: sa.Connection, objective: int) -> Catalogue:
+        """What is known of one objective."""
         record = connection.execute(sa.select(objectives).where(objectives.c.id == objective)).one()
         of = connection.execute(sa.select(runs).where(runs.c.objective == objective)).all()
         ends: Counter[str] = Counter()
         for run in of:
             ends.update(run.ends)
-        known = self._points(connection, objective, record.record)
+        known = self.known(connection, objective)
         lowest = min((r.lowest for r in of if r.lowest is not None), default=float("inf"))
         effort = {"starts": sum(r.done for r in of), "runs": len(of), "seeds": sorted({r.seed for r in of})}
-        listed = in_order(list(known.values()))
+        listed, states, _ = arranged(list(known.values()), _transitions(connection, objective, list(known)))
         return Catalogue(
             {**record.record["describe"], "fingerprint": record.fingerprint},
             listed,
             dict(ends),
             summed(listed, record.record["size"], record.record["not_coercive"]),
-            tuple([*record.record["notes"], *notes(listed, lowest)]),
+            tuple([*record.record["notes"], *notes(listed, lowest, states)]),
             effort,
+            states,
+            tuple(
+                Moves(torch.tensor(i), torch.tensor(s, dtype=torch.float64)) for i, s in record.record.get("moves", ())
+            ),
         )
 
-    def _points(self, connection: sa.Connection, objective: int, record: Mapping[str, Any]) -> dict[int, CriticalPoint]:
+    def known(self, connection: sa.Connection, objective: int) -> dict[int, CriticalPoint]:
+        """The points of an objective by their rows."""
+        record = connection.execute(sa.select(objectives.c.record).where(objectives.c.id == objective)).scalar_one()
         rows = connection.execute(sa.select(points).where(points.c.objective == objective).order_by(points.c.id)).all()
         place = {row.id: k for k, row in enumerate(rows)}
         seen: dict[int, Counter[str]] = {row.id: Counter() for row in rows}
@@ -159,29 +165,24 @@ class Atlas:
             row = connection.execute(sa.select(runs).where(runs.c.id == run)).one()
             if row.done != first:
                 return row.done
-            record = connection.execute(sa.select(objectives.c.record).where(objectives.c.id == row.objective)).scalar()
-            assert record is not None
-            known = self._points(connection, row.objective, record)
-            self._merged(connection, row.objective, run, explorer, known, found.points)
-            ends = dict(Counter(row.ends) + Counter(found.ends))
-            lowest = [v for v in (row.lowest, explorer.lowest) if v is not None and v < float("inf")]
-            done = {"done": first + count, "ends": ends, "lowest": min(lowest, default=None)}
-            connection.execute(runs.update().where(runs.c.id == run).values(**done))
+            self.merged(connection, row.objective, run, explorer, found.points)
+            reckoned(connection, run, explorer, done=first + count)
             return first + count
 
-    def _merged(
+    def merged(
         self,
         connection: sa.Connection,
         objective: int,
         run: int,
         explorer: Explorer,
-        known: Mapping[int, CriticalPoint],
         new: Sequence[CriticalPoint],
-    ) -> None:
-        """Each new point counted at the row of which it is a copy, or given a row."""
+    ) -> list[int]:
+        """Each new point counted at the row of which it is a copy, or given a row; the row of each."""
+        known = self.known(connection, objective)
         every, rows = [*known.values(), *new], list(known)
         homes: list[int] = []
-        for c in _classes(explorer, every) if new else []:
+        out = [0] * len(every)
+        for c in classes(explorer.dense, explorer.found, every) if new else []:
             fresh = [every[m] for m in c.members if m >= len(rows)]
             if c.members[0] < len(rows):
                 home = rows[c.members[0]]
@@ -193,8 +194,11 @@ class Atlas:
                 row = _columns(explorer.dense, fresh[0]) | {"objective": objective, "doubtful": doubtful}
                 home = _made(connection, points.insert().values(**row))
             homes.append(home)
+            for m in c.members:
+                out[m] = home
             for p in fresh:
                 _count(connection, home, run, p.sources)
+        return out[len(rows) :]
 
 
 def _update(dense: Dense, known: CriticalPoint, fresh: Sequence[CriticalPoint], grown: bool) -> dict[str, Any]:
@@ -204,24 +208,16 @@ def _update(dense: Dense, known: CriticalPoint, fresh: Sequence[CriticalPoint], 
     return values | ({"family": known.family + sum(p.family for p in fresh)} if grown and fresh else {})
 
 
-def _classes(explorer: Explorer, every: Sequence[CriticalPoint]) -> list[Class]:
-    """Which of these points are copies of each other."""
-    x = torch.stack([flatten(explorer.dense, p.point) for p in every])
-    margin = torch.tensor([p.margin for p in every], dtype=torch.float64)
-    natures = [Nature(p.kind, p.index, p.nullity, p.margin, p.reason, p.nullity > p.predicted) for p in every]
-    return merge(explorer.dense, explorer.found, newton(x, explorer.dense.of(x)), margin, natures)
-
-
 def _columns(dense: Dense, p: CriticalPoint) -> dict[str, Any]:
     """A point as a row, without what is counted."""
     return {name: getattr(p, name) for name in PLAIN} | {
         "kind": p.kind.value,
         "evidence": p.evidence,
-        "spectrum": _bytes(p.spectrum),
+        "spectrum": bytes_of(p.spectrum),
         "orbit": str(p.orbit),
         "family": p.family,
         "certificate": dict(p.certificate) if p.certificate else None,
-        "x": _bytes(flatten(dense, p.point)),
+        "x": bytes_of(flatten(dense, p.point)),
     }
 
 
@@ -239,7 +235,7 @@ def _made(connection: sa.Connection, statement: sa.Insert) -> int:
     return int(key[0])
 
 
-def _bytes(x: Tensor) -> bytes:
+def bytes_of(x: Tensor) -> bytes:
     return x.detach().cpu().numpy().astype("<f8").tobytes()
 
 
@@ -247,31 +243,26 @@ def _numbers(data: bytes) -> Tensor:
     return torch.from_numpy(np.frombuffer(data, dtype="<f8").astype(np.float64))
 
 
+def _transitions(connection: sa.Connection, objective: int, rows: Sequence[int]) -> list[Transition]:
+    """Those of an objective, with the positions that its rows have."""
+    place: dict[int | None, int | None] = {None: None} | {row: k for k, row in enumerate(rows)}
+    query = sa.select(transitions).where(transitions.c.objective == objective).order_by(transitions.c.id)
+    out = []
+    for t in connection.execute(query):
+        low, high = t.words
+        x = _numbers(t.x).reshape(3, -1)
+        out.append(Transition(rows.index(t.saddle), (place[t.low], place[t.high]), (low, high), x))
+    return out
+
+
 def _named(shapes: Sequence[Any], x: Tensor) -> dict[str, Tensor]:
     pieces = x.split([int(np.prod(shape)) for _, shape in shapes])
     return {name: piece.reshape(shape) for (name, shape), piece in zip(shapes, pieces, strict=True)}
 
 
-def explored(
-    J: Objective,
-    explorer: Explorer,
-    where: str | Path,
-    count: int,
-    given: Sequence[Mapping[str, Tensor]],
-    batch: int,
-    say: Callable[..., None],
-) -> Catalogue:
-    """Searches until a run has done ``count`` starts, writing each batch, and gives all that the atlas then knows of J."""
-    atlas = Atlas(where, create=True)
-    try:
-        objective = atlas.objective(J)
-        run, done = atlas.run(objective, explorer.seed, explorer.with_saddles)
-        while done < count:
-            size = min(batch, count - done)
-            found = explorer.catalogue(size, given if done == 0 else (), done)
-            say(f"writing {len(found.points)} points, {done + size} of {count} starts done")
-            done = atlas.absorb(run, done, size, explorer, found)
-        with told(where), atlas.engine.begin() as connection:
-            return atlas._catalogue(connection, objective)
-    finally:
-        atlas.close()
+def reckoned(connection: sa.Connection, run: int, explorer: Explorer, **values: Any) -> None:
+    """What became of the searches, added to the counts of a run."""
+    row = connection.execute(sa.select(runs).where(runs.c.id == run)).one()
+    lowest = [v for v in (row.lowest, explorer.lowest) if v is not None and v < float("inf")]
+    values |= {"ends": dict(Counter(row.ends) + explorer.ends), "lowest": min(lowest, default=None)}
+    connection.execute(runs.update().where(runs.c.id == run).values(**values))

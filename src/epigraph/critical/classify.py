@@ -18,7 +18,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from epigraph.critical.kinks import has_kinks, kinks
+from epigraph.critical.kinks import beside, has_kinks, kinks
 from epigraph.critical.minimize import ROUNDING, Inside, Polished
 from epigraph.hessian.dense import Dense
 
@@ -92,7 +92,9 @@ def by_eigenvalues(size: int, index: int, zeros: int, bar: float, predicted: int
 
 
 def resolve(dense: Dense, points: Polished, i: int, nature: Nature, inside: Inside, seed: int) -> Nature:
-    """A degenerate point looked at along its null space: a saddle where J falls, else left open."""
+    """A degenerate point looked at along its null space, one on a kink from all sides: a saddle where J falls, else left open."""
+    if nature.kind is Kind.nonsmooth:
+        return replace(nature, reason=f"{nature.reason}; {beside(dense, points.x[i], seed)}")
     if nature.kind is not Kind.degenerate:
         return nature
     if has_kinks(dense):  # a fall may lie beyond a kink and say nothing of the point

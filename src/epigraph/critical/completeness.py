@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from epigraph.calculus.propagate import intervals
 from epigraph.critical.classify import Kind
+from epigraph.critical.starts import DRAWN
 
 if TYPE_CHECKING:
     from epigraph.critical.result import CriticalPoint
@@ -24,7 +25,8 @@ class Completeness:
     """``morse_sum`` is sum (-1)^index over all copies, to be 1 where ``applies``; None where an orbit is not known exactly.
 
     ``inequalities``: do m_k - m_{k-1} + ... +- m_0 >= (-1)^k hold for the numbers m_k of copies by index?  ``unseen`` is Good
-    and Turing's estimate of the chance that one more start ends at a point not found so far: those found once, over all.
+    and Turing's estimate of the chance that one more start ends at a point not found so far: those found once, over all;
+    searches that were sent from or away from known points do not count.
     """
 
     applies: bool
@@ -56,7 +58,7 @@ def completeness(J: Objective, points: Sequence[CriticalPoint]) -> Completeness:
 
 def summed(points: Sequence[CriticalPoint], size: int, reason: str) -> Completeness:
     """The same where only the number of variables is known, and the ``reason`` why J is not shown to be coercive."""
-    hits = [p.found for p in points]
+    hits = [sum(p.sources.get(kind, 0) for kind in DRAWN) for p in points]
     unseen = sum(h == 1 for h in hits) / sum(hits) if sum(hits) else None
     known = all(p.exact_orbit and not p.doubtful for p in points)
     counts = [0] * (size + 1)

@@ -11,6 +11,8 @@ from epigraph.calculus.derivatives import pieces_of
 from epigraph.hessian.dense import Dense
 from epigraph.objective.graph import Node
 
+SIDES = 64  # directions in which a point on a kink is left
+ASIDE = 1e-5  # how far, relative to 1 + |x|
 NEAR = 1e-7  # distance to a kink, relative to the operand's largest entry, that counts as on it
 
 
@@ -37,6 +39,25 @@ def kinks(dense: Dense, x: Tensor) -> list[str | None]:
 def has_kinks(dense: Dense) -> bool:
     """Is there any place where J is not smooth?"""
     return bool(_watched(dense))
+
+
+def beside(dense: Dense, x: Tensor, seed: int) -> str:
+    """The slopes and curvatures of J on leaving a point x [n], over random directions, in words.
+
+    Each is taken at x + t d, beyond the kinks that x is on, where J has a gradient and a Hessian.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(SIDES // 2, len(x), generator=generator, dtype=torch.float64)
+    d = torch.cat([drawn, -drawn]) / torch.cat([drawn, drawn]).norm(dim=1, keepdim=True)
+    t = ASIDE * (1 + float(x.norm()))
+    jet, value = dense.of(x + t * d), dense.of(x[None]).value
+    curvature = (d * (jet.hessian @ d[..., None])[..., 0]).sum(1)
+    slope = (jet.gradient * d).sum(1) - t * curvature
+    gap = (jet.value - value - t * slope - t * t * curvature / 2).abs()
+    if not bool((gap <= 1e-3 * t * (1 + slope.abs())).all()):
+        return f"J jumps or bends again within {t:.1g} of it"
+    ends = (f"{float(v.min()):.3g} to {float(v.max()):.3g}" for v in (slope, curvature))
+    return "one-sided over {} directions: slope {}, curvature {}".format(SIDES, *ends)
 
 
 def _watched(dense: Dense) -> list[Node]:

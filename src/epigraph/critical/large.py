@@ -20,14 +20,14 @@ from torch import Tensor
 from epigraph.critical.certify import certified
 from epigraph.critical.classify import FAR, Kind, Nature, by_eigenvalues
 from epigraph.critical.completeness import summed
-from epigraph.critical.explore import DECIDED, bounded, in_order, notes, within
+from epigraph.critical.explore import DECIDED, bounded, notes, within
 from epigraph.critical.inertia import inertia
 from epigraph.critical.kinks import kinks
 from epigraph.critical.merge import Class, distinct, errors, merge
 from epigraph.critical.minimize import Polished
 from epigraph.critical.newtoncg import Product, Refined, newton_cg
 from epigraph.critical.quasi import quasi_newton
-from epigraph.critical.result import Catalogue, CriticalPoint
+from epigraph.critical.result import Catalogue, CriticalPoint, arranged
 from epigraph.critical.starts import KINDS, flatten, scaled, unflatten
 from epigraph.hessian.api import hessian
 from epigraph.hessian.dense import Dense, Jet
@@ -99,7 +99,7 @@ class LargeExplorer:
                 kinds.append(KINDS[kind])
             elif what == "to infinity":
                 lowest = min(lowest, end.value)
-        listed = in_order(self._listed(kept, kinds)) if kept else ()
+        listed = arranged(self._listed(kept, kinds))[0] if kept else ()
         if self.certify:
             self.say(f"certifying {len(listed)} points")
             listed = certified(self.J, listed)

@@ -18,7 +18,8 @@ from epigraph.hessian.dense import Dense, Jet
 
 STEP = 2.0  # longest step
 STALLED = 1e14  # damping, relative to the curvature, at which no step will be accepted any more
-COARSE = 1e-6  # gradient at which the polish takes over
+COARSE = 1e-6  # gradient, relative to max(1, |J|), at which the polish takes over
+FINER = 1e-8  # where that was too early
 PASSING = 1e-9  # gradient beside a saddle at which a search for minima is taken to end there
 FINE = 1e-10  # gradient, relative to max(1, |J|), of a critical point
 NULL = 1e-10  # eigenvalues below this share of the largest take no part in a polishing step
@@ -26,20 +27,6 @@ ROUNDING = 10 * 2.0**-52  # times n: eigenvalues below this share of the largest
 LANES = 2**25  # numbers that the Hessians of one batch may hold
 
 Inside = Callable[[Tensor], Tensor]
-
-
-class Rule(Protocol):
-    """How a search moves: what has to fall, the damped step in the eigenvectors' coordinates, and where it may rest."""
-
-    def merit(self, jet: Jet) -> Tensor: ...
-
-    def rests(self, w: Tensor, gradient: Tensor) -> Tensor:
-        """Of lanes with a small gradient, given its largest entry over max(1, |J|): which are not on their way?"""
-        ...
-
-    def step(self, w: Tensor, g: Tensor, damping: Tensor) -> Tensor:
-        """From eigenvalues w [lanes, n], the gradient in the eigenvectors [lanes, n] and the damping [lanes, 1]."""
-        ...
 
 
 @final
@@ -58,6 +45,16 @@ class State:
     def at(self, chosen: Tensor) -> State:
         return State(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
+    @property
+    def local(self) -> Tensor:
+        """The gradient in the eigenvectors."""
+        return (self.V.mT @ self.gradient[..., None])[..., 0]
+
+    @property
+    def mu(self) -> Tensor:
+        """The damping as a curvature [lanes, 1]."""
+        return self.damping[:, None] * self.w.abs().amax(1, keepdim=True)
+
     def put(self, chosen: Tensor, new: State) -> State:
         """With some lanes replaced."""
         out = []
@@ -66,6 +63,27 @@ class State:
             value[chosen] = getattr(new, f.name)
             out.append(value)
         return State(*out)
+
+
+class Rule(Protocol):
+    """How a search moves: the damped step in the eigenvectors' coordinates, when it is taken, and where it may rest."""
+
+    def rests(self, w: Tensor, gradient: Tensor) -> Tensor:
+        """Of lanes with a small gradient, given its largest entry over max(1, |J|): which are not on their way?"""
+        ...
+
+    def step(self, here: State) -> Tensor:
+        """The step [lanes, n] in the coordinates of ``here.V``."""
+        ...
+
+    def accepts(self, here: State, step: Tensor, jet: Jet) -> Tensor:
+        """Is the step [lanes, n], in the parameters' coordinates and with ``jet`` at its end, taken?"""
+        ...
+
+
+def leaves_saddles(w: Tensor, gradient: Tensor) -> Tensor:
+    """Where a search for minima rests: no negative curvature, or so near a saddle that it will not leave it."""
+    return (w[:, 0] >= -NULL * w.abs().amax(1)) | (gradient <= PASSING)
 
 
 @final
@@ -84,18 +102,20 @@ def everywhere(x: Tensor) -> Tensor:
     return torch.ones(len(x), dtype=torch.bool)
 
 
-def search(dense: Dense, start: Tensor, rule: Rule, *, steps: int = 400, inside: Inside = everywhere) -> Ended:
+def search(
+    dense: Dense, start: Tensor, rule: Rule, *, steps: int = 400, inside: Inside = everywhere, until: float = COARSE
+) -> Ended:
     """Lanes from ``start`` [lanes, n] to where the gradient is small, or as far as they get; batches one after the other.
 
     Costs a Hessian and an eigendecomposition for each lane and accepted step.  ``inside`` tells which points are
     allowed; a step to any other is refused.
     """
     size = max(1, LANES // (dense.size**2))
-    parts = [_batch(dense, part, rule, steps, inside) for part in start.split(size)]
+    parts = [_batch(dense, part, rule, steps, inside, until) for part in start.split(size)]
     return Ended(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Ended)))
 
 
-def _batch(dense: Dense, start: Tensor, rule: Rule, steps: int, inside: Inside) -> Ended:
+def _batch(dense: Dense, start: Tensor, rule: Rule, steps: int, inside: Inside, until: float) -> Ended:
     count = len(start)
     end = Ended(
         start.clone(),
@@ -106,34 +126,30 @@ def _batch(dense: Dense, start: Tensor, rule: Rule, steps: int, inside: Inside) 
     jet = dense.of(start)
     good = torch.nonzero(_finite(jet) & inside(start))[:, 0]
     state = _state(start[good], _some(jet, good), torch.full((len(good),), 1e-2, dtype=torch.float64), good)
-    merit = rule.merit(_some(jet, good))
     for _ in range(steps):
         gradient = state.gradient.abs().amax(1) / state.value.abs().clamp_min(1.0)
-        small = (gradient <= COARSE) & rule.rests(state.w, gradient)
+        small = (gradient <= until) & rule.rests(state.w, gradient)
         over = small | (state.damping > STALLED)
         _record(end, state.at(over), small[over])
-        state, merit = state.at(~over), merit[~over]
+        state = state.at(~over)
         if len(state.x) == 0:
             break
-        state, merit = _step(dense, rule, state, merit, inside)
+        state = _step(dense, rule, state, inside)
     _record(end, state, torch.zeros(len(state.x), dtype=torch.bool))
     return end
 
 
-def _step(dense: Dense, rule: Rule, state: State, merit: Tensor, inside: Inside) -> tuple[State, Tensor]:
+def _step(dense: Dense, rule: Rule, state: State, inside: Inside) -> State:
     """One trial for every lane."""
-    local = (state.V.mT @ state.gradient[..., None])[..., 0]
-    step = (state.V @ rule.step(state.w, local, state.damping[:, None])[..., None])[..., 0]
+    step = (state.V @ rule.step(state)[..., None])[..., 0]
     step = step * (STEP / step.norm(dim=1, keepdim=True).clamp_min(STEP))
     x = state.x + step
     jet = dense.of(x)
-    after = rule.merit(jet)
-    accepted = _finite(jet) & inside(x) & (after < merit)
+    accepted = _finite(jet) & inside(x) & rule.accepts(state, step, jet)
     better = torch.nonzero(accepted)[:, 0]
     easier = (state.damping / 5).clamp_min(1e-12)
     refused = replace(state, damping=state.damping * 4)
-    moved = refused.put(better, _state(x[better], _some(jet, better), easier[better], state.lane[better]))
-    return moved, torch.where(accepted, after, merit)
+    return refused.put(better, _state(x[better], _some(jet, better), easier[better], state.lane[better]))
 
 
 def _state(x: Tensor, jet: Jet, damping: Tensor, lane: Tensor) -> State:

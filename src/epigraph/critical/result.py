@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any, Literal, final
+from json import dumps
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from torch import Tensor
 
 from epigraph.critical.classify import Kind
 from epigraph.critical.completeness import Completeness
+from epigraph.critical.starts import Moves
 from epigraph.errors import UsageError
+
+if TYPE_CHECKING:
+    from epigraph.critical.disconnectivity import Basin
 
 Evidence = Literal["certified", "tested", "undecided"]
 
@@ -79,8 +84,45 @@ class CriticalPoint:
 
 @final
 @dataclass(frozen=True)
+class Transition:
+    """A saddle of index 1 with the two ends of steepest descent from it, as positions in the catalogue, lower end first.
+
+    An end is None where descent ends at no critical point; ``words`` say what became of it.  ``x`` [3, n] has the saddle
+    and the very copies at which the two descents end, parameters one after the other (not a number where there is none).
+    """
+
+    saddle: int
+    ends: tuple[int | None, int | None]
+    words: tuple[str, str]
+    x: Tensor
+
+    @property
+    def loop(self) -> bool:
+        """Do both sides lead to copies of one point?"""
+        return self.ends[0] is not None and self.ends[0] == self.ends[1]
+
+    def to_dict(self, points: Sequence[CriticalPoint]) -> dict[str, Any]:
+        """JSON data; ``barriers``: how far the saddle is above each end."""
+        top = points[self.saddle].value
+        return {
+            "saddle": self.saddle,
+            "ends": list(self.ends),
+            "value": top,
+            "barriers": [None if e is None else top - points[e].value for e in self.ends],
+            "loop": self.loop,
+            "words": list(self.words),
+            "evidence": "tested",
+        }
+
+
+@final
+@dataclass(frozen=True)
 class Catalogue:
-    """The critical points that were found, by value; ``ends`` counts what became of the starts."""
+    """The critical points that were found, by value; ``ends`` counts what became of the starts.
+
+    ``transitions``: where each saddle of index 1 leads, if that was asked for, with ``moves``, generators of the permutations
+    and sign flips on flat points.
+    """
 
     objective: Mapping[str, Any]
     points: tuple[CriticalPoint, ...]
@@ -88,6 +130,8 @@ class Catalogue:
     completeness: Completeness
     notes: tuple[str, ...]
     effort: Mapping[str, Any]
+    transitions: tuple[Transition, ...] = ()
+    moves: tuple[Moves, ...] = ()
 
     @property
     def minima(self) -> tuple[CriticalPoint, ...]:
@@ -107,20 +151,53 @@ class Catalogue:
     def saddles(self) -> tuple[CriticalPoint, ...]:
         return tuple(p for p in self.points if p.kind is Kind.saddle)
 
+    def graph(self, copies: bool = False) -> Any:
+        """A networkx multigraph: minima as nodes, transitions between them as edges, loops and parallel ones kept.
+
+        Nodes are positions of minima, or (position, number) of every copy, with ``value``; edges have ``saddle`` and ``value``.
+
+        Raises:
+            UsageError: no networkx; or not all copies of each minimum are known (E075).
+        """
+        from epigraph.critical.disconnectivity import graph
+
+        return graph(self, copies)
+
+    def disconnectivity(self, copies: bool = False) -> tuple[Basin, ...]:
+        """The tree of the minima, as far as the transitions that were found connect them: see ``Basin``.
+
+        Raises:
+            UsageError: as for ``graph``.
+        """
+        from epigraph.critical.disconnectivity import forest
+
+        return forest(self.graph(copies))
+
     def frame(self) -> Any:
         """A pandas data frame, one row per point, the parameters and the spectrum as lists.
 
         Raises:
             UsageError: pandas is not installed.
         """
-        try:
-            pandas = import_module("pandas")
-        except ImportError:
-            raise UsageError("E072", "data frames need pandas", hint="pip install pandas pyarrow") from None
         rows = [p.to_dict(with_point=False) for p in self.points]
         for row, p in zip(rows, self.points, strict=True):
-            row |= {"point": [v for t in p.point.values() for v in t.reshape(-1).tolist()]}
-        return pandas.DataFrame(rows)
+            own = {"sources": dumps(row["sources"]), "certificate": dumps(row["certificate"])}  # no table nests objects
+            row |= own | {"point": [v for t in p.point.values() for v in t.reshape(-1).tolist()]}
+        return _frame(rows)
+
+    def transitions_frame(self) -> Any:
+        """A pandas data frame, one row per transition; ends are rows of ``frame``, missing where there is none.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        rows = []
+        for record in (t.to_dict(self.points) for t in self.transitions):
+            for key in ("ends", "barriers", "words"):
+                low, high = record.pop(key)
+                record |= {f"{key}_low": low, f"{key}_high": high}
+            rows.append(record)
+        return _frame(rows)
 
     def to_dict(self, with_points: bool = True) -> dict[str, Any]:
         """What ``--json`` prints: schema epigraph/minima/1."""
@@ -128,6 +205,7 @@ class Catalogue:
             "schema": "epigraph/minima/1",
             "objective": dict(self.objective),
             "points": [p.to_dict(with_points) for p in self.points],
+            "transitions": [t.to_dict(self.points) for t in self.transitions],
             "proved_values": self.proved_values,
             "ends": dict(self.ends),
             "completeness": self.completeness.to_dict(),
@@ -137,3 +215,28 @@ class Catalogue:
 
     def __repr__(self) -> str:
         return f"Catalogue({len(self.minima)} minima, {len(self.saddles)} saddles, {len(self.points)} points in all)"
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    try:
+        pandas = import_module("pandas")
+    except ImportError:
+        raise UsageError("E072", "data frames need pandas", hint="pip install 'epigraph[tables]'") from None
+    frame = pandas.DataFrame(rows)
+    return frame.astype({k: "Int64" for k in ("ends_low", "ends_high") if k in frame})
+
+
+def arranged(
+    points: Sequence[CriticalPoint], transitions: Sequence[Transition] = ()
+) -> tuple[tuple[CriticalPoint, ...], tuple[Transition, ...], list[int]]:
+    """Both by value, with the positions that points then have wherever they are named, and these by old position."""
+    order = sorted(range(len(points)), key=lambda i: (points[i].value, points[i].index))
+    place = [0] * len(order)
+    for new, old in enumerate(order):
+        place[old] = new
+    listed = tuple(replace(points[i], doubtful=tuple(place[k] for k in points[i].doubtful)) for i in order)
+    moved = [
+        replace(t, saddle=place[t.saddle], ends=tuple(None if e is None else place[e] for e in t.ends))
+        for t in transitions
+    ]
+    return listed, tuple(sorted(moved, key=lambda t: t.saddle)), place

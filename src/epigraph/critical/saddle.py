@@ -11,6 +11,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from epigraph.critical.minimize import State
 from epigraph.hessian.dense import Jet
 
 
@@ -18,15 +19,15 @@ from epigraph.hessian.dense import Jet
 class GradientLength:
     """|g|^2 falls: Levenberg and Marquardt's step with the Hessian as Jacobian."""
 
-    def merit(self, jet: Jet) -> Tensor:
-        return jet.gradient.square().sum(1)
-
     def rests(self, w: Tensor, gradient: Tensor) -> Tensor:
         return torch.ones_like(gradient, dtype=torch.bool)
 
-    def step(self, w: Tensor, g: Tensor, damping: Tensor) -> Tensor:
-        square = w.square()
-        return -w * g / (square + damping * square.amax(1, keepdim=True)).clamp_min(1e-300)
+    def step(self, here: State) -> Tensor:
+        square, mu = here.w.square(), here.mu * here.w.abs().amax(1, keepdim=True)
+        return -here.w * here.local / (square + mu).clamp_min(1e-300)
+
+    def accepts(self, here: State, step: Tensor, jet: Jet) -> Tensor:
+        return jet.gradient.square().sum(1) < here.gradient.square().sum(1)
 
 
 def flat_stop(jet: Jet) -> Tensor:

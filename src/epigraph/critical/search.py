@@ -11,6 +11,7 @@ from torch import Tensor
 from epigraph.critical.explore import Explorer
 from epigraph.critical.large import LargeExplorer
 from epigraph.critical.result import Catalogue
+from epigraph.critical.transitions import connected
 from epigraph.errors import UsageError
 from epigraph.objective.objective import Objective
 from epigraph.objective.point import point_of
@@ -27,6 +28,7 @@ def minima(
     *,
     saddles: bool = True,
     certify: bool = False,
+    transitions: bool = False,
     at: Sequence[Mapping[str, Tensor]] = (),
     atlas: str | Path | None = None,
     seed: int = 0,
@@ -35,7 +37,8 @@ def minima(
     r"""Critical points of J from many starts: found, polished, told apart, and merged where they are copies.
 
     Minima by damped Newton steps, from a hundred variables on by L-BFGS in the metric of a Hessian; saddles, where asked for, by
-    Levenberg and Marquardt's method on the gradient, and from each saddle down both sides again.  A point is kept where
+    Levenberg and Marquardt's method on the gradient, along eigenvectors and with known points deflated, and from each saddle
+    down both sides again.  A point is kept where
     its gradient is at most 1e-10 max(1, |J|); the rest of the starts are counted in ``ends``.  Copies under the group of
     ``epigraph.symmetries`` are one point.  Above 1000 variables minima alone are looked for, by L-BFGS and Newton's method with
     products, and the index comes from the smallest eigenvalues by Lanczos' method.  All of it is floating point with error bars, "tested", unless it is certified.
@@ -46,6 +49,7 @@ def minima(
             symmetries leave in place.
         saddles: look for saddles as well.
         certify: prove each isolated point: that a ball holds exactly one critical point, of which index, and its value.
+        transitions: look for more saddles of index 1 between the minima, and which minima each of them connects.
         at: further points to start from.
         atlas: a file (or a database URL) that keeps the points: each batch of starts is written as it ends, a second call
             goes on where the first stopped, and the result is all that the file then knows of J.
@@ -82,7 +86,8 @@ def minima(
             return LargeExplorer(J, certify, seed, say).catalogue(starts, given)
         explorer = Explorer(J, saddles, certify, seed, say)
         if atlas is None:
-            return explorer.catalogue(starts, given)
-        from epigraph.critical.atlas import explored
+            found = explorer.catalogue(starts, given)
+            return connected(explorer, found) if transitions else found
+        from epigraph.critical.resume import explored
 
-        return explored(J, explorer, atlas, starts, given, BATCH, say)
+        return explored(J, explorer, atlas, starts, given, BATCH, transitions, say)

@@ -20,7 +20,10 @@ from epigraph.symmetry.group import Element
 from epigraph.symmetry.result import Symmetries
 
 SCALES = (0.5, 1.5, 3.0)
-KINDS = ("origin", "given", "random", "wide", "smaller", "saddle")
+RANDOM = ("random", "wide", "smaller")  # of searches for minima: what basin frequencies are counted from
+DRAWN = (*RANDOM, "least squares", "following", "mixed")  # found by searches that know nothing of other points
+SENT = ("saddle", "least squares", "following", "deflation", "uphill", "band", "transition")
+KINDS = ("origin", "given", *RANDOM, *SENT)
 
 
 @final
@@ -34,10 +37,25 @@ class Starts:
     def at(self, chosen: Tensor) -> Starts:
         return Starts(self.x[chosen], self.kind[chosen])
 
+    def named(self, kind: str) -> Starts:
+        """The random ones under another name."""
+        drawn = torch.isin(self.kind, torch.tensor([KINDS.index(k) for k in RANDOM]))
+        return Starts(self.x, torch.where(drawn, KINDS.index(kind), self.kind))
+
+
+def all_of(x: Tensor, kind: str) -> Starts:
+    """Points of one kind."""
+    return Starts(x, torch.full((len(x),), KINDS.index(kind)))
+
 
 def flatten(dense: Dense, point: Mapping[str, Tensor]) -> Tensor:
-    """The parameters one after the other."""
-    return torch.cat([point[k].detach().double().reshape(-1) for k in dense.names])
+    """The parameters one after the other, in the order of ``dense``."""
+    return flattened({k: point[k] for k in dense.names})
+
+
+def flattened(point: Mapping[str, Tensor]) -> Tensor:
+    """The parameters one after the other, in their own order."""
+    return torch.cat([v.detach().double().reshape(-1) for v in point.values()])
 
 
 def unflatten(dense: Dense, x: Tensor) -> dict[str, Tensor]:

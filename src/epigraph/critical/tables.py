@@ -16,7 +16,7 @@ except ImportError:
     why = "an atlas is kept with SQLAlchemy, which is not installed"
     raise AtlasError("E500", "no atlas can be opened", why=why, hint="pip install 'epigraph[atlas]'") from None
 
-VERSION = 1
+VERSION = 2
 WAIT = 60.0  # seconds to wait for another process that writes
 
 meta = sa.MetaData()
@@ -41,6 +41,7 @@ runs = sa.Table(
     sa.Column("done", sa.Integer, nullable=False),
     sa.Column("ends", sa.JSON, nullable=False),
     sa.Column("lowest", sa.Float),
+    sa.Column("bridged", sa.Integer, nullable=False, server_default="0"),
     sa.UniqueConstraint("objective", "seed", "saddles"),
 )
 
@@ -75,6 +76,18 @@ sightings = sa.Table(
     sa.Column("run", sa.ForeignKey("runs.id"), primary_key=True),
     sa.Column("source", sa.String(16), primary_key=True),
     sa.Column("times", sa.Integer, nullable=False),
+)
+
+transitions = sa.Table(
+    "transitions",
+    meta,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("objective", sa.ForeignKey("objectives.id"), nullable=False, index=True),
+    sa.Column("saddle", sa.ForeignKey("points.id"), nullable=False, unique=True),
+    sa.Column("low", sa.ForeignKey("points.id")),
+    sa.Column("high", sa.ForeignKey("points.id")),
+    sa.Column("words", sa.JSON, nullable=False),
+    sa.Column("x", sa.LargeBinary, nullable=False),
 )
 
 
@@ -122,9 +135,30 @@ def _require_version(where: str | Path, connection: sa.Connection, create: bool)
         connection.execute(about.insert().values(version=VERSION))
         return
     version = connection.execute(sa.select(about.c.version)).scalar_one()
-    if version != VERSION:
-        hint = "update epigraph" if version > VERSION else "make a new atlas"
-        raise AtlasError("E503", f"{where} has version {version}; this is version {VERSION}", hint=hint)
+    if version > VERSION:
+        what = f"{where} has version {version}; this is version {VERSION}"
+        raise AtlasError("E503", what, hint="update epigraph")
+    for step in range(version, VERSION):
+        MIGRATIONS[step](connection)
+    if version < VERSION:
+        connection.execute(about.update().values(version=VERSION))
+
+
+def _to_second(connection: sa.Connection) -> None:
+    """Transitions; sightings of runs that searched minima and saddles under the same names are told apart no more."""
+    transitions.create(connection)
+    connection.execute(sa.text("ALTER TABLE runs ADD COLUMN bridged INTEGER NOT NULL DEFAULT 0"))
+    once = sa.select(runs.c.id).where(runs.c.saddles == sa.true())
+    own = sightings.c.run.in_(once) & sightings.c.source.in_(("random", "wide", "smaller"))
+    columns = (sightings.c.point, sightings.c.run)
+    total = sa.func.sum(sightings.c.times)
+    sums = connection.execute(sa.select(*columns, total).where(own).group_by(*columns)).all()
+    connection.execute(sightings.delete().where(own))
+    for point, run, times in sums:
+        connection.execute(sightings.insert().values(point=point, run=run, source="mixed", times=int(times)))
+
+
+MIGRATIONS = {1: _to_second}  # from a version to the next one; all of them and the new number are one transaction
 
 
 @contextlib.contextmanager
@@ -140,6 +174,9 @@ def told(where: str | Path) -> Iterator[None]:
             raise AtlasError("E504", what, why=kept, hint="try again when it has ended") from None
         if "full" in first:
             raise AtlasError("E505", f"no space left to write {where}", why=kept, hint="free some space") from None
+        if "disk I/O" in first:
+            what = f"cannot write {where}: {first}"
+            raise AtlasError("E505", what, why=kept, hint="is the disk full, or a quota or limit reached?") from None
         if "not a database" in first or "malformed" in first:
             raise AtlasError("E502", f"{where} is no atlas: {first}", hint="give another file") from None
         raise AtlasError("E506", f"cannot use {where}: {first}", hint="look at the path and its permissions") from None

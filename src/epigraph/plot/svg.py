@@ -162,7 +162,14 @@ def draw(segment: Segment, identifier: str, shape: Format = WIDE) -> str:
     body = _panel(segment.panel, None if both or segment.hidden else segment.gap, shape, 0, upper, ends=not both)
     if segment.magnified is not None:
         body += _panel(segment.magnified, segment.gap, shape, upper, height - upper, ends=True)
-    size = f"{number(shape.width)} {number(height)}"
+    return picture(identifier, title, description, shape, body, height)
+
+
+def picture(
+    identifier: str, title: str, description: str, shape: Format, body: Sequence[str], height: float | None = None
+) -> str:
+    """One ``<svg>`` element with its title and description for those who hear it."""
+    size = f"{number(shape.width)} {number(shape.height if height is None else height)}"
     return (
         f'<svg class="epi-svg" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" role="img" '
         f'aria-labelledby="{identifier}-t {identifier}-d" font-size="{number(shape.text)}">'
@@ -170,3 +177,23 @@ def draw(segment: Segment, identifier: str, shape: Format = WIDE) -> str:
         + "".join(body)
         + "</svg>"
     )
+
+
+def upright(values: Sequence[float], name: str, frame: Box, shape: Format, up: Scale) -> list[str]:
+    """A vertical axis on the left of a frame, with its ticks and its name above."""
+    out = [stroke((frame.left, frame.top), (frame.left, frame.bottom), "epi-axis")]
+    for value, text in zip(values, tick_labels(tuple(values)), strict=True):
+        out.append(stroke((frame.left - 5, up(value)), (frame.left, up(value)), "epi-axis"))
+        out.append(lettering(Label(text, frame.left - 9, up(value) + 0.35 * shape.text, "end"), "epi-tick"))
+    out.append(lettering(Label(name, frame.left, frame.top - 0.8 * shape.text, "middle"), "epi-name"))
+    return out
+
+
+def along(values: Sequence[float], name: str, frame: Box, shape: Format, across: Scale) -> list[str]:
+    """A horizontal axis under a frame, with its ticks and its name at the right."""
+    out = [stroke((frame.left, frame.bottom), (frame.right, frame.bottom), "epi-axis")]
+    for value, text in zip(values, tick_labels(tuple(values)), strict=True):
+        out.append(stroke((across(value), frame.bottom), (across(value), frame.bottom + 5), "epi-axis"))
+        out.append(lettering(Label(text, across(value), frame.bottom + 1.4 * shape.text, "middle"), "epi-tick"))
+    out.append(lettering(Label(name, frame.right, frame.bottom + 2.7 * shape.text, "end"), "epi-name"))
+    return out

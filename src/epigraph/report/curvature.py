@@ -156,6 +156,8 @@ def page(result: Summary, record: words.Record) -> str:
     drawn = info(found, result.density)
     narrow = info(found, result.density, bins=40)
     view: dict[str, Any] = {
+        "what": "spectrum",
+        "schema": "epigraph/spectrum/1",
         "name": result.objective.get("name") or "J",
         "blocks": list(found.names),
         "kind": named(found.kind),

@@ -39,15 +39,15 @@ def require_writable(path: Path, option: str) -> None:
         raise _refuse(path, option, error.strerror or str(error)) from error
 
 
-def write_atomically(path: Path, text: str, option: str = "--report") -> None:
-    """Write UTF-8 text beside the file, then rename it into place: a reader sees the old file or the new one."""
-    path = Path(os.path.realpath(path))
+def write_atomically(path: Path, content: str | bytes, option: str = "--report") -> None:
+    """Write UTF-8 text or bytes beside the file, then rename it into place: a reader sees the old file or the new one."""
+    path, data = Path(os.path.realpath(path)), content.encode() if isinstance(content, str) else content
     if _is_special(path):
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(data)
         return
     partial = _partial(path)
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(data)
         os.replace(partial, path)
     except OSError as error:
         raise _refuse(path, option, error.strerror or str(error)) from error
