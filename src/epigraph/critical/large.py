@@ -39,6 +39,7 @@ from epigraph.symmetry.stabiliser import stabiliser
 
 NEAR = 1e-6  # gradient, relative to max(1, |J|), at which Newton's method takes over
 GRADIENTS = 3000  # of one L-BFGS search at most
+ROUNDS = 30  # of both
 
 
 @final
@@ -114,11 +115,18 @@ class LargeExplorer:
         )
 
     def _from(self, x: Tensor) -> Refined:
-        stand = quasi_newton(self.slopes, x[None], NEAR, GRADIENTS, self.inside)
-        value, gradient = float(stand.value), stand.gradient[0]
-        if not (math.isfinite(value) and bool(gradient.isfinite().all() and self.inside(stand.x)[0])):
-            return Refined(x, math.nan, gradient, torch.zeros_like(x), math.nan, 1.0, False, 0)
-        return newton_cg(self.slopes, self.product_at, stand.x[0], inside=self.inside)
+        """L-BFGS, then Newton's method; back to L-BFGS from where that has met negative curvature."""
+        end = Refined(x, math.nan, torch.zeros_like(x), torch.zeros_like(x), math.nan, 1.0, False, 0)
+        for _ in range(ROUNDS):
+            stand = quasi_newton(self.slopes, end.x[None], NEAR, GRADIENTS, self.inside)
+            finite = bool(stand.value.isfinite().all() and stand.gradient.isfinite().all())
+            if not (finite and bool(self.inside(stand.x)[0])):
+                return end
+            before = float(stand.value)
+            end = newton_cg(self.slopes, self.product_at, stand.x[0], inside=self.inside)
+            if end.convex or end.value >= before:
+                return end
+        return end
 
     @staticmethod
     def _end(end: Refined) -> str:

@@ -5,8 +5,9 @@ r"""Newton's method by products with the Hessian: steps from truncated conjugate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -83,6 +84,8 @@ def newton_cg(
 ) -> Refined:
     """From x [n] to a critical point, or as far as J falls; near the end as far as the gradient does.
 
+    A step along negative curvature is the last one (``convex`` is false then): L-BFGS is faster where J is not convex.
+
     ``slopes`` gives J and its gradient at points [1, n]; ``product_at(x)`` the products with the Hessian there.  Costs some
     hundred products for each step.
     """
@@ -103,6 +106,8 @@ def newton_cg(
         if moved is None:
             return now
         x, value, gradient = moved
+        if solved.negative is not None:
+            return replace(now, x=x, value=value, gradient=gradient, decrement=math.inf)
     return now
 
 
