@@ -1,8 +1,9 @@
 r"""The form "definite": the Hessian of J at the stored point is definite, with a bound of its eigenvalues away from zero.
 
-The file claims a number m > 0 with H - m I positive semidefinite, or -H - m I for "negative definite".  The check encloses all
-entries of H by second derivatives along pairs of coordinates, and decides the matrix inequality in integers.  With n
-parameters it costs n^2/2 second derivatives: it is for some hundred parameters.
+The file claims a number m > 0 with H - m I positive semidefinite, or -H - m I for "negative definite".  Up to ``ENTRIES`` parameters
+the check encloses all entries of H by second derivatives along pairs of coordinates, n^2/2 of them, and decides the matrix
+inequality in integers.  Above, H is enclosed by float vectors with radii, and its inertia and least eigenvalue follow from a
+congruence (``isolation``); J must have smooth operators throughout then.
 """
 
 from __future__ import annotations
@@ -16,17 +17,20 @@ from typing import final
 import numpy as np
 from flint import arb, ctx
 
-from epigraph.certificate import claims, directional, exact, semidefinite
+from epigraph.certificate import claims, directional, exact, isolated, isolation, isolationcost, semidefinite
 from epigraph.certificate.budget import Cost
 from epigraph.certificate.codes import refuse
 from epigraph.certificate.directional import Derivatives
 from epigraph.certificate.forms import Proved
 from epigraph.certificate.graph import Program
 from epigraph.certificate.manifest import Manifest, fields, hex_float
+from epigraph.certificate.reverse import NoGradient
 
 PROPERTIES = {"positive definite": 1, "negative definite": -1}
 CHUNK = 256  # pairs of coordinates that are evaluated together, at least
-LARGEST = 2_000  # variables
+ENTRIES = 150  # variables up to which every entry is enclosed by itself
+LARGEST = 4_000  # variables
+LIVE = 20_000  # nodes of a program with more variables than ENTRIES
 SHARP = 100  # bits to which the integers hold the largest entry
 _FIELDS = {"property", "form", "arithmetic", "precision_bits", "domain", "blocks", "modulus"}
 
@@ -121,14 +125,20 @@ class Definite:
         modulus = Fraction(hex_float(raw["modulus"], "modulus"))
         if modulus <= 0:
             refuse("E420", "the modulus must be positive")
-        if _size(blocks, manifest) > LARGEST:
-            refuse("E402", f"more than {LARGEST} variables for a claim about all of the Hessian")
+        size = _size(blocks, manifest)
+        if size > LARGEST or (size > ENTRIES and len(manifest.program.live) > LIVE):
+            refuse("E402", f"more than {LARGEST} variables, or {LIVE} nodes, for a claim about all of the Hessian")
         claims.no_strays(manifest, claims.bound_tensors(domain))
         return Claim(raw["property"], bits, modulus, domain, blocks)
 
     def estimate(self, claim: Claim, manifest: Manifest) -> Cost:
         data = sum(t.bytes for t in manifest.tensors.values())
-        found = cost(manifest.program, _keys(claim, manifest), _size(claim.blocks, manifest), claim.precision_bits)
+        keys, size = _keys(claim, manifest), _size(claim.blocks, manifest)
+        if size > ENTRIES:
+            shapes = {key: manifest.tensors[key].shape for key in keys}
+            found = isolationcost.cost(isolated.written(manifest.program, keys), shapes, isolation.BOX_BITS)
+        else:
+            found = cost(manifest.program, keys, size, claim.precision_bits)
         return Cost(found.seconds + 8e-9 * data, found.bytes + 3 * data)
 
     def prove(
@@ -140,15 +150,32 @@ class Definite:
         limit: Cost,
     ) -> Proved:
         claims.require_inside(claim.domain, manifest, tensors, {"of the claim": {}})
+        many = _size(claim.blocks, manifest) > ENTRIES
+        shown = (self._vectors if many else self._entries)(claim, manifest, tensors)
+        modulus = claims.decimal_below(claim.modulus, 6)
+        words = statement(claim.property, modulus, claims.variables_words(claim.blocks, manifest))
+        return Proved(words, claims.decimal_below(claim.modulus), shown)
+
+    def _entries(self, claim: Claim, manifest: Manifest, tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
         H, found = hessian(manifest.program, tensors, _keys(claim, manifest), claim.precision_bits)
         if not found.finite:
             refuse("E442", "J is not shown to have second derivatives at the point", why=found.why)
         signed = [[PROPERTIES[claim.property] * v for v in row] for row in H]
         if not above(signed, claim.modulus):
             refuse("E440", f"the bound {float(claim.modulus):.17g} of the eigenvalues is not proved")
-        modulus = claims.decimal_below(claim.modulus, 6)
-        words = statement(claim.property, modulus, claims.variables_words(claim.blocks, manifest))
-        return Proved(words, claims.decimal_below(claim.modulus), {"J": found.value.str(15)})
+        return {"J": found.value.str(15)}
+
+    def _vectors(self, claim: Claim, manifest: Manifest, tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
+        keys, size = _keys(claim, manifest), _size(claim.blocks, manifest)
+        try:
+            found = isolation.away_from_zero(isolated.written(manifest.program, keys), tensors, keys)
+        except NoGradient as stop:
+            refuse("E442", "J is not shown to have second derivatives at the point", why=str(stop))
+        if found is None or Fraction(found[1]) < claim.modulus:
+            refuse("E440", f"the bound {float(claim.modulus):.17g} of the eigenvalues is not proved")
+        if found[0] != (0 if PROPERTIES[claim.property] > 0 else size):
+            refuse("E441", f"{found[0]} of {size} eigenvalues are negative")
+        return {"negative eigenvalues": str(found[0])}
 
 
 FORM = Definite()

@@ -129,12 +129,12 @@ class IsolatedForm:
         limit: Cost,
     ) -> Proved:
         claims.require_inside(claim.domain, manifest, tensors, {"of the claim": {}})
-        written, keys = _gradient(claim, manifest), _keys(claim, manifest)
+        slope, keys = _gradient(claim, manifest), _keys(claim, manifest)
         gauge = [generators.proved(g, manifest, tensors) for g in claim.gauge]
         for k, point in enumerate(claim.points):
             here = {**tensors, **{key: tensors[own] for key, own in point.tensors.items()}}
             require_room(claim.domain, manifest, tensors, here, claim.blocks, point.radius)
-            _decide(k, point, _proved(written, here, keys, point, gauge, claim.precision_bits), claim.precision_bits)
+            _decide(k, point, _proved(slope, here, keys, point, gauge, claim.precision_bits), claim.precision_bits)
         words = statement(claim, claims.variables_words(claim.blocks, manifest))
         shown = {f"J at point {k + 1}": f"[{p.low!r}, {p.high!r}]" for k, p in enumerate(claim.points)}
         ends = sorted((p.low, p.high) for p in claim.points)
@@ -205,9 +205,14 @@ def require_room(
 
 
 def _gradient(claim: Claim, manifest: Manifest) -> Gradient:
-    _require_small_windows(manifest.program)
+    return written(manifest.program, _keys(claim, manifest))
+
+
+def written(program: Program, keys: Sequence[str]) -> Gradient:
+    """J's gradient in these tensors as a graph; refused where an operator has none here, or is too large."""
+    _require_small_windows(program)
     try:
-        return gradient(manifest.program, set(_keys(claim, manifest)))
+        return gradient(program, set(keys))
     except NoGradient as stop:
         refuse("E440", str(stop))
 
@@ -223,7 +228,7 @@ def _require_small_windows(program: Program) -> None:
 
 
 def _proved(
-    written: Gradient,
+    slope: Gradient,
     here: Mapping[str, np.ndarray],
     keys: Sequence[str],
     point: Point,
@@ -231,8 +236,8 @@ def _proved(
     bits: int,
 ) -> Isolated | None:
     try:
-        at = isolation.centre(written, here, keys, bits)
-        H, spread = gauged(written, here, keys, point.radius, gauge)
+        at = isolation.centre(slope, here, keys, bits)
+        H, spread = gauged(slope, here, keys, point.radius, gauge)
     except NoGradient as stop:
         refuse("E442", "J is not shown to be twice continuously differentiable in the ball", why=str(stop))
     S = isolation.congruence(H)

@@ -28,6 +28,7 @@ from epigraph.certificate.vectors import hessian
 UP = 1 + 64 * EPS  # a few roundings, upwards
 LEAST = 0.9  # the contraction below which a proof is worth having
 ROOM = 2.0  # the ball has at least so many times the size that the error needs
+SMALL = 2.0**-60  # of the box around a point: where J is evaluated on it, J is smooth at the point
 BOX_BITS = 64  # of the balls that hold a whole box
 
 
@@ -130,7 +131,7 @@ def congruence(H: np.ndarray) -> Congruence | None:
 
 def isolated(at: Centre, S: Congruence, spread: float, radius: float) -> Isolated | None:
     """The theorem on one ball; ``spread`` bounds what the Hessian differs from the matrix that S is made for."""
-    q = (S.rest + S.square * spread * UP) * UP
+    q = contraction(S, spread)
     if not q < LEAST:
         return None
     eta = _length(S.S, at.slope)
@@ -145,7 +146,30 @@ def isolated(at: Centre, S: Congruence, spread: float, radius: float) -> Isolate
     low, high = math.nextafter(low, -math.inf), math.nextafter(high, math.inf)
     if not (math.isfinite(low) and math.isfinite(high)):
         return None
-    return Isolated(S.index, radius, error, q, (1 - q) / (S.square * UP) / UP, low, high)
+    return Isolated(S.index, radius, error, q, curvature(S, q), low, high)
+
+
+def contraction(S: Congruence, spread: float) -> float:
+    """An upper bound of q; ``spread`` bounds what the Hessian differs from the matrix that S is made for."""
+    return (S.rest + S.square * spread * UP) * UP
+
+
+def curvature(S: Congruence, q: float) -> float:
+    """A number below the size of every eigenvalue, where the contraction q is less than one."""
+    return (1 - q) / (S.square * UP) / UP
+
+
+def away_from_zero(gradient: Gradient, tensors: Point, keys: Sequence[str]) -> tuple[int, float] | None:
+    """How many eigenvalues of the Hessian at the point are negative, and a number below the size of all; None where none is shown.
+
+    Raises:
+        NoGradient: J is not smooth near the point.
+    """
+    H, spread = enclosure(gradient, tensors, keys, SMALL)
+    S = congruence(H)
+    if S is None or not (q := contraction(S, spread)) < 1:
+        return None
+    return S.index, curvature(S, q)
 
 
 def frobenius(A: np.ndarray) -> float:

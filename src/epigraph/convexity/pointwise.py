@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from epigraph.certificate import claims, definite, exact, rayleigh, shapes
+from epigraph.certificate import claims, definite, exact, isolated, isolation, isolationcost, rayleigh, shapes
 from epigraph.certificate.directional import Derivatives, Direction
 from epigraph.certificate.directional import cost as directional_cost
 from epigraph.certificate.format import Stored, assemble, bounds
 from epigraph.certificate.graph import Program
+from epigraph.certificate.reverse import NoGradient
 from epigraph.convexity.evidence import Court
-from epigraph.errors import CaptureError, ObjectiveError, UsageError
+from epigraph.errors import CaptureError, CertificateError, ObjectiveError, UsageError
 from epigraph.hessian.api import hessian, spectrum
 from epigraph.hessian.certified import SpectrumCertificate
 from epigraph.hessian.definite import Bound
@@ -59,8 +60,7 @@ def certify_spectrum(
     of J in balls, for any number of parameters, and ``epigraph verify`` repeats it.
 
     **Definite.**  Where both quotients have one sign, the whole Hessian is enclosed in float64 and its eigenvalues are bounded
-    away from zero.  With n parameters and N entries in the widest node that takes n N memory.  The file form, which the verifier
-    recomputes in Arb, is made up to some hundred parameters.
+    away from zero, up to 4,000 parameters; the verifier repeats that.  Up to 150 parameters the file is checked entry by entry in Arb.
 
     At a kink, a tie or the end of an operator's domain J has no second derivative, and nothing is claimed.
 
@@ -256,6 +256,9 @@ class _Proof:
         """A bound of all eigenvalues of sign H from float64 enclosures, and its file where the verifier can follow."""
         if len(self.blocks) < len(self.active):
             return self._nothing("the Hessian is singular: J does not depend on all of these parameters")
+        size = sum(self.point[n].numel() for n in self.blocks)
+        if definite.ENTRIES < size <= definite.LARGEST and (proved := self._by_vectors(program, arrays, sign, size)):
+            return proved
         source = Source(self.graph, self.J.domain, self.point, self.active)
         work = source.size * (source.widest + source.size)
         if ENTRY_BYTES * work > free_memory(torch.device("cpu")) or PRODUCT_SECONDS * source.size * work > self.seconds:
@@ -274,10 +277,29 @@ class _Proof:
         payload = self._definite_payload(program, arrays, sign, modulus * MARGIN) if file else None
         return self._result(SIGNS[sign], modulus=modulus, payload=payload, precision_bits=0 if payload is None else 128)
 
+    def _by_vectors(
+        self, program: Program, arrays: Mapping[str, np.ndarray], sign: int, size: int
+    ) -> SpectrumCertificate | None:
+        """The proof of larger Hessians, which the verifier repeats as it is; None where it does not succeed."""
+        try:
+            written = isolated.written(program, self.keys)
+            cost = isolationcost.cost(written, {k: arrays[k].shape for k in self.keys}, isolation.BOX_BITS)
+            if not cost.fits(self.seconds, free_memory(torch.device("cpu")) * 0.8):
+                return None
+            self.say("enclosing the Hessian")
+            found = isolation.away_from_zero(written, arrays, self.keys)
+        except (CertificateError, NoGradient):
+            return None
+        if found is None or found[0] != (0 if sign > 0 else size):
+            return None
+        bits = isolation.BOX_BITS
+        payload = self._payload({"property": SIGNS[sign], "form": "definite", "modulus": found[1].hex()}, bits, {})
+        return self._result(SIGNS[sign], modulus=found[1], payload=payload, precision_bits=bits)
+
     def _definite_payload(self, program: Program, arrays: Mapping[str, np.ndarray], sign: int, modulus: float) -> Any:
         """The file, proved as the verifier will; None where that would take too long or does not succeed."""
         size, bits = sum(self.point[n].numel() for n in self.blocks), PRECISIONS[0]
-        if size > definite.LARGEST or not definite.cost(program, self.keys, size, bits).fits(
+        if size > definite.ENTRIES or not definite.cost(program, self.keys, size, bits).fits(
             min(FILE_SECONDS, self.seconds), free_memory(torch.device("cpu")) / 2
         ):
             return None
