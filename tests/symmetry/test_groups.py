@@ -259,8 +259,8 @@ def test_each_of_several_groups_moves_by_itself(make, order, dimension):
 
 
 def test_an_order_of_thousands_of_digits_is_written_out():
-    found = epigraph.symmetries(mlp([3, 2000, 2], nn.Tanh))
+    found = epigraph.symmetries(mlp([3, 1500, 2], nn.Tanh))
     written = found.to_dict()["order"]
-    assert len(written) == 6338  # log10(2000! 2^2000) = 6337.58
-    assert written.endswith("0" * 499)
+    assert len(written) == 1 + math.floor(math.lgamma(1501) / math.log(10) + 1500 * math.log10(2)) > 4300
+    assert written.endswith("0" * 374)  # the factors 5 in 1500!
     assert found.at()["copies"] == written

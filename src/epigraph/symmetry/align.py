@@ -24,7 +24,7 @@ from epigraph.symmetry.result import Symmetries
 if TYPE_CHECKING:
     from epigraph.objective.objective import Objective
 
-LEAST = 1e-4  # the search ends when steps gain less than this share of the distance
+LEAST = 3e-5  # the search ends when steps gain less than this share of the distance
 
 
 @final
@@ -58,7 +58,7 @@ def align(
     By weights the result is never farther than the point itself.  ``by`` an objective, units are matched by what they
     answer to its data instead, on the tensors that its matrix products read; the weights may then lie farther apart.
 
-    ``method`` "frank-wolfe" begins with the relaxed problem of all index sets together: some ten times as long.
+    ``method`` "frank-wolfe" begins with the relaxed problem of all index sets together: up to twelve times as long.
     Sigmoids are centred for the purpose: their sign flips are not seen in what they answer.
     """
     a, b = found.point(first), found.point(second)

@@ -48,13 +48,28 @@ def stabiliser(
 
 
 def _fixing(signed: list[Tensor], permuted: bool, scale: float) -> int:
-    """The signed permutations of the rows that change nothing; ``signed`` has the rows under each choice of signs."""
-    plain, left, order = signed[0], list(range(len(signed[0]))), 1
-    for i in left:
-        order *= sum(bool(torch.allclose(s[i], plain[i], rtol=0, atol=scale)) for s in signed)
-    while permuted and left:
-        first = left[0]
-        alike = [i for i in left if any(torch.allclose(s[i], plain[first], rtol=0, atol=scale) for s in signed)]
-        order *= math.factorial(len(alike))
-        left = [i for i in left if i not in alike]
+    """The signed permutations of the rows that change nothing; ``signed`` has the rows under each choice of signs.
+
+    Rows are compared with those only whose sum of sizes is near, which no sign changes.
+    """
+    plain = signed[0]
+    order = math.prod(sum(_near(s, plain, scale).long() for s in signed).tolist())
+    if not permuted:
+        return order
+    sums = plain.abs().sum(-1)
+    ranks = sums.argsort()
+    ends = torch.searchsorted(sums[ranks], sums[ranks] + max(scale * plain.shape[-1], 0.0), right=True).tolist()
+    done = torch.zeros(len(plain), dtype=torch.bool)
+    for start, end in enumerate(ends):
+        if done[start]:
+            continue
+        rows = ranks[start:end]
+        alike = torch.stack([_near(s[rows], plain[ranks[start]], scale) for s in signed]).any(0) & ~done[start:end]
+        done[start:end] |= alike
+        order *= math.factorial(int(alike.sum()))
     return order
+
+
+def _near(one: Tensor, two: Tensor, scale: float) -> Tensor:
+    """Which rows are equal, entry by entry."""
+    return ((one - two).abs() <= scale).all(-1)
