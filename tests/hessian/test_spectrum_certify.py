@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from typer.testing import CliRunner
 
 import epigraph
 from epigraph import Objective, SpectrumCertificate, certify_spectrum
+from epigraph.certificate import definite
+from epigraph.certificate.format import write
 from epigraph.cli import app
-from epigraph.errors import UsageError
+from epigraph.errors import CertificateError, UsageError
 
 D = torch.float64
 
@@ -179,6 +182,45 @@ def test_weight_decay_makes_the_hessian_definite(tmp_path: Path) -> None:
     assert quick.payload is None and quick.precision_bits == 0
     c.save(tmp_path / "x.epi")
     assert float(epigraph.verify(tmp_path / "x.epi").gap) <= c.modulus
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU, nn.GELU])
+def test_more_parameters_than_entries_are_enclosed_for(activation: type[nn.Module], tmp_path: Path) -> None:
+    J = network(hidden=30, activation=activation, weight_decay=2.0)
+    assert sum(p.numel() for p in J.parameters.values()) == 182 > definite.ENTRIES
+    values = torch.linalg.eigvalsh(epigraph.hessian(J).to_dense())
+    c = certify_spectrum(J)
+    assert c.definiteness == "positive definite" and c.modulus is not None
+    agrees(c, values)
+    assert c.modulus >= float(values[0]) * (1 - 1e-9)
+    c.save(tmp_path / "x.epi")
+    assert epigraph.verify(tmp_path / "x.epi").statement.count("positive definite") == 1
+    claim = c.payload.manifest["claim"]
+    forged = (
+        {"modulus": (c.modulus * (1 + 1e-6)).hex()},
+        {"property": "negative definite"},
+        {"blocks": claim["blocks"][:1], "modulus": (float(values[0]) * 10).hex()},
+    )
+    for change in forged:
+        payload = replace(c.payload, manifest={**c.payload.manifest, "claim": {**claim, **change}})
+        write(tmp_path / "forged.epi", payload)
+        with pytest.raises(CertificateError, match=r"E44[01]"):
+            epigraph.verify(tmp_path / "forged.epi")
+
+
+def test_an_indefinite_hessian_of_many_parameters_is_refused_as_definite(tmp_path: Path) -> None:
+    J = network(hidden=30, weight_decay=2.0)
+    c = certify_spectrum(J)
+    K = network(hidden=30, weight_decay=1e-3)
+    assert c.payload is not None and float(torch.linalg.eigvalsh(epigraph.hessian(K).to_dense())[0]) < 0
+    graph = certify_spectrum(K).payload
+    assert graph is not None
+    claim = {**c.payload.manifest["claim"], "modulus": (1e-9).hex()}
+    keep = {k: v for k, v in graph.manifest["tensors"].items() if not k.startswith("direction")}
+    base = {k: v for k, v in graph.base.items() if not k.startswith("direction")}
+    write(tmp_path / "x.epi", replace(graph, manifest={**graph.manifest, "claim": claim, "tensors": keep}, base=base))
+    with pytest.raises(CertificateError, match=r"E44[01]"):
+        epigraph.verify(tmp_path / "x.epi")
 
 
 def test_a_block_alone_and_another_point() -> None:

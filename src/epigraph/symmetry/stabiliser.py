@@ -53,7 +53,7 @@ def _fixing(signed: list[Tensor], permuted: bool, scale: float) -> int:
     Rows are compared with those only whose sum of sizes is near, which no sign changes.
     """
     plain = signed[0]
-    order = math.prod(sum(_near(s, plain, scale).long() for s in signed).tolist())
+    order = math.prod(torch.stack([_near(s, plain, scale).long() for s in signed]).sum(0).tolist())
     if not permuted:
         return order
     sums = plain.abs().sum(-1)
