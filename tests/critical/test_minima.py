@@ -209,6 +209,13 @@ def test_a_kink_is_no_minimum():
     assert [p.kind for p in found.points if p.evidence != "undecided"] == []
 
 
+def test_a_kink_of_one_number():
+    """An operand without axes, in a function of two variables, and a step that no start stays on."""
+    for f in (lambda w: torch.relu(w[0]) ** 2 + w[1] ** 2, lambda w: (w[0] - torch.floor(w[0])) ** 2 + w[1]):
+        found = epigraph.minima(Objective.from_function(f, {"w": torch.zeros(2, dtype=torch.float64)}), 20)
+        assert not found.minima
+
+
 def test_one_sided_curvature_at_a_kink():
     """relu(w)²/2 + w²/4 in one variable: the curvature at 0 is 1/2 on one side and 3/2 on the other."""
     J = Objective.from_function(

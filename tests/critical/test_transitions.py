@@ -98,6 +98,19 @@ def test_a_side_that_leads_to_infinity():
     assert any("leads to no critical point" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(("scale", "level"), [(1e-8, 0.0), (1e-12, 0.0), (1.0, 1e8)])
+def test_slopes_too_small_beside_j_join_nothing(scale, level):
+    """The four corners of (w^2 - 1)^2: a path that rests at its saddle must not say that this leads to itself."""
+    J = epigraph.Objective.from_function(
+        lambda w: level + scale * ((w**2 - 1) ** 2).sum(), {"w": torch.zeros(2, dtype=torch.float64)}
+    )
+    found = epigraph.minima(J, 40, transitions=True)
+    assert found.transitions
+    for t in found.transitions:
+        assert all(e is None or found.points[e].kind == "minimum" for e in t.ends)
+        assert all(e is not None or word for e, word in zip(t.ends, t.words, strict=True))
+
+
 # kept ----------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def file(tmp_path):

@@ -69,7 +69,9 @@ Pair = tuple[Tensor, Tensor]
 
 
 def _least(distance: Tensor, x: Tensor) -> Pair:
-    return distance.flatten(1).amin(1), x.abs().flatten(1).amax(1)
+    return distance[..., None].flatten(1).amin(1), x.abs()[..., None].flatten(1).amax(
+        1
+    )  # [lanes] where x is one number
 
 
 def _knots(node: Node, x: Sequence[Tensor]) -> Pair:

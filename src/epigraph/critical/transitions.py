@@ -19,7 +19,8 @@ from epigraph.critical.band import tops
 from epigraph.critical.classify import Kind
 from epigraph.critical.copies import orbit
 from epigraph.critical.following import FAR, EigenvectorFollowing, SteepestDescent
-from epigraph.critical.minimize import joined, search
+from epigraph.critical.merge import VALUE
+from epigraph.critical.minimize import Polished, joined, search
 from epigraph.critical.result import Catalogue, CriticalPoint, Transition
 from epigraph.critical.starts import KINDS, Moves, all_of, flatten, involutions, unflatten
 from epigraph.symmetry.align import align
@@ -34,6 +35,7 @@ BANDS = 60  # bands in one go
 COPIES = 400  # copies among which the nearest are looked for one by one
 AROUND = 6  # searches uphill from each minimum
 OUT, LOST = "outward, as far as it was followed", "not followed to its end"
+LEFT = 0.01  # of the way from the saddle, that a path may leave to the polish
 STEPS = 150  # of a search uphill
 UPHILL = 120  # of them in one go
 
@@ -125,12 +127,15 @@ def descended(explorer: Explorer, saddles: Sequence[CriticalPoint]) -> Descents:
     """Steepest descent on both sides of each saddle, all at once."""
     x = torch.stack([flatten(explorer.dense, p.point) for p in saddles])
     explorer.say(f"descending on both sides of {len(x)} saddles")
-    _, V = torch.linalg.eigh(explorer.dense.of(x).hessian)
+    jet = explorer.dense.of(x)
+    top, (_, V) = jet.value, torch.linalg.eigh(jet.hessian)
     aside = ASIDE * (1 + x.norm(dim=1))[:, None] * V[:, :, 0]
     begun = torch.stack([x + aside, x - aside], 1).flatten(0, 1)  # the two sides of a saddle are neighbours
     end = search(explorer.dense, begun, SteepestDescent(), steps=PATH, inside=explorer.inside)
     polished = explorer.polished(end.x, SteepestDescent())
-    good = end.reached & polished.critical
+    good = (
+        end.reached & polished.critical & _arrived(x.repeat_interleave(2, 0), top.repeat_interleave(2), end.x, polished)
+    )
     away = ~end.reached & (end.x.norm(dim=1) > FAR / 2) | end.reached & explorer.outbound(polished)
     for word, lanes in (("critical", good), ("to infinity", away), ("not converged", ~good & ~away)):
         explorer.ends[word] += int(lanes.sum())
@@ -148,3 +153,13 @@ def descended(explorer: Explorer, saddles: Sequence[CriticalPoint]) -> Descents:
         out.words.append((words[low], words[high]))
         out.x.append(torch.stack([x[i], places[low], places[high]]))
     return out
+
+
+def _arrived(saddles: Tensor, top: Tensor, x: Tensor, polished: Polished) -> Tensor:
+    """Which paths led to where the polish ends: below the saddle by more than values may differ by, and near their own end.
+
+    Where slopes are small beside J a path rests at its start, and the polish goes back to the saddle, or anywhere.
+    """
+    fall = top - polished.jet.value
+    rest, way = (polished.x - x).norm(dim=1), (x - saddles).norm(dim=1)
+    return (fall > VALUE * top.abs().clamp_min(1.0)) & (rest <= LEFT * way)
