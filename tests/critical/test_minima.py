@@ -247,6 +247,29 @@ def test_nullity_at_interpolation():
 
 
 # calls ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda w: (1 / w**2).sum(),
+        lambda w: (torch.log(w**2) ** 2).sum(),
+        lambda w: torch.where(w > 0.5, (w - 2) ** 2, (w + 1) ** 2).sum(),
+        lambda w: ((w.abs() - 1) ** 2).sum(),
+        lambda w: torch.sqrt(w**2 - 1).sum(),
+    ],
+)
+def test_morse_asks_for_no_point_where_j_is_not_smooth(f):
+    """Two valleys on both sides of a pole, a jump or a kink, with no saddle between them; or no critical point at all."""
+    J = Objective.from_function(f, {"w": torch.full((1,), 1.5, dtype=torch.float64)}, weight_decay=0.1)
+    found = epigraph.minima(J, 30).completeness
+    assert found.satisfied is None and not found.applies and found.inequalities is None
+
+
+def test_morse_where_operators_with_a_domain_stay_inside_it():
+    f = lambda w: (torch.sqrt(1 + w**2) + 1 / (1 + w**2) + torch.log(2 + torch.cos(w))).sum()  # noqa: E731
+    J = Objective.from_function(f, {"w": torch.ones(1, dtype=torch.float64)}, weight_decay=0.1)
+    assert epigraph.minima(J, 30).completeness.satisfied is True
+
+
 def test_one_seed_gives_one_catalogue():
     first, second = (epigraph.minima(scalar_product(0.1), 40, seed=3).to_dict() for _ in range(2))
     first["effort"].pop("seconds"), second["effort"].pop("seconds")

@@ -1,7 +1,8 @@
 r"""How complete a catalogue is: the Morse identity, Morse's inequalities, and what the rare ones say of the unseen.
 
-Where J grows to infinity in every direction and no critical point is degenerate, the points with their copies satisfy
-sum (-1)^index = 1.  The identity is necessary, not sufficient: points that cancel may be missing together.
+Where J is smooth on the whole space, grows to infinity in every direction and no critical point is degenerate, the points
+with their copies satisfy sum (-1)^index = 1; a kink, a jump or a pole may stand for any of them.  The identity is necessary,
+not sufficient: points that cancel may be missing together.
 """
 
 from __future__ import annotations
@@ -10,13 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
+from epigraph.calculus.derivatives import SMOOTH
 from epigraph.calculus.propagate import intervals
 from epigraph.critical.classify import Kind
 from epigraph.critical.starts import DRAWN
 
 if TYPE_CHECKING:
+    from epigraph.calculus.interval import Interval
     from epigraph.critical.result import CriticalPoint
+    from epigraph.objective.graph import Node
     from epigraph.objective.objective import Objective
+
+POLYNOMIAL = frozenset(
+    "add neg mul matmul convolution sum reshape permute expand slice concat take same det logsumexp log_softmax".split()
+)  # in the entries of their operands, or smooth in them everywhere
 
 
 @final
@@ -53,11 +61,11 @@ class Completeness:
 
 def completeness(J: Objective, points: Sequence[CriticalPoint]) -> Completeness:
     """What can be said of a list of critical points of J."""
-    return summed(points, J.size, coercive(J))
+    return summed(points, J.size, coercive(J) or smooth(J))
 
 
 def summed(points: Sequence[CriticalPoint], size: int, reason: str) -> Completeness:
-    """The same where only the number of variables is known, and the ``reason`` why J is not shown to be coercive."""
+    """The same where only the number of variables is known, and the ``reason`` why J is not shown to be coercive and smooth."""
     hits = [sum(p.sources.get(kind, 0) for kind in DRAWN) for p in points]
     unseen = sum(h == 1 for h in hits) / sum(hits) if sum(hits) else None
     known = all(p.exact_orbit and not p.doubtful for p in points)
@@ -75,7 +83,7 @@ def _applies(points: Sequence[CriticalPoint], reason: str) -> tuple[bool, str]:
     odd = [p for p in points if p.kind not in (Kind.minimum, Kind.saddle, Kind.maximum) or p.nullity]
     if odd:
         return False, f"{len(odd)} points are degenerate, non-smooth or undecided"
-    return True, "J grows in every direction, and no point that was found is degenerate"
+    return True, "J is smooth and grows in every direction, and no point that was found is degenerate"
 
 
 def coercive(J: Objective) -> str:
@@ -92,6 +100,30 @@ def coercive(J: Objective) -> str:
     graph = J.graph()
     lower = intervals(graph, J.domain)[graph.output].arrays(())[0]
     return "" if float(lower) > -float("inf") else "J is not shown to be bounded below"
+
+
+def smooth(J: Objective) -> str:
+    """Why it is not shown that J is smooth on the whole space; empty where it is.
+
+    Shown where every operator is smooth on all of the range that the rules give to its operand.
+    """
+    graph = J.graph()
+    varies, bounds = graph.depends(), intervals(graph, J.domain)
+    for node in graph:
+        if node.inputs and varies[node.id] and not _smooth(node, [bounds[i] for i in node.inputs], varies):
+            place = f" at {node.origin.location}" if node.origin.location else ""
+            return f"{node.op}{place} is not shown to be smooth and defined on the whole space"
+    return ""
+
+
+def _smooth(node: Node, operands: Sequence[Interval], varies: Sequence[bool]) -> bool:
+    if node.op in SMOOTH:
+        where, (low, high) = SMOOTH[node.op].where(node), operands[0].hull
+        return where == "all" or low > 0 or (where == "nonzero" and high < 0)
+    if node.op == "div":
+        low, high = operands[1].hull
+        return low > 0 or high < 0
+    return node.op in POLYNOMIAL or (node.op == "where" and not varies[node.inputs[0]])
 
 
 def _inequalities(counts: Sequence[int]) -> bool:
