@@ -4,8 +4,8 @@
 
 *xor*: the three minima of a 2-2-1 tanh network on XOR with decay 0.1.  *units*: the spurious minimum of six relu units on Gaussian
 inputs [Safran and Shamir, 2018].  *small*: a 2-8-1 tanh network on 40 points.  *eight*, *weak*, *thirtytwo*: 64-8-10 with
-decay 1e-3 and 1e-5, 64-32-10 with 1e-3, tanh networks on scikit-learn's digits, mean cross-entropy.  The points are found first, by the package's own search, and not
-timed.  Seconds are by the clock; those of the verifier include the start of a process.
+decay 1e-3 and 1e-5, 64-32-10 with 1e-3, tanh networks on scikit-learn's digits, mean cross-entropy.  The points are found
+first, by the package's own search, and not timed.  Seconds are by the clock; those of the verifier include the start of a process.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -39,7 +40,7 @@ def _points(J: Objective, starts: int) -> list[Mapping[str, Tensor]]:
 
 def _network(*widths: int) -> nn.Module:
     parts: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in pairwise(widths):
         parts += [nn.Linear(a, b), nn.Tanh()]
     return nn.Sequential(*parts[:-1]).double()
 
