@@ -173,7 +173,7 @@ def certified(
 ) -> tuple[CriticalPoint, ...]:
     """The points, with a proof where there is one: its kind is then what was proved.
 
-    Where a proof contradicts the test in floats, the proof stands.  ``found``: the symmetries of J, else they are looked for
+    Where a proof contradicts the test in floats, the proof stands, and what the test left open is settled.  ``found``: the symmetries of J, else they are looked for
     where a point needs them.
     """
     certifier = Certifier(J, found)
@@ -188,5 +188,6 @@ def certified(
         kind = Kind.minimum if proof.index == 0 else Kind.maximum if proof.index == J.size - orbit else Kind.saddle
         sizes = {k: v for k, v in asdict(proof).items() if k not in ("low", "high")}
         known = {"method": method, **sizes, "zeros": orbit, "value": [proof.low, proof.high]}
-        out.append(replace(p, kind=kind, index=proof.index, evidence="certified", certificate=known, point=point))
+        proved = replace(p, kind=kind, index=proof.index, evidence="certified", certificate=known, point=point, reason="")
+        out.append(proved)
     return tuple(out)

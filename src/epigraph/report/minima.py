@@ -91,7 +91,7 @@ def rows(points: Sequence[CriticalPoint]) -> list[tuple[str, ...]]:
     """One line per point, as ``COLUMNS``."""
     out = []
     for k, p in enumerate(points):
-        copies = ("" if p.exact_orbit else "≤ ") + order_text(digits(p.orbit))
+        copies = ("" if p.exact_orbit else "≤ ") + order_text(digits(p.orbit)).replace("about ", "≈ ")
         copies = f"{p.family} points" if p.family > 1 else "continuum" if p.nullity else copies
         out.append(
             (
