@@ -253,3 +253,14 @@ def test_shifts_do_not_change_the_network():
     assert epigraph.same(found, first, second).verdict == "same"
     second["2.bias"][0] += 0.1
     assert epigraph.same(found, first, second).verdict == "different"
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e12, 1e16])
+def test_a_slope_below_the_rounding_of_j_is_no_shift(scale: float) -> None:
+    """c (w^2 - 1)^2 - u^2 depends on u, though no value of J shows it."""
+    point = {k: torch.ones((), dtype=torch.float64) for k in "wu"}
+    J = epigraph.Objective.from_function(lambda w, u: scale * (w**2 - 1) ** 2 - u**2, point)
+    assert epigraph.symmetries(J).dimension == 0
+    pair = {"w": torch.ones(2, dtype=torch.float64)}
+    K = epigraph.Objective.from_function(lambda w: scale * (w[0] ** 2 - 1) ** 2 - w[1] ** 2, pair)
+    assert epigraph.symmetries(K).dimension == 0

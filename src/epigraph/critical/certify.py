@@ -188,6 +188,8 @@ def certified(
         kind = Kind.minimum if proof.index == 0 else Kind.maximum if proof.index == J.size - orbit else Kind.saddle
         sizes = {k: v for k, v in asdict(proof).items() if k not in ("low", "high")}
         known = {"method": method, **sizes, "zeros": orbit, "value": [proof.low, proof.high]}
-        proved = replace(p, kind=kind, index=proof.index, evidence="certified", certificate=known, point=point, reason="")
+        proved = replace(
+            p, kind=kind, index=proof.index, evidence="certified", certificate=known, point=point, reason=""
+        )
         out.append(proved)
     return tuple(out)

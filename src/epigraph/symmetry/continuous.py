@@ -25,6 +25,7 @@ from epigraph.symmetry.gauge import Gauge, gauge
 from epigraph.symmetry.group import Block, Group, Scaling
 from epigraph.symmetry.verify import TOLERANCE, Base, Checker
 
+STEP, REPEATED = 1e-7, 1e-3  # a slope that such a step leaves as it is, to this share, is no rounding
 ZERO = 1e-11
 Point = Mapping[str, Tensor]
 
@@ -176,8 +177,13 @@ def axis_order(group: Group, block: Block, identifier: int, axis: int) -> list[i
     return [*first, *(d for d in range(len(block.sizes)) if d not in first)]
 
 
-def propose(group: Group, point: Point, gradient: Point, held: frozenset[str] = frozenset()) -> list[Linear | Shift]:
-    """The linear maps, rotations and shifts that a gradient at a random point does not exclude; ``held`` stays as it is."""
+def propose(
+    group: Group, point: Point, gradient: Point, nearby: Point, held: frozenset[str] = frozenset()
+) -> list[Linear | Shift]:
+    """The linear maps, rotations and shifts that a gradient at a random point does not exclude; ``held`` stays as it is.
+
+    ``nearby``: the gradient a little beside the point, which tells rounding from small slopes.
+    """
     found: list[Linear | Shift] = []
     for scaling in group.scalings("scale"):
         if scaling.set is None or group.sets[scaling.set].size == 1 or set(scaling.charges.values()) - {1, -1}:
@@ -204,7 +210,7 @@ def propose(group: Group, point: Point, gradient: Point, held: frozenset[str] = 
             found.append(Linear(permutation.set, "rotation", places))
         elif matrix.shape[-1] > 2 and float(_centred(turn).abs().max()) <= ZERO * scale:
             found.append(Linear(permutation.set, "mean rotation", places))
-    return [*found, *(f for f in _shifts(group, gradient) if f.tensor not in held)]
+    return [*found, *(f for f in _shifts(group, gradient, nearby) if f.tensor not in held)]
 
 
 def _moment(
@@ -230,17 +236,26 @@ def _moment(
     return total, scale
 
 
-def _shifts(group: Group, gradient: Point) -> list[Shift]:
+def _rounding(slope: Tensor, nearby: Tensor) -> bool:
+    """Is this zero, or nothing that a second evaluation repeats?"""
+    size = float(slope.abs().max())
+    return size == 0 or float((slope - nearby).abs().max()) > REPEATED * size
+
+
+def _shifts(group: Group, gradient: Point, nearby: Point) -> list[Shift]:
     out: list[Shift] = []
     largest = max((float(g.abs().max()) for g in gradient.values() if g.numel()), default=0.0)
     for name, blocks in group.blocks.items():
         for k, block in enumerate(blocks):
-            view = gradient[name].contiguous().as_strided(block.sizes, block.strides, block.offset)
-            if float(view.abs().max()) <= ZERO * largest:
+            layout = block.sizes, block.strides, block.offset
+            view, beside = (g[name].contiguous().as_strided(*layout) for g in (gradient, nearby))
+            if float(view.abs().max()) <= ZERO * largest and _rounding(view, beside):
                 out.append(Shift(name, k, None))
                 continue
             for axis, n in enumerate(block.sizes):
-                if n > 1 and float(view.sum(axis).abs().max()) <= ZERO * float(view.abs().max()):
+                if n == 1 or float(view.sum(axis).abs().max()) > ZERO * float(view.abs().max()):
+                    continue
+                if _rounding(view.sum(axis), beside.sum(axis)):
                     out.append(Shift(name, k, axis))
     return out
 
@@ -254,14 +269,14 @@ def continuous(checker: Checker) -> tuple[tuple[Flow, ...], tuple[Flow, ...]]:
     gradients = [_gradient(checker, p) for p in points]
     if not all(bool(torch.isfinite(g).all()) for gradient in gradients for g in gradient.values()):
         return (), ()
-    plain = propose(checker.group, points[0], gradients[0])
+    plain = propose(checker.group, points[0], gradients[0], _beside(checker, points[0]))
     shifted = {(f.tensor, f.block) for f in plain if isinstance(f, Shift)}
     undone = compensations(checker.group, points, gradients, used_in(checker.graph, "add"), shifted)
     kept, failed = _sorted(checker, [*plain, *undone], bases[1:])
     chosen = gauge(checker.graph, checker.group, kept)
     if chosen.gains:
         point = chosen.fixed(checker.group, points[0])
-        inner = propose(checker.group, point, _gradient(checker, point), chosen.held)
+        inner = propose(checker.group, point, _gradient(checker, point), _beside(checker, point), chosen.held)
         more = _sorted(checker, [Gauged(f, chosen) for f in inner if f not in kept], bases[1:])
         kept, failed = kept + more[0], failed + more[1]
     return kept, failed
@@ -279,6 +294,12 @@ def _gradient(checker: Checker, at: Point) -> dict[str, Tensor]:
     point = {k: v.clone().requires_grad_(True) for k, v in at.items()}
     grads = torch.autograd.grad(checker.evaluator(point), list(point.values()), allow_unused=True)
     return {k: torch.zeros_like(v) if g is None else g for (k, v), g in zip(point.items(), grads, strict=True)}
+
+
+def _beside(checker: Checker, at: Point) -> dict[str, Tensor]:
+    """The gradient at a point that differs by ``STEP`` of each number."""
+    draws = {k: torch.randn(v.shape, generator=checker.generator, dtype=torch.float64) for k, v in at.items()}
+    return _gradient(checker, {k: v * (1 + STEP * draws[k]) for k, v in at.items()})
 
 
 def _holds(checker: Checker, flow: Flow, base: Base) -> bool:
