@@ -80,6 +80,19 @@ def test_errors_hold_at_loose_tolerances_at_the_edge_of_a_bulk(tol: float) -> No
             assert abs(state.ritz.values[k] - exact[k]) <= state.errors[k] + 1e-13, (trial, k)
 
 
+def test_convergence_is_seen_after_a_restart() -> None:
+    """A basis that is let go again and again needs some more products, not the whole budget."""
+    rng = np.random.default_rng(5)
+    dense = torch.from_numpy(_matrix("network", 300, rng))
+    spent = {}
+    for capacity in (400, 16):
+        process = Krylov(lambda v: dense @ v, 300, torch.float64, torch.device("cpu"), 0)
+        state = ends(process, Request(2, 0, 1e-6, 1.0, 2000, capacity))
+        assert state.all_converged
+        spent[capacity] = process.products
+    assert spent[16] <= 3 * spent[400] < 200
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_ends_of_many_random_matrices(kind: str) -> None:

@@ -93,6 +93,7 @@ def _advance(process: Krylov, request: Request) -> Progress:
         process.step(chosen)
         if process.count >= request.capacity:
             _shrink(process, request)
+            due = 0  # the basis is smaller now, and what it knows is not
 
 
 def _early(process: Krylov, request: Request, due: int) -> bool:
