@@ -42,14 +42,14 @@ class Ritz:
         return len(self.values)
 
 
-def _length(w: Tensor) -> float:
+def length(w: Tensor) -> float:
     """The Euclidean norm."""
     if len(w) <= SPAN:
         return float(torch.linalg.vector_norm(w))
     return float(torch.stack([torch.linalg.vector_norm(part) for part in w.split(SPAN)]).double().norm())
 
 
-def _inner(rows: Tensor, w: Tensor) -> Tensor:
+def inner(rows: Tensor, w: Tensor) -> Tensor:
     """The inner products of the rows with w."""
     if len(w) <= SPAN:
         return torch.mv(rows, w)
@@ -118,7 +118,7 @@ class Krylov:
         chunks = self._chunks()
         for _ in range(2):
             for start, rows in chunks:
-                h = _inner(rows, w)
+                h = inner(rows, w)
                 w = torch.addmv(w, rows.T, h.to(w.dtype), alpha=-1)
                 total[start : start + len(rows)] += h.cpu().numpy()
         return w, total
@@ -127,12 +127,12 @@ class Krylov:
         """w less its part in the multiplied vectors, and the coefficients of that part in them."""
         total = np.zeros(len(self.done))
         for _ in range(2):
-            inner = np.zeros(self.count)
+            along = np.zeros(self.count)
             for start, rows in self._chunks():
-                inner[start : start + len(rows)] = _inner(rows, w).cpu().numpy()
-            total += inner[self.done]
+                along[start : start + len(rows)] = inner(rows, w).cpu().numpy()
+            total += along[self.done]
             full = np.zeros(self.count)
-            full[self.done] = inner[self.done]
+            full[self.done] = along[self.done]
             w = w - self.combine(full)
         return w, total
 
@@ -146,7 +146,7 @@ class Krylov:
     def begin(self, vector: Tensor) -> None:
         """The process starts from this vector in place of a random one."""
         w, _ = self._without_basis(vector.to(self.device, self.dtype))
-        self._append(w / _length(w))
+        self._append(w / length(w))
 
     def start(self) -> int | None:
         """A random direction orthogonal to the multiplied vectors becomes the first pending one; None where none is left.
@@ -164,10 +164,10 @@ class Krylov:
                 self.device, self.dtype
             )
             w, h = self._without_basis(drawn)
-            size = _length(w)
+            size = length(w)
             if size > 1e-3:
                 w, _ = self._without_basis(w / size)
-                self._append(w / _length(w))
+                self._append(w / length(w))
                 return self.turn(np.array([*h[self.pending[:-1]], size]))
         return None
 
@@ -194,7 +194,7 @@ class Krylov:
     def lock(self, vector: Tensor) -> None:
         """A unit vector that the operator's image avoids: the process stays orthogonal to it."""
         w, _ = self._without_basis(vector)
-        self.pending.remove(self._append(w / _length(w)))
+        self.pending.remove(self._append(w / length(w)))
         self.locked += 1
 
     def step(self, i: int) -> int | None:
@@ -204,7 +204,7 @@ class Krylov:
         self.products += 1
         if self.keeps:
             self._images[i] = w
-        size = _length(w)
+        size = length(w)
         self.scale = max(self.scale, size)
         w, h = self._without_basis(w)
         self.pending.remove(i)
@@ -212,13 +212,13 @@ class Krylov:
             self.asymmetry = max(self.asymmetry, float(np.abs((h - self.coupling[i, : self.count])[self.done]).max()))
         self.coupling[: self.count, i] = h
         self.done.append(i)
-        left = _length(w)
+        left = length(w)
         if left <= 50 * self.epsilon * self.scale or self.count >= self.n:
             return None
         w = w / left
         if left <= 0.1 * size:  # what cancelled has left rounding along the basis
             w, _ = self._without_basis(w)
-            w = w / _length(w)
+            w = w / length(w)
         new = self._append(w)
         self.coupling[new, i] = left
         return new
@@ -254,7 +254,7 @@ class Krylov:
         weights = np.zeros(self.count)
         weights[ritz.done] = ritz.vectors[:, k]
         out = self.combine(weights)
-        return out / _length(out)
+        return out / length(out)
 
     def true_residual(self, ritz: Ritz, k: int) -> float:
         """The norm of H u - theta u for the k-th Ritz vector u: from kept products, or by one more product."""
@@ -264,7 +264,7 @@ class Krylov:
         else:
             image = self.multiply(u)
             self.products += 1
-        return _length(image - float(ritz.values[k]) * u)
+        return length(image - float(ritz.values[k]) * u)
 
     def _image(self, ritz: Ritz, k: int) -> Tensor:
         """H u for the k-th Ritz vector u, from kept products."""

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from epigraph.errors import UsageError
-from epigraph.hessian.ends import Request, ends
 from epigraph.hessian.engines import Probe, Retained
-from epigraph.hessian.krylov import Krylov
+from epigraph.hessian.follow import follow
+from epigraph.hessian.krylov import length
 from epigraph.hessian.operator import Operator
 from epigraph.hessian.program import Program, calmly
 from epigraph.hessian.trace import trace_of
@@ -30,7 +30,6 @@ from epigraph.objective.objective import Objective
 
 FRESH = 10  # every so many measurements start from a random vector
 NOISE = 0.01  # length of the random part of a warm start, beside a unit eigenvector
-ROWS = 8  # of the basis that are allocated together: few are needed
 LEAST = 2, 4  # products before an eigenvalue counts as found: from a warm start, from a random one
 
 
@@ -103,26 +102,27 @@ class CurvatureMonitor:
         """Measure now, whatever the step."""
         program = Program(self.J, self.J.blocks.resolve(None))
         H = Operator(program, Retained(program), Probe("retained", {}), "hessian")
-        process = Krylov(H.multiply, H.n, H.dtype, H.device, self.seed + len(self.records), H.epsilon, ROWS)
-        warm = self._warm is not None and len(self.records) % FRESH > 0
-        if self._warm is not None and warm:
-            noise = torch.randn(H.n, generator=process.generator, device="cpu").to(H.device, H.dtype)
-            process.begin(self._warm + NOISE * noise / noise.norm())
-        least = LEAST[0 if warm else 1] + int(self.bottom)
-        state = ends(process, Request(1, int(self.bottom), self.tol, 1.0, self.most, self.most + 8, least))
-        values, residuals = state.ritz.values, state.ritz.residuals + process.noise
+        warm = self._warm if self._warm is not None and len(self.records) % FRESH else None
+        generator = torch.Generator().manual_seed(self.seed + len(self.records))
+        found = follow(
+            H.multiply,
+            _start(H, warm, generator),
+            bottom=self.bottom,
+            tol=self.tol,
+            least=min(LEAST[warm is None] + int(self.bottom), self.most),
+            most=self.most,
+            epsilon=H.epsilon,
+        )
+        self._warm = torch.stack(found.vectors).sum(0)
         record: dict[str, Any] = {"step": max(self._count, 0)}
-        record |= {"lambda_max": float(values[-1]), "lambda_max_error": float(residuals[-1])}
-        self._warm = process.vector(state.ritz, len(values) - 1)
-        if self.bottom:
-            record |= {"lambda_min": float(values[0]), "lambda_min_error": float(residuals[0])}
-            self._warm = self._warm + process.vector(state.ritz, 0)
+        for name, value, error in zip(("lambda_max", "lambda_min"), found.values, found.errors, strict=False):
+            record |= {name: value, f"{name}_error": error}
         if lr is not None:
-            record["lambda_max_lr"] = float(lr) * float(values[-1])
+            record["lambda_max_lr"] = float(lr) * record["lambda_max"]
         if self.trace:
-            found = trace_of(H, 0.1, most=self.most, seed=self.seed)
-            record |= {"trace": found.trace.value, "trace_error": found.trace.error}
-        record |= {"products": H.products, "converged": state.all_converged}
+            trace = trace_of(H, 0.1, most=self.most, seed=self.seed).trace
+            record |= {"trace": trace.value, "trace_error": trace.error}
+        record |= {"products": H.products, "converged": found.converged}
         self.records.append(record)
         return record
 
@@ -140,3 +140,9 @@ class CurvatureMonitor:
 
     def __repr__(self) -> str:
         return f"CurvatureMonitor({self.J.name}: every {self.every} steps, {len(self.records)} records, {self.skipped} skipped)"
+
+
+def _start(H: Operator, warm: Tensor | None, generator: torch.Generator) -> Tensor:
+    """A random vector, or the last eigenvectors with a little of one."""
+    drawn = torch.randn(H.n, generator=generator, device="cpu").to(H.device, H.dtype)
+    return drawn if warm is None else warm + NOISE * drawn / length(drawn)

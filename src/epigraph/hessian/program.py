@@ -174,7 +174,8 @@ class Program:
 def _unheard(modules: list[nn.Module]) -> Iterator[None]:
     """Inside, modules have no backward hooks: they would run at every product, and are no part of J."""
     parts = {id(m): m for root in modules for m in root.modules()}.values()
-    kept = [(m, name, getattr(m, name)) for m in parts for name in ("_backward_hooks", "_backward_pre_hooks")]
+    both = "_backward_hooks", "_backward_pre_hooks"
+    kept = [(m, name, hooks) for m in parts for name in both if (hooks := getattr(m, name))]
     try:
         for module, name, _ in kept:
             setattr(module, name, OrderedDict())

@@ -348,4 +348,5 @@ def mode_of(modules: list[nn.Module], mode: str) -> Iterator[None]:
         yield
     finally:
         for module, flag in flags:
-            module.training = flag
+            if module.training != flag:
+                module.training = flag

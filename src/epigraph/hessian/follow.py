@@ -1,0 +1,91 @@
+"""A few steps of Lanczos' method from a vector that is nearly an eigenvector: what changed since it was one.
+
+Where a warm start needs two or three products, the bookkeeping of a block process with restarts would cost more than they do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from epigraph.hessian.krylov import Array, Multiply, inner, length
+
+
+@final
+@dataclass(frozen=True)
+class Followed:
+    """The largest eigenvalue, then the smallest where asked: values, residual norms with the products' noise, unit vectors."""
+
+    values: list[float]
+    errors: list[float]
+    vectors: list[Tensor]
+    converged: bool
+
+
+def follow(
+    multiply: Multiply, start: Tensor, *, bottom: bool, tol: float, least: int, most: int, epsilon: float
+) -> Followed:
+    """The largest eigenvalue, and the smallest where asked.
+
+    Args:
+        multiply: the operator.
+        start: where the process begins, not zero.
+        bottom: also the smallest.
+        tol: relative error of the values, by the estimate residual^2 / gap.
+        least: products that are made in any case, unless a smaller space is closed.
+        most: products at most.
+        epsilon: the unit of rounding in the products.
+
+    Cost: one product per step, and as many vectors of memory.
+    """
+    basis = [start / length(start)]
+    small = np.zeros((most, most))
+    scale = 0.0
+    while True:
+        m = len(basis)
+        w = multiply(basis[-1])
+        scale = max(scale, length(w))
+        w, small[m - 1, :m] = _without(w, basis)
+        left = length(w)
+        noise = 4 * epsilon * scale * m**0.5
+        closed = left <= noise or m == len(start)
+        if closed or m >= least:
+            values, weights = np.linalg.eigh(small[:m, :m])  # which reads the lower triangle
+            residuals = (0.0 if closed else left) * np.abs(weights[-1])
+            ends = [-1, 0] if bottom else [-1]
+            good = all(_error(values, residuals, k) <= max(tol * abs(values[k]), noise) for k in ends)
+            if good or closed or m >= most:
+                pairs = [_combined(basis, weights[:, k]) for k in ends]
+                return Followed(
+                    [float(values[k]) for k in ends], [float(residuals[k]) + noise for k in ends], pairs, good
+                )
+        w, _ = _without(w / left, basis)
+        basis.append(w / length(w))
+
+
+def _error(values: Array, residuals: Array, end: int) -> float:
+    """r, or 2 r^2 / gap for an end value that its neighbour stands apart from by more than their residuals."""
+    value, r = float(values[end]), float(residuals[end])
+    if len(values) == 1:
+        return r
+    beside = -2 if end == -1 else 1
+    gap = abs(value - float(values[beside])) - r - float(residuals[beside])
+    return min(r, 2 * r * r / gap) if gap > 0 else r
+
+
+def _without(w: Tensor, basis: list[Tensor]) -> tuple[Tensor, Array]:
+    """w less its part in the basis, and the coefficients of that part."""
+    rows = basis[0][None] if len(basis) == 1 else torch.stack(basis)
+    h = inner(rows, w)
+    return torch.addmv(w, rows.T, h.to(w.dtype), alpha=-1), h.double().cpu().numpy()
+
+
+def _combined(basis: list[Tensor], weights: Array) -> Tensor:
+    out = torch.zeros_like(basis[0])
+    for vector, weight in zip(basis, weights.tolist(), strict=True):
+        out.add_(vector, alpha=weight)
+    return out / length(out)
