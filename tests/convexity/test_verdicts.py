@@ -303,3 +303,16 @@ def test_the_kernel_follows_products_with_flat_pieces() -> None:
     )
     v = check(J, effort="quick")
     assert v.convex != "refuted" and v.concave != "refuted" and not any("kernel" in note for note in v.notes)
+
+
+@pytest.mark.parametrize(
+    ("slopes", "verdict"),
+    [([0.25], "convex"), ([-0.5], "convex"), ([1.0], "affine"), ([1.5], "concave"), ([0.1, 0.9, 1.0], "convex"), ([0.1, 0.9, 1.1], "nonconvex")],
+)  # fmt: skip
+def test_prelu_with_slopes_that_are_held(slopes: list[float], verdict: str) -> None:
+    layer = nn.PReLU(len(slopes)).double()
+    layer.weight = nn.Parameter(real(*slopes), requires_grad=False)
+    model = nn.Sequential(nn.Linear(2, 3).double(), layer)
+    X = torch.randn(8, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    J = Objective(model, lambda out, _: out.sum(), X, torch.zeros(8))
+    assert check(J).verdict == verdict

@@ -228,6 +228,7 @@ PROGRAMS: dict[str, tuple[Function, dict[str, tuple[int, ...]]]] = {
         lambda w: (
             nn.functional.linear(w, w[:, :4]).tanh().sum()
             + F.prelu(w, torch.full((1,), 0.2, dtype=torch.float64)).sum()
+            + F.prelu(w, torch.linspace(-0.5, 1.5, w.shape[1], dtype=torch.float64)).sum()
             + F.glu(w).sum()
         ),
         WIDE,

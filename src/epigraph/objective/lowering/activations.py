@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from epigraph.objective.builder import Builder, Expression, Number, rational, text
+from epigraph.objective.lowering.extended import known
 from epigraph.objective.lowering.registry import RandomOperator, lowers
 
 
@@ -64,10 +65,17 @@ def leaky_relu(b: Builder, x: Expression, slope: Number) -> Expression:
 
 @lowers("aten.prelu.default", "aten._prelu_kernel.default")
 def prelu(b: Builder, x: Expression, weight: Expression) -> Expression:
+    """max(0, x) + w min(0, x); slopes that are held make it w x + (1 - w) max(0, x), with a factor of known sign."""
+    held = known(b, weight)
+    slopes = set() if held is None else set(held.flatten().tolist())
+    if len(slopes) == 1 and math.isfinite(*slopes):
+        return piecewise(x, [0], [[0, *slopes], [0, 1]])
     if weight.numel == 1:
         weight = weight.reshape(())
     elif weight.ndim == 1:
         weight = weight.reshape((weight.numel,) + (1,) * (x.ndim - 2))
+    if slopes and all(map(math.isfinite, slopes)):
+        return weight * x + (1 - weight) * x.unary("relu")
     return x.unary("relu") - weight * (-x).unary("relu")
 
 
