@@ -4,7 +4,7 @@
     python benchmarks/spectrum.py product top density   some of them
     python benchmarks/spectrum.py resnet18 gpt2         the large models, each in one gradient's memory and more
 
-Peers, where they are installed: curvlinops-for-pytorch 3.0.1, hessian-eigenthings 1.0.0a5, PyHessian.  What is missing is said.
+Peers, where they are installed: curvlinops-for-pytorch 3.0.1, hessian-eigenthings 1.0.0a5, PyHessian, nngeom 0.2.0.  What is missing is said.
 Seconds are medians of processor time over runs that alternate between the tools; errors are true ones against the float64
 spectrum.  A figure with a bar is shown as `12/30`, with an exclamation mark where it misses.
 
@@ -142,7 +142,8 @@ class Peers:
     """The packages that could be imported, and their operators on one problem."""
 
     def __init__(self) -> None:
-        self.he, self.co, self.ph = map(_import, ("hessian_eigenthings", "curvlinops", "pyhessian"))
+        names = "hessian_eigenthings", "curvlinops", "pyhessian", "nngeom"
+        self.he, self.co, self.ph, self.ng = map(_import, names)
 
     def eigenthings(self, problem: Problem) -> Any:
         model, x, y = problem
@@ -177,6 +178,10 @@ class Peers:
         if self.co:
             operator = self.curvlinops(problem)
             out["curvlinops"] = lambda v: operator @ v
+        if self.ng:
+            model, x, y = problem
+            geometry = self.ng.Model(model, loss_fn=lambda m, batch: F.cross_entropy(m(batch[0]), batch[1]))
+            out["nngeom"] = lambda v: torch.from_numpy(geometry.hvp((x, y), v.numpy())).float()
         return out
 
 

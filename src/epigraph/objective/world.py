@@ -180,6 +180,8 @@ def _holds(container: Any, content: Any) -> bool:
     """The same objects in the same places?"""
     if len(container) != len(content):
         return False
+    if not content:
+        return True
     if isinstance(content, dict):
         pairs = zip(container.items(), content.items(), strict=True)
         return all(k is n and v is w for (k, v), (n, w) in pairs)
