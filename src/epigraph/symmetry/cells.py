@@ -10,14 +10,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, final
+from typing import Any, NamedTuple, TypeVar, final
 
 from epigraph.symmetry.axes import FREE, Atom, Type, at, factors, forget, root, scope_of, size, unscope
 
 
 @final
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A leaf in a cell: its dimension of the tensor, and the step of one index along that dimension."""
 
     dim: int
@@ -53,6 +52,7 @@ class Cells:
     """The cells of many tensors, those of equal types made once: valid as long as no type changes."""
 
     def __init__(self) -> None:
+        self._given: dict[tuple[Type, ...], list[Cell]] = {}
         self._known: dict[tuple[tuple[Atom, ...], ...], list[Cell]] = {}
         self._strips: dict[tuple[int, tuple[Atom, ...]], list[Strip] | None] = {}
         self._index: dict[int, dict[tuple[tuple[int, ...], ...], int]] = {}
@@ -61,7 +61,11 @@ class Cells:
 
     def __call__(self, dims: Sequence[Type]) -> list[Cell]:
         """The cells of a tensor with these dimensions, in row-major order of the parts."""
-        key = tuple(tuple(factors(kind)) for kind in dims)
+        given = tuple(dims)
+        found = self._given.get(given)
+        if found is not None:
+            return found
+        key = tuple(tuple(factors(kind)) for kind in given)
         found = self._known.get(key)
         if found is None:
             strips = self._pieces(key)
@@ -70,6 +74,7 @@ class Cells:
                 self._dependent.add(id(found))
             self._known[key] = found
             self._index[id(found)] = {c.choices: i for i, c in enumerate(found)}
+        self._given[given] = found
         return found
 
     def depend(self, cells: list[Cell]) -> bool:
@@ -108,21 +113,23 @@ def matched(
     ``wide`` says of each dimension of the operand whether it has its full size; None where cells do not correspond.
     """
     out: Match = []
+    lead = len(large[0].start) - len(wide) if large else 0
+    dims = [d for d, full in enumerate(wide) if full]
     for cell in large:
-        lead = len(cell.start) - len(wide)
-        other = index.get(tuple(cell.choices[d + lead] if full else () for d, full in enumerate(wide)))
+        choices: list[tuple[int, ...]] = [()] * len(wide)
+        for d in dims:
+            choices[d] = cell.choices[d + lead]
+        other = index.get(tuple(choices))
         if other is None:
             return None
         theirs = small[other]
+        here = [i for d in dims for i in cell.along(d + lead)]
+        there = [j for d in dims for j in theirs.along(d)]
+        if [cell.atoms[i] for i in here] != [theirs.atoms[j] for j in there]:
+            return None
         places: list[int | None] = [None] * len(cell.places)
-        for d, full in enumerate(wide):
-            here, there = cell.along(d + lead), theirs.along(d)
-            if not full:
-                continue
-            if [cell.atoms[i] for i in here] != [theirs.atoms[i] for i in there]:
-                return None
-            for i, j in zip(here, there, strict=True):
-                places[i] = j
+        for i, j in zip(here, there, strict=True):
+            places[i] = j
         out.append((other, places))
     return out
 
@@ -206,6 +213,7 @@ def _chosen(pending: Sequence[tuple[int, Atom, int]], outer: Atom, index: int) -
 
 def narrow_scopes(tensors: Sequence[Sequence[Type]]) -> Cells:
     """Keep of each leaf's scope what every tensor with the leaf has exactly once; repeat until nothing changes."""
+    tensors = list(dict.fromkeys(tuple(dims) for dims in tensors))
     for dims in tensors:
         atoms = [a for kind in dims for a in factors(kind)]
         if len(set(atoms)) < len(atoms):

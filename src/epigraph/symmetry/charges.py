@@ -92,6 +92,7 @@ class Charges(Classes):
         self.kinds: list[Atom | None] = [None]
         self.equations: list[Row] = []
         self.only: dict[Kind, list[Row]] = {"scale": [], "sign": []}
+        self.gone: dict[Kind, set[Variable]] = {"scale": set(), "sign": set()}
         self._moving = {a for v in tensors for c in v.cells for a in c.atoms if not a.pinned}
         self._tables: dict[Value, Table] = {}
         self._still: set[Value] = set()
@@ -132,8 +133,7 @@ class Charges(Classes):
     def vanish_all(self, value: Value, kind: Kind | None = None) -> None:
         """Nothing scales a tensor."""
         if kind is not None:
-            for v in (v for row in self.table(value) for v in row if self.find(v)[0] != ZERO):
-                self.only[kind].append({v: 1})
+            self.gone[kind].update(v for row in self.table(value) for v in row)
             return
         if not self.still(value):
             for row in self._tables.pop(value, ()):
@@ -154,10 +154,9 @@ class Charges(Classes):
         (x, r), (y, s) = self.find(v), self.find(w)
         if x == y or abs(r) != 1 or abs(s) != 1:
             self.relate([(v, 1), (w, -sign)])
-        elif x == ZERO:
-            self._parent[y] = ZERO
-        else:
-            self._parent[x], self._ratio[x] = y, r * s * sign
+        else:  # the older one stays, so that few have to be followed
+            older, newer = (x, y) if x < y else (y, x)
+            self._parent[newer], self._ratio[newer] = older, r * s * sign
 
     def relate(self, terms: Terms, kind: Kind | None = None) -> None:
         """The sum of coefficient times variable is 0."""
@@ -175,8 +174,19 @@ class Charges(Classes):
         elif row:
             self.equations.append(row)
 
+    def sums(self, v: Variable, terms: Sequence[tuple[Variable, Number]]) -> None:
+        """v is a sum of coefficient times charge."""
+        if not terms:
+            self.equal(v, ZERO)
+        elif len(terms) == 1 and terms[0][1] == 1:
+            self.equal(v, terms[0][0])
+        else:
+            self.relate([(v, -1), *terms])
+
     def total(self, terms: Sequence[tuple[Variable, Number]], atom: Atom | None, kind: Kind | None = None) -> Variable:
         """A charge that is a sum of coefficient times charge."""
+        if len(terms) == 1 and terms[0][1] == 1:
+            return terms[0][0]
         row = self.reduced(terms)
         if not row:
             return ZERO
@@ -203,6 +213,8 @@ class Solution(Classes):
         super().__init__(list(charges._parent), list(charges._ratio))
         self.modulus = 2 if kind == "sign" else 0
         self.atoms = charges.kinds
+        for v in charges.gone[kind]:
+            self._parent[self.find(v)[0]] = ZERO
         both = [*charges.only[kind], *charges.equations]
         self._equations = {
             own: [e for e in both if (self.atoms[next(iter(e))] is None) is own] for own in (True, False)
@@ -227,31 +239,36 @@ class Solution(Classes):
         """One more charge that is 0."""
         self._equations[self.atoms[v] is None].append({v: 1})
 
-    def _settle(self, terms: Row) -> bool:
+    def _settled(self, terms: Row) -> bool:
         """Take in an equation of at most two variables."""
         if len(terms) > 2:
             return False
-        if len(terms) == 1:
-            self._parent[next(iter(terms))] = ZERO
-        elif terms:
-            (v, a), (w, b) = terms.items()
+        if terms:
+            v, a = next(iter(terms.items()))
+            self._parent[v] = ZERO
+            self._merged.add(v)
+        if len(terms) == 2:
+            _, (w, b) = terms.items()
             self._parent[v], self._ratio[v] = w, 1 if self.modulus else quotient(-b, a)
         return True
 
     def _simplified(self, equations: list[Row]) -> list[Row]:
-        while True:
-            reduced = (self.reduced(e.items(), self.modulus) for e in equations)
-            kept = [e for e in reduced if not self._settle(e)]
-            if len(kept) == len(equations):
-                return kept
-            equations = kept
+        """The equations of more than two variables, once the others have been taken in."""
+        self._merged: set[Variable] = set()
+        rows = (self.reduced(e.items(), self.modulus) for e in equations)
+        kept = [e for e in rows if not self._settled(e)]
+        while self._merged:
+            merged, self._merged = self._merged, set()
+            rows = (e if merged.isdisjoint(e) else self.reduced(e.items(), self.modulus) for e in kept)
+            kept = [e for e in rows if not self._settled(e)]
+        return kept
 
     def _pivots(self, equations: list[Row]) -> dict[Variable, Row]:
         """Each equation solved for one variable, which no other one has."""
         pivots: dict[Variable, Row] = {}
         users: dict[Variable, set[Variable]] = {}  # the pivots whose rows have a variable
         for terms in equations:
-            row = self.reduced(terms.items(), self.modulus)
+            row = dict(terms)
             for v in list(row):
                 if v in row and v in pivots:
                     self._combine(row, pivots[v], -row[v])

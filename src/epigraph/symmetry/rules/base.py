@@ -80,8 +80,8 @@ def combine(q: Charges, step: Step, powers: Sequence[int | Fraction], kind: Kind
         here = [(table[met[k][0]], met[k][1], power) for table, met, power in parts]
         row = [q.total([(charges[0], power) for charges, _, power in here], None, kind)]
         for j, atom in enumerate(cell.atoms):
-            terms = [(c[p + 1], power) for c, places, power in here if (p := places[j]) is not None]
-            row.append(q.total(terms, atom, kind))
+            terms = [(v, power) for c, places, power in here if (p := places[j]) is not None and (v := c[p + 1])]
+            row.append(q.total(terms, atom, kind) if terms else ZERO)
         rows.append(row)
     q.define(out, rows)
 
@@ -113,6 +113,8 @@ def _alike(value: Value, out: Value) -> bool:
 
 def behind(q: Charges, value: Value, out: Value) -> Match | None:
     """For each cell of a broadcast result, the operand's cell behind it and the operand's place for each of its places."""
+    if _alike(value, out):
+        return [(k, list(range(len(cell.places)))) for k, cell in enumerate(out.cells)]
     lead = len(out.shape) - len(value.shape)
     wide = tuple(n == out.shape[d + lead] for d, n in enumerate(value.shape))
     return q.tilings.memory(value.cells, out.cells, wide, lambda: matched(value.cells, value.index, out.cells, wide))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import final
 
 from epigraph.symmetry.axes import Atom, Misfit, Type, divide, factors, freeze, pinned, unify
-from epigraph.symmetry.charges import ZERO, Charges
+from epigraph.symmetry.cells import Cell
+from epigraph.symmetry.charges import Charges
 from epigraph.symmetry.rules.base import Rule, nothing, register
 from epigraph.symmetry.trace import Step, Value, align
 
@@ -116,6 +117,7 @@ class Convolution(Rule):
         if any(atom.parts is not None for atom in groups):
             return False
         rows: list[list[int]] = []
+        one, two = q.table(x), q.table(w)
         lead: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # a concatenation in space has several cells
         for i, cell in enumerate(x.cells):
             lead.setdefault(cell.choices[: 1 if groups else 2], []).append(i)
@@ -130,29 +132,22 @@ class Convolution(Rule):
             if not whole:
                 return False
             for n, (i, k) in enumerate(whole):
-                terms = self._cell(q, (x, i), (w, k), (out, m), groups)
+                terms = self._cell(q, (x.cells[i], one[i]), (w.cells[k], two[k]), cell, groups)
                 if terms is None:
                     return False
                 if n == 0:
                     rows.append([q.total(t, a) for t, a in zip(terms, [None, *cell.atoms], strict=True)])
                 else:
                     for v, t in zip(rows[m], terms, strict=True):
-                        q.relate([(v, -1), *t])
+                        q.sums(v, t)
         q.define(out, rows)
         return True
 
     def _cell(
-        self,
-        q: Charges,
-        left: tuple[Value, int],
-        right: tuple[Value, int],
-        result: tuple[Value, int],
-        groups: set[Atom],
+        self, q: Charges, left: tuple[Cell, list[int]], right: tuple[Cell, list[int]], c: Cell, groups: set[Atom]
     ) -> list[list[tuple[int, int]]] | None:
         """What the charges of a cell of the result are sums of; None where cells do not correspond."""
-        (x, i), (w, k), (out, m) = left, right, result
-        a, b, c = x.cells[i], w.cells[k], out.cells[m]
-        one, two = q.table(x)[i], q.table(w)[k]
+        (a, one), (b, two) = left, right
         rows, made, inner, channels = b.along(0), c.along(1), b.along(1), a.along(1)
         within = [j for j in channels if a.atoms[j] not in groups] if groups else channels
         if [a.atoms[j] for j in within] != [b.atoms[j] for j in inner]:
@@ -161,11 +156,13 @@ class Convolution(Rule):
             return None
         for v, u in zip(within, inner, strict=True):
             q.equal(one[v + 1], two[u + 1], sign=-1)
-        carried = {a.atoms[j]: one[j + 1] for j in channels if a.atoms[j] in groups}
+        carried = {a.atoms[j]: one[j + 1] for j in channels if a.atoms[j] in groups} if groups else {}
         terms: list[list[tuple[int, int]]] = [[] for _ in range(len(c.places) + 1)]
         terms[0] = [(one[0], 1), (two[0], 1)]
         for v, u in zip(made, rows, strict=True):
-            terms[v + 1] = [(two[u + 1], 1), (carried.get(b.atoms[u], ZERO), 1)]
+            terms[v + 1] = [(two[u + 1], 1)]
+            if b.atoms[u] in carried:
+                terms[v + 1].append((carried[b.atoms[u]], 1))
         for v, u in zip(a.along(0), c.along(0), strict=True):
             terms[u + 1] = [(one[v + 1], 1)]
         return terms
