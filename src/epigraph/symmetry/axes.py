@@ -123,13 +123,13 @@ def pinned(count: int) -> Type:
 
 def restrict(kind: Sequence[Atom], scopes: Sequence[frozenset[Atom]]) -> None:
     """What a type is made of depends on nothing else than its own outer factors and what is in ``scopes``."""
-    outer: frozenset[Atom] = frozenset()
-    for atom in factors(kind):
-        allowed = [s | outer for s in scopes]
-        atom.scopes = _fewest([*atom.scopes, *allowed])
+    outer = factors(kind)
+    for i, atom in enumerate(outer):
+        allowed = [s.union(outer[:i]) for s in scopes] if i else scopes
+        if all(atom.scopes):
+            atom.scopes = _fewest([*atom.scopes, *allowed])
         for part in atom.parts or ():
             restrict(part, allowed)
-        outer |= {atom}
 
 
 def _fewest(scopes: list[frozenset[Atom]]) -> list[frozenset[Atom]]:

@@ -54,7 +54,7 @@ class Cells:
     def __init__(self) -> None:
         self._given: dict[tuple[Type, ...], list[Cell]] = {}
         self._known: dict[tuple[tuple[Atom, ...], ...], list[Cell]] = {}
-        self._strips: dict[tuple[int, tuple[Atom, ...]], list[Strip] | None] = {}
+        self._strips: dict[tuple[int, Sequence[Atom], int], list[Strip] | None] = {}
         self._index: dict[int, dict[tuple[tuple[int, ...], ...], int]] = {}
         self._memory: dict[tuple[int, int, Hashable], Any] = {}
         self._dependent: set[int] = set()
@@ -89,12 +89,34 @@ class Cells:
         """What each dimension is made of; None where one may depend on another."""
         out: list[list[Strip]] = []
         for dim, kind in enumerate(key):
-            if (dim, kind) not in self._strips:
-                self._strips[dim, kind] = _strips(dim, kind, 1)
-            found = self._strips[dim, kind]
+            found = self._pieces_along(dim, kind, 1)
             if found is None:
                 return None
             out.append(found)
+        return out
+
+    def _pieces_along(self, dim: int, kind: Type, step: int) -> list[Strip] | None:
+        """Start, parts chosen and leaves of each piece of one dimension; concatenations have parts in common."""
+        key = (dim, kind, step)
+        if key not in self._strips:
+            self._strips[key] = self._cut(dim, kind, step)
+        return self._strips[key]
+
+    def _cut(self, dim: int, kind: Type, step: int) -> list[Strip] | None:
+        out: list[Strip] = [(0, (), ())]
+        for _, atom, own in _steps(dim, kind, step):
+            if scope_of(atom):
+                return None
+            inner: list[Strip] = [(0, (), (Place(dim, atom, own),))]
+            if atom.parts is not None:
+                inner, offset = [], 0
+                for index, part in enumerate(atom.parts):
+                    found = self._pieces_along(dim, part, own)
+                    if found is None:
+                        return None
+                    inner += [(s + offset * own, (index, *c), p) for s, c, p in found]
+                    offset += size(part)
+            out = [(s + t, c + d, p + q) for s, c, p in out for t, d, q in inner] if out[0][2] else inner
         return out
 
     def memory(self, one: list[Cell], two: list[Cell], how: Hashable, make: Callable[[], Found]) -> Found:
@@ -138,30 +160,11 @@ Strip = tuple[int, tuple[int, ...], tuple[Place, ...]]
 Strips = tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[Place, ...]]
 
 
-def _strips(dim: int, kind: Sequence[Atom], step: int) -> list[Strip] | None:
-    """Start, parts chosen and leaves of each piece of one dimension; None where something depends on something else."""
-    out: list[Strip] = [(0, (), ())]
-    for _, atom, own in _steps(dim, kind, step):
-        if scope_of(atom):
-            return None
-        inner: list[Strip] = [(0, (), (Place(dim, atom, own),))]
-        if atom.parts is not None:
-            inner, offset = [], 0
-            for index, part in enumerate(atom.parts):
-                found = _strips(dim, part, own)
-                if found is None:
-                    return None
-                inner += [(s + offset * own, (index, *c), p) for s, c, p in found]
-                offset += size(part)
-        out = [(s + t, c + d, p + q) for s, c, p in out for t, d, q in inner]
-    return out
-
-
 def _joined(strips: Sequence[Sequence[Strip]]) -> list[Cell]:
     """The cells of a tensor whose dimensions are made of these pieces."""
     out: list[Strips] = [((), (), ())]
-    for pieces in strips:
-        out = [((*s, t), (*c, d), p + q) for s, c, p in out for t, d, q in pieces]
+    for pieces in reversed(strips):  # the last dimensions, those of space, are in one piece
+        out = [((t, *s), (d, *c), q + p) for t, d, q in pieces for s, c, p in out]
     return [Cell(*each) for each in out]
 
 

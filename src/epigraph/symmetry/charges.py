@@ -62,11 +62,16 @@ class Classes:
     def reduced(self, terms: Terms, modulus: int = 0) -> Row:
         """A sum of coefficient times variable, in representatives."""
         out: Row = {}
+        parent = self._parent
         for v, c in terms:
-            u, r = self.find(v)
-            if u != ZERO:
-                amount = out.get(u, 0) + r * c
-                out[u] = amount % modulus if modulus else amount
+            u = parent[v]
+            if u != v:
+                u, r = self.find(v)
+                c = r * c
+            if u:
+                out[u] = out[u] + c if u in out else c
+        if modulus:
+            out = {u: c % modulus for u, c in out.items()}
         return {u: c for u, c in out.items() if c} if 0 in out.values() else out
 
 
@@ -89,7 +94,7 @@ class Charges(Classes):
     def __init__(self, tensors: Iterable[Value], tilings: Cells):
         super().__init__([0], [1])
         self.tilings = tilings
-        self.kinds: list[Atom | None] = [None]
+        self.kinds: list[Atom | None] = [None]  # whose factor a charge belongs to; None for that of a whole cell
         self.equations: list[Row] = []
         self.only: dict[Kind, list[Row]] = {"scale": [], "sign": []}
         self.gone: dict[Kind, set[Variable]] = {"scale": set(), "sign": set()}
@@ -113,13 +118,24 @@ class Charges(Classes):
         """For each cell of a tensor its own charge, then those of its leaves."""
         found = self._tables.get(value)
         if found is None:
-            found = _zeros(value) if self.still(value) else [self.row(cell) for cell in value.cells]
+            found = _zeros(value) if self.still(value) else self.rows(value.cells)
             self._tables[value] = found
         return found
 
-    def row(self, cell: Cell) -> list[Variable]:
-        """New charges for a cell."""
-        return [self._new(None), *(self._new(a) if a in self._moving else ZERO for a in cell.atoms)]
+    def rows(self, cells: Sequence[Cell]) -> Table:
+        """New charges for some cells."""
+        first, made, kinds = len(self._parent), [], self.kinds
+        for cell in cells:
+            row = [len(kinds)]
+            kinds.append(None)
+            for atom in cell.atoms:
+                row.append(len(kinds) if atom in self._moving else ZERO)
+                if atom in self._moving:
+                    kinds.append(atom)
+            made.append(row)
+        self._parent += range(first, len(kinds))
+        self._ratio += [1] * (len(kinds) - first)
+        return made
 
     def define(self, value: Value, table: Table, kind: Kind | None = None) -> None:
         """The charges of a tensor; with a kind, for that kind only."""
@@ -213,6 +229,10 @@ class Solution(Classes):
         super().__init__(list(charges._parent), list(charges._ratio))
         self.modulus = 2 if kind == "sign" else 0
         self.atoms = charges.kinds
+        self._own: dict[bool, list[Variable]] = {True: [], False: []}
+        for v, (u, atom) in enumerate(zip(self._parent, self.atoms, strict=True)):
+            if u == v != ZERO:
+                self._own[atom is None].append(v)
         for v in charges.gone[kind]:
             self._parent[self.find(v)[0]] = ZERO
         both = [*charges.only[kind], *charges.equations]
@@ -223,11 +243,7 @@ class Solution(Classes):
     def basis(self, whole: bool) -> list[Row]:
         """The solutions for single units, or those for ``whole`` cells, as values of the representatives that are not 0."""
         pivots = self._pivots(self._simplified(self._equations[whole]))
-        free = [
-            v
-            for v, (parent, atom) in enumerate(zip(self._parent, self.atoms, strict=True))
-            if parent == v and v != ZERO and (atom is None) is whole and v not in pivots
-        ]
+        free = [v for v in self._own[whole] if self._parent[v] == v and v not in pivots]
         columns: dict[Variable, Row] = {v: {v: 1} for v in free}
         for v, row in pivots.items():
             for u, c in row.items():
@@ -237,7 +253,7 @@ class Solution(Classes):
 
     def vanish(self, v: Variable) -> None:
         """One more charge that is 0."""
-        self._equations[self.atoms[v] is None].append({v: 1})
+        self._parent[self.find(v)[0]] = ZERO
 
     def _settled(self, terms: Row) -> bool:
         """Take in an equation of at most two variables."""

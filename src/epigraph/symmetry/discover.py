@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from math import lcm, prod
+from operator import mul
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -130,8 +131,9 @@ class _Maker:
 
     def __init__(self, tensors: Mapping[str, Value]):
         self.tensors = tensors
+        self.watched = {name for name in tensors if name.startswith("@")}
         self.ids: dict[Atom, int] = {}
-        self.charges: dict[bool, list[tuple[Key, int]]] = {True: [], False: []}
+        self.charges: dict[bool, tuple[list[Key], list[int]]] = {True: ([], []), False: ([], [])}  # whole cells or units
         self.sets: list[IndexSet] = []
 
     def identifier(self, atom: Atom) -> int:
@@ -157,11 +159,11 @@ class _Maker:
     def _block(self, cell: Cell, strides: Sequence[int]) -> Block:
         places = cell.places
         return Block(
-            sum(s * t for s, t in zip(cell.start, strides, strict=True)),
-            tuple(p.atom.size for p in places),
-            tuple(p.step * strides[p.dim] for p in places),
-            tuple(self.identifier(p.atom) for p in places),
-            tuple(p.dim for p in places),
+            sum(map(mul, cell.start, strides)),
+            tuple([p.atom.size for p in places]),
+            tuple([p.step * strides[p.dim] for p in places]),
+            tuple([self.identifier(p.atom) for p in places]),
+            tuple([p.dim for p in places]),
         )
 
     def note(self, system: Charges) -> None:
@@ -170,7 +172,9 @@ class _Maker:
             for k, row in enumerate(system.table(value)):
                 for j, v in enumerate(row, start=-1):
                     if v != ZERO:
-                        self.charges[j < 0].append(((name, k, j), v))
+                        keys, variables = self.charges[j < 0]
+                        keys.append((name, k, j))
+                        variables.append(v)
 
     def scalings(self, system: Charges, kind: Kind) -> list[Scaling]:
         """The solutions that move a tensor, as generators: of units, then of whole cells.
@@ -191,16 +195,17 @@ class _Maker:
 
     def _generators(self, solved: Solution, kind: Kind, whole: bool) -> list[Scaling]:
         basis = solved.basis(whole)  # merges variables, so it comes first
+        if not basis:
+            return []
         by_root: dict[int, list[tuple[Key, Number]]] = {}
-        for key, v in self.charges[whole]:
+        for key, v in zip(*self.charges[whole], strict=True):
             u, ratio = solved.find(v)
             if u != ZERO:
                 by_root.setdefault(u, []).append((key, ratio))
         out: list[Scaling] = []
-        watched = {name for name in self.tensors if name.startswith("@")}
         for solution in basis:
             charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, ())}
-            if not charges or (watched and all(name in watched for name, _, _ in charges)):
+            if not charges or (self.watched and all(name in self.watched for name, _, _ in charges)):
                 continue
             out.append(self._generator(solved, solution, charges, kind))
         return out
@@ -208,8 +213,10 @@ class _Maker:
     def _generator(
         self, solved: Solution, solution: Mapping[int, Number], charges: Mapping[Key, Number], kind: Kind
     ) -> Scaling:
-        denominator = lcm(*(c.denominator for c in charges.values() if isinstance(c, Fraction)))
-        whole = {key: int(c * denominator) if denominator > 1 else int(c) for key, c in charges.items()}
+        whole = dict(charges)
+        if Fraction in map(type, charges.values()):
+            denominator = lcm(*(c.denominator for c in charges.values()))
+            whole = {key: int(c * denominator) for key, c in charges.items()}
         if kind == "sign":
             whole = {key: 1 for key, c in whole.items() if c % 2}
         atom = solved.atom(solution)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -31,8 +31,7 @@ class IndexSet:
 
 
 @final
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A part of a tensor with one axis per index set: ``as_strided(sizes, strides, offset)`` of the contiguous tensor."""
 
     offset: int

@@ -17,15 +17,13 @@ def centred(tracer: Tracer, able: Callable[[str, str], bool]) -> list[Offset]:
     """
     from epigraph.symmetry.rules import rule_of
 
+    centres = [(step, c) for step in tracer.steps if (c := rule_of(step.node.op).centre(step)) is not None]
     readers: dict[int, list[Node]] = {}
-    for step in tracer.steps:
+    for step in tracer.steps if centres else ():
         for i in step.node.inputs:
             readers.setdefault(i, []).append(step.node)
     found: list[Offset] = []
-    for step in tracer.steps:
-        centre = rule_of(step.node.op).centre(step)
-        if centre is None:
-            continue
+    for step, centre in centres:
         pairs = _carried(step, tracer.graph, readers)
         if pairs and all(able(*pair) for pair in pairs):
             step.notes["centre"] = centre

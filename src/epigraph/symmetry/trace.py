@@ -148,7 +148,8 @@ def align(shape: Sequence[int], values: Sequence[Value]) -> list[Type]:
             if own >= 0 and value.shape[own] == n > 1:
                 kinds.append(value.dims[own])
         for kind in kinds[1:]:
-            unify(kinds[0], kind)
+            if kind is not kinds[0]:
+                unify(kinds[0], kind)
         out.append(kinds[0] if kinds else UNIT if n == 1 else pinned(n))
     return out
 

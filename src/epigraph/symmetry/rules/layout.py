@@ -172,8 +172,8 @@ class Concat(Rule):
             stop = offset + value.shape[d]
             inside = [m for m, cell in enumerate(out.cells) if offset <= cell.start[d] < stop]
             if value.zero:
-                for m in inside:
-                    rows[m] = q.row(out.cells[m])
+                for m, row in zip(inside, q.rows([out.cells[m] for m in inside]), strict=True):
+                    rows[m] = row
             elif len(inside) == len(value.cells):
                 for k, m in enumerate(inside):
                     rows[m] = transfer(q, value, k, out, m)
