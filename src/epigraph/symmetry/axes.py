@@ -29,7 +29,7 @@ class Misfit(Exception):
 
 
 @final
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Atom:
     """An index set of ``size`` elements.  It may depend on the atoms that are in every one of ``scopes``."""
 
@@ -37,6 +37,7 @@ class Atom:
     scopes: list[frozenset[Atom]] = field(default_factory=lambda: [frozenset()])
     frozen: bool = False
     pinned: bool = False
+    bare: bool = False  # nothing in it depends on anything outside
     alias: Atom | None = None
     product: tuple[Atom, ...] | None = None
     parts: tuple[Type, ...] | None = None
@@ -125,6 +126,9 @@ def restrict(kind: Sequence[Atom], scopes: Sequence[frozenset[Atom]]) -> None:
     """What a type is made of depends on nothing else than its own outer factors and what is in ``scopes``."""
     outer = factors(kind)
     for i, atom in enumerate(outer):
+        if atom.bare and i == 0:
+            continue
+        atom.bare = i == 0 and not all(scopes)
         allowed = [s.union(outer[:i]) for s in scopes] if i else scopes
         if all(atom.scopes):
             atom.scopes = _fewest([*atom.scopes, *allowed])
@@ -312,9 +316,10 @@ def unify(one: Sequence[Atom], two: Sequence[Atom]) -> None:
 
 def _unify(left: list[Atom], right: list[Atom]) -> None:
     while left and right:
-        left[:1], right[:1] = factors(left[:1]), factors(right[:1])
         f, g = left[0], right[0]
-        if f.size == g.size:
+        if not (f.alias is f.product is g.alias is g.product is None):  # something before has refined them
+            left[:1], right[:1] = factors(left[:1]), factors(right[:1])
+        elif f.size == g.size:
             del left[0], right[0]
             _merge(f, g)
         elif f.size % g.size == 0:

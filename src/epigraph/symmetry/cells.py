@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, product
 from typing import Any, NamedTuple, TypeVar, final
 
 from epigraph.symmetry.axes import FREE, Atom, Type, at, factors, forget, root, scope_of, size, unscope
@@ -25,7 +26,7 @@ class Place(NamedTuple):
 
 
 @final
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Cell:
     """A block of a tensor: where it starts along each dimension, the parts chosen there, and its leaves, outermost first."""
 
@@ -69,7 +70,7 @@ class Cells:
         found = self._known.get(key)
         if found is None:
             strips = self._pieces(key)
-            found = _expanded(key) if strips is None else _joined(strips)
+            found = _expanded(key) if strips is None else list(_joined(strips))
             if strips is None:
                 self._dependent.add(id(found))
             self._known[key] = found
@@ -157,15 +158,16 @@ def matched(
 
 
 Strip = tuple[int, tuple[int, ...], tuple[Place, ...]]
-Strips = tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[Place, ...]]
 
 
-def _joined(strips: Sequence[Sequence[Strip]]) -> list[Cell]:
+def _joined(strips: Sequence[Sequence[Strip]]) -> Iterator[Cell]:
     """The cells of a tensor whose dimensions are made of these pieces."""
-    out: list[Strips] = [((), (), ())]
-    for pieces in reversed(strips):  # the last dimensions, those of space, are in one piece
-        out = [((t, *s), (d, *c), q + p) for t, d, q in pieces for s, c, p in out]
-    return [Cell(*each) for each in out]
+    if not strips:
+        yield Cell((), (), ())
+        return
+    for pieces in product(*strips):
+        start, choices, places = zip(*pieces, strict=True)
+        yield Cell(start, choices, tuple(chain.from_iterable(places)))
 
 
 def _expanded(dims: Sequence[Type]) -> list[Cell]:

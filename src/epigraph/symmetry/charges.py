@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Literal, final
+from typing import Literal, TypeVar, final
 
 from epigraph.symmetry.axes import Atom
 from epigraph.symmetry.cells import Cell, Cells
 from epigraph.symmetry.trace import Step, Value
 
 ZERO = 0
+Key = TypeVar("Key")
 Kind = Literal["scale", "sign"]
 Variable = int
 Table = list[list[Variable]]
@@ -98,7 +99,8 @@ class Charges(Classes):
         self.equations: list[Row] = []
         self.only: dict[Kind, list[Row]] = {"scale": [], "sign": []}
         self.gone: dict[Kind, set[Variable]] = {"scale": set(), "sign": set()}
-        self._moving = {a for v in tensors for c in v.cells for a in c.atoms if not a.pinned}
+        cells = {id(v.cells): v.cells for v in tensors}
+        self._moving = {a for each in cells.values() for c in each for a in c.atoms if not a.pinned}
         self._tables: dict[Value, Table] = {}
         self._still: set[Value] = set()
 
@@ -124,7 +126,8 @@ class Charges(Classes):
 
     def rows(self, cells: Sequence[Cell]) -> Table:
         """New charges for some cells."""
-        first, made, kinds = len(self._parent), [], self.kinds
+        first, kinds = len(self._parent), self.kinds
+        made: Table = []
         for cell in cells:
             row = [len(kinds)]
             kinds.append(None)
@@ -250,6 +253,18 @@ class Solution(Classes):
                 if u != v:
                     columns[u][v] = -c % 2 if self.modulus else -c
         return list(columns.values())
+
+    def gathered(self, keys: Sequence[Key], variables: Sequence[Variable]) -> dict[Variable, list[tuple[Key, Number]]]:
+        """The keys of the variables in each class, with the multiples of the representative that these are."""
+        out: dict[Variable, list[tuple[Key, Number]]] = {}
+        parent = self._parent
+        for key, v in zip(keys, variables, strict=True):
+            u = parent[v]
+            if u:
+                u, ratio = (v, 1) if u == v else self.find(v)
+                if u:
+                    out.setdefault(u, []).append((key, ratio))
+        return out
 
     def vanish(self, v: Variable) -> None:
         """One more charge that is 0."""

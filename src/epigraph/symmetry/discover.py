@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+import epigraph.symmetry.rules  # noqa: F401  (the rules are there before a graph is walked)
 from epigraph.errors import EpigraphError
 from epigraph.symmetry.axes import Atom, freeze, scope_of
 from epigraph.symmetry.cells import Cell, narrow_scopes
@@ -133,7 +134,10 @@ class _Maker:
         self.tensors = tensors
         self.watched = {name for name in tensors if name.startswith("@")}
         self.ids: dict[Atom, int] = {}
-        self.charges: dict[bool, tuple[list[Key], list[int]]] = {True: ([], []), False: ([], [])}  # whole cells or units
+        self.charges: dict[bool, tuple[list[Key], list[int]]] = {
+            True: ([], []),
+            False: ([], []),
+        }  # whole cells or units
         self.sets: list[IndexSet] = []
 
     def identifier(self, atom: Atom) -> int:
@@ -197,11 +201,7 @@ class _Maker:
         basis = solved.basis(whole)  # merges variables, so it comes first
         if not basis:
             return []
-        by_root: dict[int, list[tuple[Key, Number]]] = {}
-        for key, v in zip(*self.charges[whole], strict=True):
-            u, ratio = solved.find(v)
-            if u != ZERO:
-                by_root.setdefault(u, []).append((key, ratio))
+        by_root = solved.gathered(*self.charges[whole])
         out: list[Scaling] = []
         for solution in basis:
             charges = {key: c * r for u, c in solution.items() for key, r in by_root.get(u, ())}
@@ -213,10 +213,8 @@ class _Maker:
     def _generator(
         self, solved: Solution, solution: Mapping[int, Number], charges: Mapping[Key, Number], kind: Kind
     ) -> Scaling:
-        whole = dict(charges)
-        if Fraction in map(type, charges.values()):
-            denominator = lcm(*(c.denominator for c in charges.values()))
-            whole = {key: int(c * denominator) for key, c in charges.items()}
+        denominator = lcm(*{c.denominator for c in charges.values()})
+        whole = {key: int(c * denominator) for key, c in charges.items()}
         if kind == "sign":
             whole = {key: 1 for key, c in whole.items() if c % 2}
         atom = solved.atom(solution)
@@ -230,11 +228,11 @@ def _independent(group: Group, scalings: Sequence[Scaling], kind: Kind) -> list[
     computed for these, and for scalings of whole cells one in which all units get one factor.
     """
     span = Span(2 if kind == "sign" else 0)
-    seen: set[tuple[int, Key]] = set()
+    seen: dict[int, set[Key]] = {}
     kept: list[Generator] = []
     waiting: list[Scaling] = []
-    units = [s for s in scalings if s.set is not None]
-    for given in units:
+    units = [(len(group.sets[s.set].scope), s) for s in scalings if s.set is not None]
+    for _, given in sorted(units, key=lambda u: u[0]):  # whole heads before what is in them: searches want both
         scaling = bare(given)
         if _somewhere_new(group, scaling, seen):
             waiting.append(scaling)
@@ -252,15 +250,17 @@ def _independent(group: Group, scalings: Sequence[Scaling], kind: Kind) -> list[
     return [*kept, *(s for s in cells if span.add_whole(_whole(bare(s))))]
 
 
-def _somewhere_new(group: Group, scaling: Scaling, seen: set[tuple[int, Key]]) -> bool:
+def _somewhere_new(group: Group, scaling: Scaling, seen: dict[int, set[Key]]) -> bool:
     """Does it scale single units in a place where they have not been scaled before?"""
     own = scaling.set
     if own is None or group.sets[own].size == 1:
         return False
-    new = any((own, key) not in seen for key in scaling.charges)
-    seen.update((own, key) for key in scaling.charges)
+    known = seen.setdefault(own, set())
+    new = not known.issuperset(scaling.charges)
+    known.update(scaling.charges)
     for outer in group.sets[own].scope:
-        seen.update((outer, (n, k, group.blocks[n][k].sets.index(outer))) for n, k, _ in scaling.charges)
+        places = ((n, k, group.blocks[n][k].sets.index(outer)) for n, k, _ in scaling.charges)
+        seen.setdefault(outer, set()).update(places)
     return new
 
 

@@ -16,7 +16,7 @@ from epigraph.symmetry.cells import Cell, Cells
 
 
 @final
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Value:
     """A tensor of the graph: the types of its dimensions; ``fixed`` if no transformation moves it, ``zero`` if it is 0."""
 
@@ -25,8 +25,8 @@ class Value:
     fixed: bool = False
     zero: bool = False
     literal: Tensor | None = None
-    cells: list[Cell] = field(default_factory=list)
-    index: dict[tuple[tuple[int, ...], ...], int] = field(default_factory=dict)
+    cells: list[Cell] = field(init=False)
+    index: dict[tuple[tuple[int, ...], ...], int] = field(init=False)
 
     def settle(self, every: Cells) -> None:
         """Make the cells, once no type changes any more; values of equal types share them."""
@@ -35,7 +35,7 @@ class Value:
 
 
 @final
-@dataclass
+@dataclass(slots=True)
 class Step:
     """One node with the values that it takes and gives, and what its rule wants to remember."""
 

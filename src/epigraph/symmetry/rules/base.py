@@ -166,7 +166,7 @@ def odd(q: Charges, step: Step) -> None:
 def homogeneous(q: Charges, step: Step, inputs: Sequence[Value]) -> None:
     """Positive factors pass, sign flips do not."""
     agree(q, step, inputs)
-    nothing(q, [*inputs, step.output], "sign")
+    nothing(q, [step.output], "sign")
 
 
 class Elementwise(Rule):
