@@ -136,8 +136,8 @@ class Charges(Classes):
                 if atom in self._moving:
                     kinds.append(atom)
             made.append(row)
-        self._parent += range(first, len(kinds))
-        self._ratio += [1] * (len(kinds) - first)
+        self._parent.extend(range(first, len(kinds)))
+        self._ratio.extend([1] * (len(kinds) - first))
         return made
 
     def define(self, value: Value, table: Table, kind: Kind | None = None) -> None:
