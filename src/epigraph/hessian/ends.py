@@ -144,9 +144,23 @@ def assess(process: Krylov, request: Request) -> Progress:
     far = 0 if process.products >= request.most or process.complete else _far(ritz, wanted, request.tol, noise)
     enough = enough and far == 0
     errors, gaps = estimated_errors(ritz) if enough else (ritz.residuals, np.zeros(m))
-    errors = np.where(gaps > 2 * _slack(ritz, request.tol, noise), errors, ritz.residuals)
+    slack = _slack(ritz, request.tol, noise)
+    for last, next_ in ((max(low, default=-1), 1), (min(high, default=-1), -1)):
+        gaps[_going_on(ritz, last, last + next_, wanted, slack)] = 0.0
+    errors = np.where(gaps > 2 * slack, errors, ritz.residuals)
     good = [enough and bool(errors[k] <= max(request.tol * abs(ritz.values[k]), noise)) for k in wanted]
     return Progress(ritz, errors, gaps, wanted, good, far=far // 2)
+
+
+def _going_on(ritz: Ritz, last: int, inner: int, wanted: list[int], slack: Array) -> list[int]:
+    """The values that agree with the last one of a list, where one that is not listed does: of these, more may follow.
+
+    To them no gap is ascribed: that it is empty would be known when all further copies had been found.
+    """
+    values = ritz.values
+    if last < 0 or inner in wanted or not 0 <= inner < len(ritz) or abs(values[inner] - values[last]) > 2 * slack[last]:
+        return []
+    return np.flatnonzero(np.abs(values - values[last]) <= 2 * slack[last]).tolist()
 
 
 def _slack(ritz: Ritz, tol: float, noise: float) -> Array:
@@ -214,7 +228,7 @@ def _look_for_copies(process: Krylov, state: Progress, request: Request) -> floa
             return None
         ahead = process.coupling[process.pending, front] if process.pending else np.zeros(0)
         below.append(float(np.linalg.norm(ahead)))
-        if below[-1] <= 50 * process.epsilon * process.scale:
+        if below[-1] == 0.0:
             return 0.0  # the start lies in an invariant space: what it does not meet has no share in it
         risk = min(1.0, sum(missed(diagonal, below, dimension, t) for t in limits))
         if risk <= request.risk or process.count >= request.capacity:
