@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from epigraph.hessian.api import spectrum
 from epigraph.hessian.ends import Request, ends
 from epigraph.hessian.krylov import Krylov
+from epigraph.hessian.spectrum import Spectrum
+from epigraph.objective.objective import Objective
 
 
 def _matrix(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -100,3 +105,62 @@ def test_ends_of_many_random_matrices(kind: str) -> None:
     for trial in range(125):
         n = int(rng.integers(12, 400))
         _check(_matrix(kind, n, rng), int(rng.integers(1, 6)), int(rng.integers(0, 4)), trial)
+
+
+def _quadratic(matrix: torch.Tensor) -> Objective:
+    """w'Aw/2, whose Hessian is A."""
+    return Objective.from_function(lambda w: w @ (matrix @ w) / 2, {"w": torch.zeros(len(matrix), dtype=matrix.dtype)})
+
+
+def _errors_hold(matrix: torch.Tensor, top: int, bottom: int, **options: Any) -> Spectrum:
+    exact = np.linalg.eigvalsh(matrix.double().numpy())
+    found = spectrum(_quadratic(matrix), top=top, bottom=bottom, **options)
+    assert found.risk <= 1e-6
+    rounding = 3e-14 * abs(exact).max()
+    for pairs, values in ((found.top, exact[::-1]), (found.bottom, exact)):
+        for pair, value in zip(pairs, values, strict=False):
+            assert not pair.converged or abs(pair.value - value) <= pair.error + rounding, (pair, value)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [20, 40, 200, 1000])
+def test_small_eigenvalues_beside_a_large_one_are_not_rounding(dtype: torch.dtype, size: int) -> None:
+    """In a process of its own each is a remainder of a few units of rounding."""
+    rng = np.random.default_rng(size)
+    small = size * torch.finfo(dtype).eps
+    for seed in range(4):
+        q, _ = np.linalg.qr(rng.standard_normal((200, 200)))
+        matrix = torch.from_numpy((q * np.r_[1.0, small, -small, np.zeros(197)]) @ q.T).to(dtype)
+        found = _errors_hold((matrix + matrix.T) / 2, 2, 1, seed=seed)
+        assert found.products < 60
+
+
+def test_an_eigenvector_that_is_split_between_basis_and_complement_is_found() -> None:
+    """Five copies that differ by rounding: the last one came into the basis with the fourth, to a part and without converging."""
+    rng = np.random.default_rng(0)
+    for seed in range(6):
+        values = np.r_[np.ones(5), rng.uniform(-1, 0.999, 195)]
+        q, _ = np.linalg.qr(rng.standard_normal((200, 200)))
+        matrix = torch.from_numpy((q * values) @ q.T).float()
+        _errors_hold((matrix + matrix.T) / 2, 5, 0, seed=seed, tol=1e-6)
+
+
+@pytest.mark.parametrize("tol", [1e-1, 1e-2, 1e-3])
+def test_values_that_are_not_told_apart_say_so(tol: float) -> None:
+    """Clusters narrower than the tolerance: a value may stand for its neighbour, and its error covers both."""
+    rng = np.random.default_rng(1)
+    for seed in range(20):
+        n = int(rng.integers(5, 60))
+        q, _ = np.linalg.qr(rng.standard_normal((n, n)))
+        values = 1 + 10 ** rng.uniform(-9, -1) * rng.standard_normal(n)
+        matrix = torch.from_numpy((q * values) @ q.T)
+        _errors_hold((matrix + matrix.T) / 2, 4, 3, seed=seed, tol=tol)
+
+
+def test_a_value_with_hundreds_of_copies_costs_no_more_than_a_few() -> None:
+    rng = np.random.default_rng(2)
+    q, _ = np.linalg.qr(rng.standard_normal((300, 300)))
+    matrix = torch.from_numpy((q * np.r_[1.0, 0.5, np.zeros(298)]) @ q.T)
+    for dtype in (torch.float32, torch.float64):
+        assert _errors_hold(((matrix + matrix.T) / 2).to(dtype), 5, 3).products < 30

@@ -45,14 +45,16 @@ class Request:
 class Progress:
     """Where the process stands: estimated errors of the wanted pairs, the risk that a copy was missed.
 
-    ``far``: for how many steps there is no point in looking again.
+    ``limits``: no eigenvalue that is not listed may lie above the first nor below the second.  ``rivals``: Ritz values that are not
+    listed, whose residuals reach beyond a limit.  ``far``: for how many steps there is no point in looking again.
     """
 
     ritz: Ritz
     errors: Array
-    gaps: Array
     wanted: list[int]
     converged: list[bool]
+    limits: tuple[float, float] = (math.inf, -math.inf)
+    rivals: tuple[int, ...] = ()
     risk: float = 1.0
     far: int = 0
 
@@ -60,12 +62,17 @@ class Progress:
     def all_converged(self) -> bool:
         return len(self.wanted) > 0 and all(self.converged)
 
+    @property
+    def settled(self) -> bool:
+        """Have the wanted pairs converged, without a rival?"""
+        return self.all_converged and not self.rivals
+
 
 def ends(process: Krylov, request: Request) -> Progress:
     """Run until the wanted pairs have converged and no copy is missing at the stated risk, or the budget is spent."""
     while True:
         state = _advance(process, request)
-        if not state.all_converged or process.complete or process.products >= request.most:
+        if not state.settled or process.complete or process.products >= request.most:
             state.risk = 0.0 if process.complete else 1.0
             return state
         if request.risk >= 1.0:
@@ -73,7 +80,7 @@ def ends(process: Krylov, request: Request) -> Progress:
         risk = _look_for_copies(process, state, request)
         if risk is not None:
             state = _advance(process, request)  # the chain's own Ritz values may have come near the wanted ones
-            state.risk = risk if state.all_converged else 1.0
+            state.risk = risk if state.settled else 1.0
             return state
 
 
@@ -82,7 +89,7 @@ def _advance(process: Krylov, request: Request) -> Progress:
     due = max(request.top + request.bottom, request.least)
     while True:
         state = None if _early(process, request, due) else assess(process, request)
-        if state is not None and (state.all_converged or process.products >= request.most):
+        if state is not None and (state.settled or process.products >= request.most):
             return state
         chosen = _next(process, state)
         if chosen is None:
@@ -105,12 +112,13 @@ def _early(process: Krylov, request: Request, due: int) -> bool:
 
 
 def _next(process: Krylov, state: Progress | None) -> int | None:
-    """The direction of the largest residual among the wanted pairs that have not converged; else a fresh start."""
+    """The direction of the largest residual among the wanted pairs that have not converged, or their rivals; else a fresh start."""
     if not process.pending:
         return process.start()
     if state is None or len(process.pending) == 1:
         return process.pending[0]
-    open_ = [k for k, ok in zip(state.wanted, state.converged, strict=True) if not ok] or state.wanted
+    open_ = [k for k, ok in zip(state.wanted, state.converged, strict=True) if not ok]
+    open_ = open_ or list(state.rivals) or state.wanted
     part = process.coupling[np.ix_(process.pending, state.ritz.done.tolist())] @ state.ritz.vectors[:, open_]
     return process.turn(part[:, int(np.linalg.norm(part, axis=0).argmax())])
 
@@ -144,9 +152,37 @@ def assess(process: Krylov, request: Request) -> Progress:
     far = 0 if process.products >= request.most or process.complete else _far(ritz, wanted, request.tol, noise)
     enough = enough and far == 0
     errors, gaps = estimated_errors(ritz) if enough else (ritz.residuals, np.zeros(m))
-    errors = np.where(gaps > 2 * _slack(ritz, request.tol, noise), errors, ritz.residuals)
+    slack = _slack(ritz, request.tol, noise)
+    for last, next_ in ((max(low, default=-1), 1), (min(high, default=-1), -1)):
+        gaps[_going_on(ritz, last, last + next_, wanted, slack)] = 0.0
+    errors = np.where(gaps > 2 * slack, errors, ritz.residuals)
     good = [enough and bool(errors[k] <= max(request.tol * abs(ritz.values[k]), noise)) for k in wanted]
-    return Progress(ritz, errors, gaps, wanted, good, far=far // 2)
+    if not all(good) or process.complete:
+        return Progress(ritz, errors, wanted, good, far=far // 2)
+    limits = _limits(ritz, gaps, slack, (min(high, default=-1), max(low, default=-1)))
+    return Progress(ritz, errors, wanted, good, limits, _rivals(ritz, wanted, limits) if request.risk < 1 else ())
+
+
+def _rivals(ritz: Ritz, wanted: list[int], limits: tuple[float, float]) -> tuple[int, ...]:
+    """Ritz values that are not listed and may belong to eigenvalues beyond the limits.
+
+    The look for copies says that nothing is hidden in the complement.  An eigenvector that lies to one part in the complement and to the other
+    in the basis, where it has not converged yet, is seen by its residual alone.
+    """
+    reach = (ritz.values + ritz.residuals > limits[0]) | (ritz.values - ritz.residuals < limits[1])
+    reach[wanted] = False
+    return tuple(np.flatnonzero(reach).tolist())
+
+
+def _going_on(ritz: Ritz, last: int, inner: int, wanted: list[int], slack: Array) -> list[int]:
+    """The values that agree with the last one of a list, where one that is not listed does: of these, more may follow.
+
+    To them no gap is ascribed: that it is empty would be known when all further copies had been found.
+    """
+    values = ritz.values
+    if last < 0 or inner in wanted or not 0 <= inner < len(ritz) or abs(values[inner] - values[last]) > 2 * slack[last]:
+        return []
+    return np.flatnonzero(np.abs(values - values[last]) <= 2 * slack[last]).tolist()
 
 
 def _slack(ritz: Ritz, tol: float, noise: float) -> Array:
@@ -157,7 +193,8 @@ def _slack(ritz: Ritz, tol: float, noise: float) -> Array:
 def _far(ritz: Ritz, wanted: list[int], tol: float, noise: float) -> int:
     """By how many decimal digits the worst wanted error is too large whatever the gaps are: none is wider than the spectrum."""
     values, r = ritz.values[wanted], ritz.residuals[wanted]
-    least = np.minimum(r, 2 * r * r / max(float(ritz.values[-1] - ritz.values[0]), 1e-300))
+    wide = float(ritz.values[-1] - ritz.values[0])
+    least = np.minimum(r, 2 * r * (r / wide)) if wide > 0 else r
     worst = float((least / np.maximum(np.maximum(tol * np.abs(values), noise), 1e-300)).max())
     return 0 if worst <= 1 else math.ceil(math.log10(worst))
 
@@ -203,7 +240,7 @@ def _look_for_copies(process: Krylov, state: Progress, request: Request) -> floa
     front = process.start()
     if front is None:
         return 0.0
-    limits = _limits(process, state, request)
+    limits = state.limits
     diagonal: list[float] = []
     below: list[float] = []
     while process.products < request.most:
@@ -214,7 +251,7 @@ def _look_for_copies(process: Krylov, state: Progress, request: Request) -> floa
             return None
         ahead = process.coupling[process.pending, front] if process.pending else np.zeros(0)
         below.append(float(np.linalg.norm(ahead)))
-        if below[-1] <= 50 * process.epsilon * process.scale:
+        if below[-1] == 0.0:
             return 0.0  # the start lies in an invariant space: what it does not meet has no share in it
         risk = min(1.0, sum(missed(diagonal, below, dimension, t) for t in limits))
         if risk <= request.risk or process.count >= request.capacity:
@@ -223,17 +260,13 @@ def _look_for_copies(process: Krylov, state: Progress, request: Request) -> floa
     return 1.0
 
 
-def _limits(process: Krylov, state: Progress, request: Request) -> tuple[float, float]:
+def _limits(ritz: Ritz, gaps: Array, slack: Array, last: tuple[int, int]) -> tuple[float, float]:
     """Nothing may be missing above the first nor below the second: half a gap inside the last wanted value of each end."""
-    values, gaps = state.ritz.values, state.gaps
-    slack = _slack(state.ritz, request.tol, process.noise)
-    top = [k for k in state.wanted if k >= len(values) - request.top] if request.top else []
-    bottom = [k for k in state.wanted if k < request.bottom]
 
     def limit(k: int, sign: float) -> float:
-        return float(values[k] - sign * (gaps[k] / 2 if gaps[k] > 2 * slack[k] else -slack[k]))
+        return float(ritz.values[k] - sign * (gaps[k] / 2 if gaps[k] > 2 * slack[k] else -slack[k]))
 
-    return (limit(min(top), 1.0) if top else math.inf), (limit(max(bottom), -1.0) if bottom else -math.inf)
+    return (limit(last[0], 1.0) if last[0] >= 0 else math.inf), (limit(last[1], -1.0) if last[1] >= 0 else -math.inf)
 
 
 def missed(diagonal: Sequence[float], below: Sequence[float], dimension: int, tau: float) -> float:

@@ -160,10 +160,7 @@ class Krylov:
                 else None
             )
         for _ in range(20):
-            drawn = torch.randn(self.n, generator=self.generator, dtype=torch.float64, device="cpu").to(
-                self.device, self.dtype
-            )
-            w, h = self._without_basis(drawn)
+            w, h = self._without_basis(self._random())
             size = length(w)
             if size > 1e-3:
                 w, _ = self._without_basis(w / size)
@@ -198,7 +195,10 @@ class Krylov:
         self.locked += 1
 
     def step(self, i: int) -> int | None:
-        """Multiply one pending vector; the new pending vector, or None where the product lies in the basis."""
+        """Multiply one pending vector; the new pending vector, or None where the product lies in the basis.
+
+        A remainder at the level of rounding is kept as any other: small eigenvalues beside a large one look like that.
+        """
         q = self.row(i)
         w = self.multiply(q)
         self.products += 1
@@ -213,15 +213,33 @@ class Krylov:
         self.coupling[: self.count, i] = h
         self.done.append(i)
         left = length(w)
-        if left <= 50 * self.epsilon * self.scale or self.count >= self.n:
+        if left == 0.0 or self.count >= self.n:
             return None
         w = w / left
         if left <= 0.1 * size:  # what cancelled has left rounding along the basis
-            w, _ = self._without_basis(w)
-            w = w / length(w)
+            w = self._rounded_off(w)
+            if w is None:
+                return None
         new = self._append(w)
         self.coupling[new, i] = left
         return new
+
+    def _rounded_off(self, w: Tensor) -> Tensor | None:
+        """The unit vector less its part in the basis; a random one where it was rounding and nothing else."""
+        w, _ = self._without_basis(w)
+        size = length(w)
+        for _ in range(20):
+            if size > 0.1:
+                w, _ = self._without_basis(w / size)
+                return w / length(w)
+            w, _ = self._without_basis(self._random())
+            size = length(w)
+        return None
+
+    def _random(self) -> Tensor:
+        """A vector of independent normal numbers."""
+        drawn = torch.randn(self.n, generator=self.generator, dtype=torch.float64, device="cpu")
+        return drawn.to(self.device, self.dtype)
 
     # what is known ------------------------------------------------------------------------------------------------
     @property

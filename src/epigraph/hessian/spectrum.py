@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from epigraph.errors import UsageError
 from epigraph.hessian.ends import Progress, Request, ends
 from epigraph.hessian.engines import free_memory
-from epigraph.hessian.krylov import KEPT, Krylov
+from epigraph.hessian.krylov import KEPT, Array, Krylov
 from epigraph.hessian.operator import Operator
 from epigraph.hessian.program import calmly
 
@@ -201,13 +203,29 @@ def _pairs(process: Krylov, state: Progress, request: Request) -> tuple[tuple[Pa
         found[k] = residual, error
     values = state.ritz.values
 
-    def pair(k: int, listed: list[int]) -> Pair:
-        residual, error = found[k]
-        copies = sum(abs(values[k] - values[j]) <= found[j][1] + error + noise for j in listed)
-        good = settled.get(k, False) and error <= max(request.tol * abs(float(values[k])), noise)
-        return Pair(float(values[k]), residual, residual + noise, error + noise, bool(good), int(copies))
+    def listed(ranks: list[int], sign: float) -> tuple[Pair, ...]:
+        limit = state.limits[0] if sign > 0 else -state.limits[1]
+        errors = _ranked(sign * values[ranks], np.array([found[k][1] for k in ranks]), limit) + noise
+        pairs = []
+        for k, error in zip(ranks, errors.tolist(), strict=True):
+            residual, own = found[k]
+            copies = sum(abs(values[k] - values[j]) <= found[j][1] + own + noise for j in ranks)
+            good = settled.get(k, False) and own <= max(request.tol * abs(float(values[k])), noise)
+            pairs.append(Pair(float(values[k]), residual, residual + noise, error, bool(good), int(copies)))
+        return tuple(pairs)
 
-    return tuple(pair(k, high) for k in high), tuple(pair(k, low) for k in low)
+    return listed(high, 1.0), listed(low, -1.0)
+
+
+def _ranked(values: Array, errors: Array, limit: float) -> Array:
+    """The errors of descending values as the largest, the second largest and so on.
+
+    Intervals that overlap may have been listed in a wrong order, and nothing is missing beyond the limit only, which lies
+    outside values that are not told apart.
+    """
+    upper, lower = -np.sort(-(values + errors)), -np.sort(-(values - errors))
+    beyond = limit - values if math.isfinite(limit) else errors
+    return np.maximum(np.maximum(errors, beyond), np.maximum(upper - values, values - lower))
 
 
 def _stack(process: Krylov, state: Progress, chosen: list[int]) -> Tensor:
