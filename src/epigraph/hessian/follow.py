@@ -77,11 +77,11 @@ def _error(values: Array, residuals: Array, end: int) -> float:
     return min(r, 2 * r * r / gap) if gap > 0 else r
 
 
-def _without(w: Tensor, basis: list[Tensor]) -> tuple[Tensor, Array]:
+def _without(w: Tensor, basis: list[Tensor]) -> tuple[Tensor, list[float]]:
     """w less its part in the basis, and the coefficients of that part."""
     rows = basis[0][None] if len(basis) == 1 else torch.stack(basis)
     h = inner(rows, w)
-    return torch.addmv(w, rows.T, h.to(w.dtype), alpha=-1), h.double().cpu().numpy()
+    return torch.addmv(w, rows.T, h.to(w.dtype), alpha=-1), h.tolist()
 
 
 def _combined(basis: list[Tensor], weights: Array) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, final
 
 import numpy as np
@@ -41,7 +41,7 @@ class Operator:
         self.names = program.names
         self.shapes = [tuple(p.shape) for p in program.point]
         self.sizes = [p.numel() for p in program.point]
-        self._spans = list(pairwise(np.cumsum([0, *self.sizes]).tolist()))
+        self._spans = list(pairwise(accumulate(self.sizes, initial=0)))
         self._plain = all(p.dtype == program.real for p in program.point)
         self.products = 0
         self._penalty = [program.decay.get(n, 0.0) for n in self.names]

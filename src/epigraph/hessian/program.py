@@ -92,7 +92,8 @@ class Program:
         self.J, self.names = J, tuple(names)
         self.dtype = dtype
         source = {**J.parameters, **(at or {})}
-        self.values = {k: self._own(v, J.parameters[k]) for k, v in source.items()}
+        with torch.inference_mode(False):
+            self.values = {k: self._own(v, J.parameters[k]) for k, v in source.items()}
         self.batches = [Batch(self._cast(b.inputs), self._cast(b.targets), b.weight, b.samples) for b in self._data()]
         self.decay = {k: lam for k, lam in J.weight_decay.items() if lam}
         self._others = {} if dtype is None else self._states()
@@ -107,8 +108,7 @@ class Program:
 
     def _own(self, value: Tensor, parameter: Tensor) -> Tensor:
         """A copy: the point stays where it is when the model is trained on."""
-        with torch.inference_mode(False):
-            return value.detach().to(parameter.device, self.dtype or parameter.dtype, copy=True).contiguous()
+        return value.detach().to(parameter.device, self.dtype or parameter.dtype, copy=True).contiguous()
 
     def _cast(self, value: Any) -> Any:
         return value if self.dtype is None else tree_map(functools.partial(cast, dtype=self.dtype), value)
