@@ -36,6 +36,7 @@ def minima(
     as_json: AsJson = False,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML page with pictures.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random starts.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="Where the searches run: cpu, or cuda.")] = "cpu",
 ) -> None:
     """Which minima and saddles does the objective have, up to copies, and are the minima equal in value?"""
     with outcome():
@@ -51,7 +52,7 @@ def minima(
 
             J = load(target, expr, where or [])
             options = {"saddles": saddles, "certify": certify, "transitions": transitions, "atlas": atlas, "seed": seed}
-            found = epigraph.minima(J, starts, progress=progress, **options)
+            found = epigraph.minima(J, starts, progress=progress, device=device, **options)
             if certificate is not None:
                 progress(f"proving minima for {certificate}")
                 _keep(certificate, J, found)

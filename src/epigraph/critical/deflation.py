@@ -32,7 +32,7 @@ class Deflated:
         v = (here.V.mT @ self._slope(here.x)[..., None])[..., 0]
         jacobian = torch.diag_embed(here.w) + here.local[:, :, None] * v[:, None, :]
         size = jacobian.square().sum((1, 2)).clamp_min(1e-300)
-        eye = torch.eye(len(self.known[0]), dtype=torch.float64)
+        eye = torch.eye(here.x.shape[1], dtype=torch.float64, device=here.x.device)
         normal = jacobian.mT @ jacobian + (here.damping.clamp_min(1e-14) * size)[:, None, None] * eye
         return -torch.linalg.solve(normal, (jacobian.mT @ here.local[..., None])[..., 0])
 

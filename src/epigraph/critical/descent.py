@@ -15,7 +15,20 @@ import torch
 from torch import Tensor
 
 from epigraph.critical.metric import with_metrics
-from epigraph.critical.minimize import COARSE, FINE, LANES, NULL, PASSING, STALLED, STEP, Ended, Inside, everywhere
+from epigraph.critical.minimize import (
+    COARSE,
+    FINE,
+    LANES,
+    NULL,
+    PASSING,
+    STALLED,
+    STEP,
+    Ended,
+    Inside,
+    everywhere,
+    gathered,
+    unended,
+)
 from epigraph.hessian.dense import Dense, Jet
 
 EASIER, HARDER = 1 / 5, 4.0  # damping after a step that was accepted, and after one that was not
@@ -48,28 +61,23 @@ class Lanes:
 def descend(dense: Dense, start: Tensor, *, steps: int = 400, inside: Inside = everywhere) -> Ended:
     """Lanes from ``start`` [lanes, n] to where the gradient is small and the Hessian has no negative eigenvalue.
 
-    ``inside`` tells which points are allowed; a step to any other is refused.  Costs an evaluation of J and a Cholesky factor
-    for each trial, a gradient and a Hessian for each step.
+    ``inside`` tells which points are allowed; a step to any other is refused.  The lanes run on the device of ``dense``, and their
+    ends come back to where they started.  Costs an evaluation of J and a Cholesky factor for each trial, a gradient and a Hessian
+    for each step.
     """
+    begun = start.to(dense.device)
     if dense.size > FEW:
-        return with_metrics(dense, start, inside)
-    end = unended(start)
-    for part in torch.arange(len(start)).split(max(1, LANES // dense.size**2)):
-        _batch(dense, start[part], part, end, steps, inside)
-    return end
-
-
-def unended(start: Tensor) -> Ended:
-    """What is known of starts that have not been anywhere."""
-    count = len(start)
-    nowhere = torch.full((count,), torch.inf, dtype=torch.float64)
-    return Ended(start.clone(), nowhere * torch.nan, nowhere, torch.zeros(count, dtype=torch.bool))
+        return gathered([with_metrics(dense, begun, inside)], start.device)
+    end = unended(begun)
+    for part in torch.arange(len(start), device=dense.device).split(max(1, LANES // dense.size**2)):
+        _batch(dense, begun[part], part, end, steps, inside)
+    return gathered([end], start.device)
 
 
 def _batch(dense: Dense, start: Tensor, lane: Tensor, end: Ended, steps: int, inside: Inside) -> None:
     jet = dense.of(start)
     good = torch.nonzero(finite(jet.value, jet.gradient, jet.hessian) & inside(start))[:, 0]
-    damping = torch.full((len(good),), FIRST, dtype=torch.float64)
+    damping = torch.full_like(jet.value[good], FIRST)
     now = Lanes(start[good], jet.value[good], jet.gradient[good], jet.hessian[good], damping, lane[good])
     resting: list[Lanes] = []
     for _ in range(steps):
@@ -101,8 +109,9 @@ def _sharpen(dense: Dense, now: Lanes, end: Ended, inside: Inside) -> None:
         better = torch.nonzero(close & falls & finite(jet.value, jet.gradient, jet.hessian) & inside(x))[:, 0]
         now = now.at(better)
         jet = Jet(jet.value[better], jet.gradient[better], jet.hessian[better])
-        now.move(torch.arange(len(better)), x[better], jet)
-        record(end, now, torch.ones(len(better), dtype=torch.bool))
+        everyone = torch.ones_like(better, dtype=torch.bool)
+        now.move(everyone, x[better], jet)
+        record(end, now, everyone)
 
 
 def _rested(now: Lanes) -> Tensor:

@@ -43,10 +43,18 @@ ESCAPE = 0.05  # length of the step from a saddle along its negative curvature
 class Explorer:
     """Searches one objective, batch after batch; the graph, its program and its symmetries are made once."""
 
-    def __init__(self, J: Objective, saddles: bool, certify: bool, seed: int, say: Callable[..., None]):
+    def __init__(
+        self,
+        J: Objective,
+        saddles: bool,
+        certify: bool,
+        seed: int,
+        say: Callable[..., None],
+        device: torch.device | str = "cpu",
+    ):
         self.J, self.with_saddles, self.certify, self.seed, self.say = J, saddles, certify, seed, say
         say("capturing the graph")
-        self.dense = Dense(J.graph(), tuple(J.parameters))
+        self.dense = Dense(J.graph(), tuple(J.parameters), device)
         self.inside = within(J, self.dense)
         self.slack = coercive(J) != ""
         say("looking for symmetries")
@@ -136,7 +144,7 @@ class Explorer:
             return []
         self.say(f"looking for others than {len(away)} known points")
         begun = starts(self.dense, self.found, count, generator).named("deflation")
-        return [self.ended(begun, Deflated(away), STEPS)]
+        return [self.ended(begun, Deflated(away.to(self.dense.device)), STEPS)]
 
     def ended(self, first: Starts, rule: Rule | None = None, steps: int = 400) -> Ended:
         """Search, downhill without a rule, and polish: the critical points, and the kind of start of each.
@@ -272,8 +280,9 @@ def within(J: Objective, dense: Dense) -> Inside:
         return everywhere
 
     def inside(x: Tensor) -> Tensor:
-        wholes = [unflatten(dense, row) for row in x]
-        return torch.tensor([all(J.domain.contains(k, v) for k, v in p.items()) for p in wholes], dtype=torch.bool)
+        wholes = [unflatten(dense, row) for row in x.cpu()]
+        held = [all(J.domain.contains(k, v) for k, v in p.items()) for p in wholes]
+        return torch.tensor(held, dtype=torch.bool, device=x.device)
 
     return inside
 

@@ -36,7 +36,7 @@ class EigenvectorFollowing:
 
     def step(self, here: State) -> Tensor:
         size = here.local / (here.w.abs() + here.mu).clamp_min(1e-300)
-        up = torch.arange(size.shape[1]) < self.index
+        up = torch.arange(size.shape[1], device=size.device) < self.index
         return torch.where(up, size, -size)
 
     def accepts(self, here: State, step: Tensor, jet: Jet) -> Tensor:

@@ -99,7 +99,7 @@ class Ended:
 
 def everywhere(x: Tensor) -> Tensor:
     """No bounds."""
-    return torch.ones(len(x), dtype=torch.bool)
+    return torch.ones(len(x), dtype=torch.bool, device=x.device)
 
 
 def search(
@@ -107,25 +107,31 @@ def search(
 ) -> Ended:
     """Lanes from ``start`` [lanes, n] to where the gradient is small, or as far as they get; batches one after the other.
 
-    Costs a Hessian and an eigendecomposition for each lane and accepted step.  ``inside`` tells which points are
-    allowed; a step to any other is refused.
+    They run on the device of ``dense``; what is known of their ends comes back to where they started.  Costs a Hessian and an
+    eigendecomposition for each lane and accepted step.  ``inside`` tells which points are allowed; a step to any other is
+    refused.
     """
     size = max(1, LANES // (dense.size**2))
-    parts = [_batch(dense, part, rule, steps, inside, until) for part in start.split(size)]
-    return Ended(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Ended)))
+    begun = start.to(dense.device).split(size)
+    return gathered([_batch(dense, part, rule, steps, inside, until) for part in begun], start.device)
+
+
+def gathered(parts: Sequence[Ended], device: torch.device) -> Ended:
+    """The lanes of several, one after the other, on a device."""
+    return Ended(*(torch.cat([getattr(p, f.name) for p in parts]).to(device) for f in fields(Ended)))
+
+
+def unended(start: Tensor) -> Ended:
+    """What is known of starts that have not been anywhere."""
+    nowhere = torch.full((len(start),), torch.inf, dtype=torch.float64, device=start.device)
+    return Ended(start.clone(), nowhere * torch.nan, nowhere, torch.zeros_like(nowhere, dtype=torch.bool))
 
 
 def _batch(dense: Dense, start: Tensor, rule: Rule, steps: int, inside: Inside, until: float) -> Ended:
-    count = len(start)
-    end = Ended(
-        start.clone(),
-        torch.full((count,), torch.nan, dtype=torch.float64),
-        torch.full((count,), torch.inf, dtype=torch.float64),
-        torch.zeros(count, dtype=torch.bool),
-    )
+    end = unended(start)
     jet = dense.of(start)
     good = torch.nonzero(_finite(jet) & inside(start))[:, 0]
-    state = _state(start[good], _some(jet, good), torch.full((len(good),), 1e-2, dtype=torch.float64), good)
+    state = _state(start[good], _some(jet, good), torch.full_like(jet.value[good], 1e-2), good)
     for _ in range(steps):
         gradient = state.gradient.abs().amax(1) / state.value.abs().clamp_min(1.0)
         small = (gradient <= until) & rule.rests(state.w, gradient)
@@ -135,7 +141,7 @@ def _batch(dense: Dense, start: Tensor, rule: Rule, steps: int, inside: Inside, 
         if len(state.x) == 0:
             break
         state = _step(dense, rule, state, inside)
-    _record(end, state, torch.zeros(len(state.x), dtype=torch.bool))
+    _record(end, state, torch.zeros_like(state.lane, dtype=torch.bool))
     return end
 
 
@@ -203,14 +209,18 @@ class Polished:
 
 
 def polish(dense: Dense, x: Tensor, *, steps: int = 12, inside: Inside = everywhere) -> Polished:
-    """Pure Newton steps by the pseudo-inverse, each kept where the gradient falls and J stays within 1e-7 of itself."""
+    """Pure Newton steps by the pseudo-inverse, each kept where the gradient falls and J stays within 1e-7 of itself.
+
+    On the device of ``dense``; the points come back to where ``x`` lies.
+    """
     size = max(1, LANES // (dense.size**2))
-    return joined([_polish(dense, part, steps, inside) for part in x.split(size)])
+    found = joined([_polish(dense, part, steps, inside) for part in x.to(dense.device).split(size)])
+    return found if x.device == dense.device else _polished_of([t.to(x.device) for t in _tensors(found)])
 
 
 def _polish(dense: Dense, x: Tensor, steps: int, inside: Inside) -> Polished:
     now = newton(x, dense.of(x))
-    left = torch.arange(len(x))
+    left = torch.arange(len(x), device=x.device)
     for _ in range(steps):
         here = now.at(left)
         y = here.x + here.step
@@ -243,5 +253,9 @@ def _tensors(p: Polished) -> list[Tensor]:
 
 def joined(parts: Sequence[Polished]) -> Polished:
     """The lanes of several, one after the other."""
-    x, value, gradient, hessian, *rest = (torch.cat(t) for t in zip(*map(_tensors, parts), strict=True))
+    return _polished_of([torch.cat(t) for t in zip(*map(_tensors, parts), strict=True)])
+
+
+def _polished_of(tensors: Sequence[Tensor]) -> Polished:
+    x, value, gradient, hessian, *rest = tensors
     return Polished(x, Jet(value, gradient, hessian), *rest)

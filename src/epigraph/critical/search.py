@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from epigraph.critical.explore import Explorer
@@ -32,6 +33,7 @@ def minima(
     at: Sequence[Mapping[str, Tensor]] = (),
     atlas: str | Path | None = None,
     seed: int = 0,
+    device: str | torch.device = "cpu",
     progress: Callable[..., None] | None = None,
 ) -> Catalogue:
     r"""Critical points of J from many starts: found, polished, told apart, and merged where they are copies.
@@ -54,10 +56,11 @@ def minima(
         atlas: a file (or a database URL) that keeps the points: each batch of starts is written as it ends, a second call
             goes on where the first stopped, and the result is all that the file then knows of J.
         seed: of the random starts.
+        device: where the searches run, in float64, up to 1000 variables; above, they run where the parameters are.
         progress: called with one line before each stage.
 
     Raises:
-        UsageError: more than 200,000 variables (1000 with an atlas), no start, a point that does not fit J.
+        UsageError: more than 200,000 variables (1000 with an atlas), no start, a point that does not fit J, no such device.
         AtlasError: the atlas cannot be opened or written.
         ObjectiveError, CaptureError: J has no graph, or an operator without known derivatives.
 
@@ -78,16 +81,28 @@ def minima(
     if J.size > DENSE and atlas is not None:
         what = f"J has {J.size} variables: an atlas, which keeps whole spectra, is for up to {DENSE}"
         raise UsageError("E071", what, hint="without an atlas")
+    place = _device(device)
     given = [point_of(J, p) for p in at]
     with untouched(*J.roots()), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         say = progress or (lambda *parts: None)
         if J.size > DENSE:
             return LargeExplorer(J, certify, seed, say).catalogue(starts, given)
-        explorer = Explorer(J, saddles, certify, seed, say)
+        explorer = Explorer(J, saddles, certify, seed, say, place)
         if atlas is None:
             found = explorer.catalogue(starts, given)
             return connected(explorer, found) if transitions else found
         from epigraph.critical.resume import explored
 
         return explored(J, explorer, atlas, starts, given, BATCH, transitions, say)
+
+
+def _device(name: str | torch.device) -> torch.device:
+    """A device that tensors can be made on, in float64."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, dtype=torch.float64, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        why = str(error).strip().partition("\n")[0]
+        raise UsageError("E078", f"no searches can run on the device {name}", why=why, hint="cpu, or cuda") from None
+    return device

@@ -37,7 +37,10 @@ class Jet:
 
 @final
 class Reals:
-    """The engine in float64 tensors with a leading axis of points."""
+    """The engine in float64 tensors with a leading axis of points, on one device."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         return x + y
@@ -74,11 +77,15 @@ class Reals:
         return x.new_zeros(shape).index_add(x.ndim + dim, index, x)
 
     def zeros(self, shape: Sequence[int]) -> Tensor:
-        return torch.zeros(list(shape), dtype=torch.float64)
+        return torch.zeros(list(shape), dtype=torch.float64, device=self.device)
 
     def unary(self, node: Node, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if node.op == "power" and node.attributes["exponent"] == "2":
-            return x * x, 2 * x, torch.full(node.shape, 2.0, dtype=torch.float64)  # the same curvature everywhere
+            return (
+                x * x,
+                2 * x,
+                torch.full(node.shape, 2.0, dtype=torch.float64, device=self.device),
+            )  # the same curvature everywhere
         pieces = pieces_of(node)
         first, second = pieces.at(x, 2) if pieces else SMOOTH[node.op].formula(node, x, 2, REALS)
         return KERNELS[node.op](node.attributes, [x]), first, second
@@ -122,21 +129,24 @@ def _without(shape: Sequence[int], dim: int) -> list[int]:
 class Dense:
     """J, its gradient and its Hessian at points of some parameters, the others as at capture.
 
+    Computed on ``device``; points may lie anywhere, and what is asked at them comes back to where they lie.
+
     >>> from epigraph.objective.objective import Objective
     >>> J = Objective.from_function(lambda x, y: x * x * y, {"x": torch.tensor(1.0), "y": torch.tensor(2.0)})
     >>> Dense(J.graph()).at({"x": torch.tensor([1.0, 3.0]), "y": torch.tensor([2.0, 5.0])}).hessian.tolist()
     [[[4.0, 2.0], [2.0, 0.0]], [[10.0, 6.0], [6.0, 0.0]]]
     """
 
-    def __init__(self, graph: Graph, active: Sequence[str] | None = None):
-        self.program = program(graph)
+    def __init__(self, graph: Graph, active: Sequence[str] | None = None, device: torch.device | str = "cpu"):
+        self.program, self.device = program(graph), torch.device(device)
+        self.engine = Reals(self.device)
         nodes = self.program.parameter_nodes
         self.names = tuple(graph.parameters) if active is None else tuple(active)
         self.shapes = [tuple(graph.parameters[k].shape) for k in self.names]
         self.size = sum(torch.Size(s).numel() for s in self.shapes)
         self._nodes = [nodes.get(k) for k in self.names]
-        fixed = {k: v.detach().double().cpu() for k, v in graph.parameters.items()}
-        self._leaves = {n.id: _leaf(self.program, n, fixed) for n in self.program if not n.inputs}
+        fixed = {k: v.detach().to(self.device, torch.float64) for k, v in graph.parameters.items()}
+        self._leaves = {n.id: _leaf(self.program, n, fixed, self.device) for n in self.program if not n.inputs}
         self.plan = self._by_samples()
         self.widest = max((n.numel for n, v in zip(self.program, self.program.depends(), strict=True) if v), default=1)
         self.numbers = (
@@ -151,9 +161,9 @@ class Dense:
         for node, shape in zip(self._nodes, self.shapes, strict=True):
             count = torch.Size(shape).numel()
             if node is not None:
-                places[node] = torch.arange(start, start + count).reshape(shape)
+                places[node] = torch.arange(start, start + count, device=self.device).reshape(shape)
             start += count
-        found = plan_of(Reals(), self.program, places, self._leaves)
+        found = plan_of(self.engine, self.program, places, self._leaves)
         return found if found is not None and found.seeds <= SHARE * self.size else None
 
     def _marks(self) -> dict[int, object]:
@@ -170,40 +180,49 @@ class Dense:
         for node, shape in zip(self._nodes, self.shapes, strict=True):
             count = torch.Size(shape).numel()
             if node is not None:
-                unit = torch.zeros(self.size, count, dtype=torch.float64)
-                unit[start : start + count] = torch.eye(count, dtype=torch.float64)
+                unit = self.engine.zeros((self.size, count))
+                unit[start : start + count].fill_diagonal_(1.0)
                 out[node] = unit.reshape(self.size, *shape)
             start += count
         return out
 
     def at(self, points: Mapping[str, Tensor]) -> Jet:
         """At points [lanes, *shape] by name; cost n^2 times an evaluation for each lane."""
-        whole = [points[k].detach().double().cpu() for k in self.names]
-        lanes = whole[0].shape[0]
-        if lanes == 0:
-            return Jet(*(torch.zeros(0, *shape, dtype=torch.float64) for shape in ((), (self.size,), (self.size,) * 2)))
-        step = max(1, MEMORY // max(1, self.numbers))
-        parts = [self._some([t[i : i + step] for t in whole]) for i in range(0, lanes, step)]
-        return Jet(*(torch.cat([getattr(p, f) for p in parts]) for f in ("value", "gradient", "hessian")))
+        return self._jet([points[k].detach() for k in self.names])
 
     def of(self, flat: Tensor) -> Jet:
         """At points given as rows [lanes, n], the parameters one after the other."""
-        pieces = flat.split([torch.Size(s).numel() for s in self.shapes], dim=1)
-        return self.at({k: p.reshape(-1, *s) for k, s, p in zip(self.names, self.shapes, pieces, strict=True)})
+        return self._jet(self._pieces(flat))
+
+    def _jet(self, points: Sequence[Tensor]) -> Jet:
+        lanes, home = points[0].shape[0], points[0].device
+        if lanes == 0:
+            shapes = (0,), (0, self.size), (0, self.size, self.size)
+            return Jet(*(torch.zeros(s, dtype=torch.float64, device=home) for s in shapes))
+        whole = self._here(points)
+        step = max(1, MEMORY // max(1, self.numbers))
+        parts = [self._some([t[i : i + step] for t in whole]) for i in range(0, lanes, step)]
+        return Jet(*(torch.cat([getattr(p, f) for p in parts]).to(home) for f in ("value", "gradient", "hessian")))
 
     def slopes(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """J [lanes] and its gradient [lanes, n] at points given as rows, for a sweep forward and one back."""
-        moving = self._moving(self._points(flat))
-        walk = Walk(Reals(), self.program, {**self._leaves, **moving}, self._marks())
-        return self._value(walk, len(flat)), self._gradient(walk, len(flat))
+        moving = self._moving(self._here(self._pieces(flat)))
+        walk = Walk(self.engine, self.program, {**self._leaves, **moving}, self._marks())
+        return self._value(walk, len(flat)).to(flat.device), self._gradient(walk, len(flat)).to(flat.device)
 
     def values(self, flat: Tensor) -> list[Tensor]:
         """The value of every node of the program at points [lanes, n]; those that do not vary have no leading axis."""
-        return Walk(Reals(), self.program, {**self._leaves, **self._moving(self._points(flat))}, {}).values
+        moving = self._moving(self._here(self._pieces(flat)))
+        found = Walk(self.engine, self.program, {**self._leaves, **moving}, {}).values
+        return [v.to(flat.device) for v in found]
 
-    def _points(self, flat: Tensor) -> list[Tensor]:
-        pieces = flat.detach().double().cpu().split([torch.Size(s).numel() for s in self.shapes], dim=1)
+    def _pieces(self, flat: Tensor) -> list[Tensor]:
+        """Rows as points by parameter."""
+        pieces = flat.detach().split([torch.Size(s).numel() for s in self.shapes], dim=1)
         return [p.reshape(-1, *s) for p, s in zip(pieces, self.shapes, strict=True)]
+
+    def _here(self, points: Sequence[Tensor]) -> list[Tensor]:
+        return [p.to(self.device, torch.float64) for p in points]
 
     def _moving(self, points: Sequence[Tensor]) -> dict[int, Tensor]:
         return {i: t for i, t in zip(self._nodes, points, strict=True) if i is not None}
@@ -211,9 +230,11 @@ class Dense:
     def _some(self, points: Sequence[Tensor]) -> Jet:
         lanes, n = points[0].shape[0], self.size
         moving = self._moving(points)
-        walk = Walk(Reals(), self.program, {**self._leaves, **moving}, self._tangents)
+        walk = Walk(self.engine, self.program, {**self._leaves, **moving}, self._tangents)
         output, gradient = self._value(walk, lanes), self._gradient(walk, lanes)
-        hessian = _assembled(walk, lanes, n) if self.plan is None else by_samples(self.plan, walk, lanes, n)
+        hessian = (
+            _assembled(walk, self.engine, lanes, n) if self.plan is None else by_samples(self.plan, walk, lanes, n)
+        )
         return Jet(output, gradient, hessian)
 
     def _value(self, walk: Walk, lanes: int) -> Tensor:
@@ -221,9 +242,9 @@ class Dense:
 
     def _gradient(self, walk: Walk, lanes: int) -> Tensor:
         """From the adjoints, which the sweep back leaves in the walk."""
-        walk.backward(torch.ones((), dtype=torch.float64))
+        walk.backward(torch.ones((), dtype=torch.float64, device=self.device))
         parts = [
-            torch.zeros(lanes, torch.Size(s).numel(), dtype=torch.float64)
+            self.engine.zeros((lanes, torch.Size(s).numel()))
             if i is None or i not in walk.adjoints
             else walk.adjoints[i].expand(lanes, *s).reshape(lanes, -1)
             for i, s in zip(self._nodes, self.shapes, strict=True)
@@ -231,9 +252,9 @@ class Dense:
         return torch.cat(parts, 1)
 
 
-def _assembled(walk: Walk, lanes: int, n: int) -> Tensor:
+def _assembled(walk: Walk, engine: Reals, lanes: int, n: int) -> Tensor:
     """The sum of the walk's terms: half of it is added up, then its transpose."""
-    half, fixed = torch.zeros(lanes, n, n, dtype=torch.float64), torch.zeros(n, n, dtype=torch.float64)
+    half, fixed = engine.zeros((lanes, n, n)), engine.zeros((n, n))
     for left, right, kind in walk.terms():
         weight = kind / 2 if kind != 2 else 1.0
         if left.ndim == right.ndim == 3:
@@ -248,10 +269,10 @@ def _assembled(walk: Walk, lanes: int, n: int) -> Tensor:
     return half + half.mT
 
 
-def _leaf(graph: Graph, node: Node, fixed: Mapping[str, Tensor]) -> Tensor:
+def _leaf(graph: Graph, node: Node, fixed: Mapping[str, Tensor], device: torch.device) -> Tensor:
     if node.op == "parameter":
         return fixed[node.attributes["name"]]
     if "value" in node.attributes:
-        return torch.tensor(number(node.attributes["value"]), dtype=torch.float64)
+        return torch.tensor(number(node.attributes["value"]), dtype=torch.float64, device=device)
     leaf = graph.tensors[node.attributes["tensor"]]
-    return leaf.tensor.cpu() if leaf.role == "index" else leaf.tensor.detach().cpu().double()
+    return leaf.tensor.to(device) if leaf.role == "index" else leaf.tensor.detach().to(device, torch.float64)

@@ -185,7 +185,7 @@ class _Reader:
         if taken is None:
             return False
         each = node.shape[0] // self.count
-        here = torch.arange(node.shape[0]) // each
+        here = torch.arange(node.shape[0], device=taken.device) // each
         return bool(torch.equal(taken.reshape(-1).long() // (source // self.count), here))
 
 

@@ -49,7 +49,7 @@ def hessian(plan: Plan, walk: Walk, lanes: int, size: int) -> Tensor:
 class _Assembly:
     def __init__(self, plan: Plan, walk: Walk, lanes: int, size: int):
         self.plan, self.walk, self.e = plan, walk, walk.e
-        self.half = torch.zeros(lanes, size, size, dtype=torch.float64)  # H is this and its transpose
+        self.half = self.e.zeros((lanes, size, size))  # H is this and its transpose
         self.lanes = lanes
         self.factors: dict[int, Tensor] = {}
         self.rows: dict[int, Rows] = {}
@@ -75,7 +75,7 @@ class _Assembly:
         moving = [i for i in node.inputs if self.plan.roles[i] is Role.weights]
         values, factors = self.walk.values, self.factors
         if not moving:
-            factors[node.id] = torch.ones(node.shape, dtype=torch.float64)
+            factors[node.id] = self.e.zeros(node.shape) + 1
         elif node.op in MOVES:
             shapes = [self.walk.graph[moving[0]].shape]
             factors[node.id] = OPERATORS[node.op].value(self.e, node, [factors[moving[0]]], shapes)[0]
@@ -137,12 +137,12 @@ class _Assembly:
             return rows.tangents
         shape = self.walk.graph[i].shape
         index = torch.cat([k for k, _ in rows.fresh])
-        ones = torch.ones(1, shape[0], 1, dtype=torch.float64)
+        ones = self.e.zeros((1, shape[0], 1)) + 1
         parts = [ones if x is None else x for _, x in rows.fresh]
         lead = max(len(p) for p in parts)
         self.groups.append((index, torch.cat([p.expand(lead, -1, -1) for p in parts], -1)))
         count = index.shape[1]
-        unit = torch.eye(count, dtype=torch.float64).reshape(count, 1, *shape[1:]).expand(count, *shape)
+        unit = self.e.zeros((count, count)).fill_diagonal_(1.0).reshape(count, 1, *shape[1:]).expand(count, *shape)
         self.rows[i] = Rows({**rows.tangents, len(self.groups) - 1: unit})
         return self.rows[i].tangents
 
@@ -199,7 +199,7 @@ class _Assembly:
         if not o:
             return None
         shape = self.walk.graph[i].shape
-        blank = [torch.zeros(1, dtype=torch.float64).expand(c, *shape) for c in counts]
+        blank: list[Tensor] = [self.e.zeros((1,)).expand(c, *shape) for c in counts]
         parts = [o.get(k, b) for k, b in zip(groups, blank, strict=True)]
         lead = torch.broadcast_shapes(*(p.shape[: p.ndim - len(shape) - 1] for p in parts))
         return torch.cat([p.expand(*lead, *p.shape[p.ndim - len(shape) - 1 :]) for p in parts], len(lead))
