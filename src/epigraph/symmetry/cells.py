@@ -117,7 +117,7 @@ class Cells:
                         return None
                     inner += [(s + offset * own, (index, *c), p) for s, c, p in found]
                     offset += size(part)
-            out = [(s + t, c + d, p + q) for s, c, p in out for t, d, q in inner] if out[0][2] else inner
+            out = [(s + t, c + d, p + q) for s, c, p in out for t, d, q in inner]
         return out
 
     def memory(self, one: list[Cell], two: list[Cell], how: Hashable, make: Callable[[], Found]) -> Found:
