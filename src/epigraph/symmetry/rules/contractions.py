@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
-from epigraph.symmetry.axes import Atom, Misfit, Type, divide, factors, freeze, pinned, unify
+from epigraph.symmetry.axes import Atom, Misfit, Type, apart, divide, factors, freeze, pinned, unify
 from epigraph.symmetry.cells import Cell
 from epigraph.symmetry.charges import Charges
-from epigraph.symmetry.rules.base import Rule, nothing, register
+from epigraph.symmetry.rules.base import Rule, moved, nothing, register
 from epigraph.symmetry.trace import Step, Value, align
 
 
@@ -88,9 +89,23 @@ class Convolution(Rule):
         for kind in (*x.dims[2:], *w.dims[2:]):
             freeze(kind, pin=True)
         space = [pinned(n) for n in step.output.shape[2:]]
-        outer, made = self.outer(x.dims[1], w.dims[0], w.dims[1], groups)
+        channels = self.channels(x.dims[1], groups)
+        if channels is not x.dims[1]:
+            step.retyped = Value([x.dims[0], channels, *x.dims[2:]], x.shape)
+        outer, made = self.outer(channels, w.dims[0], w.dims[1], groups)
         step.notes["groups"] = outer
         return [x.dims[0], made, *space]
+
+    def channels(self, kind: Type, groups: int) -> Type:
+        """The type of the channels, or one that groups can be taken of where a shuffle cuts across them."""
+        try:
+            divide(kind, groups)
+        except Misfit:
+            try:
+                return apart(kind, groups)
+            except Misfit:
+                pass
+        return kind
 
     def outer(self, channels: Type, rows: Type, inner: Type, groups: int) -> tuple[Type, Type]:
         """The type of the groups, and of the result's channels."""
@@ -109,13 +124,21 @@ class Convolution(Rule):
 
     def charges(self, q: Charges, step: Step) -> None:
         (x, w), out = step.inputs, step.output
-        if not self.link(q, x, w, out, set(factors(step.notes["groups"]))):
+        if step.retyped is not None:
+            if not moved(q, x, step.retyped):
+                nothing(q, [x, step.retyped])
+            x = step.retyped
+        if not self.link(q, x, w, out, factors(step.notes["groups"])):
             nothing(q, [x, w, out])
 
-    def link(self, q: Charges, x: Value, w: Value, out: Value, groups: set[Atom]) -> bool:
-        """The equations; False where cells do not correspond or where groups are a sum of several."""
+    def link(self, q: Charges, x: Value, w: Value, out: Value, kind: Sequence[Atom]) -> bool:
+        """The equations; False where cells do not correspond.  Groups are leaves, or one sum of single ones."""
+        groups = set(kind)
+        chosen = 0  # how many choices say which group it is
         if any(atom.parts is not None for atom in groups):
-            return False
+            if len(kind) > 1 or any(map(factors, kind[0].parts or ())):
+                return False
+            groups, chosen = set[Atom](), 1
         rows: list[list[int]] = []
         one, two = q.table(x), q.table(w)
         lead: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # a concatenation in space has several cells
@@ -125,7 +148,8 @@ class Convolution(Rule):
             whole: list[tuple[int, int]] = []
             for k, ours in enumerate(w.cells):
                 if ours.choices[0] == cell.choices[1]:
-                    found = lead.get((cell.choices[0],) if groups else (cell.choices[0], ours.choices[1]), [])
+                    inner = ours.choices[0][:chosen] + ours.choices[1]
+                    found = lead.get((cell.choices[0],) if groups else (cell.choices[0], inner), [])
                     if not found:
                         return False
                     whole += [(i, k) for i in found]
