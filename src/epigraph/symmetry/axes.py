@@ -43,7 +43,9 @@ class Atom:
     alias: Atom | None = None
     product: tuple[Atom, ...] | None = None
     parts: tuple[Type, ...] | None = None
-    weave: tuple[tuple[int, int], ...] | None = None  # first place and step of each part that is interleaved with others
+    weave: tuple[tuple[int, int], ...] | None = (
+        None  # first place and step of each part that is interleaved with others
+    )
     cases: list[tuple[Atom, list[Type]]] = field(default_factory=list)
     dependents: list[Atom] = field(default_factory=list)
 
@@ -126,13 +128,13 @@ def pinned(count: int) -> Type:
 
 
 def restrict(kind: Sequence[Atom], scopes: Sequence[frozenset[Atom]]) -> None:
-    """What a type is made of depends on nothing else than its own outer factors and what is in ``scopes``."""
-    outer = factors(kind)
-    for i, atom in enumerate(outer):
-        if atom.bare and i == 0:
+    """What a type is made of depends on nothing else than its other factors and what is in ``scopes``."""
+    own = factors(kind)
+    for atom in own:
+        if atom.bare:
             continue
-        atom.bare = i == 0 and not all(scopes)
-        allowed = [s.union(outer[:i]) for s in scopes] if i else scopes
+        allowed = [s.union(a for a in own if a is not atom) for s in scopes] if len(own) > 1 else scopes
+        atom.bare = not all(allowed)
         if all(atom.scopes):
             atom.scopes = _fewest([*atom.scopes, *allowed])
         for part in atom.parts or ():
@@ -307,6 +309,12 @@ def interleaved(kind: Sequence[Atom]) -> Type:
     return _woven(parts, [(k, last.size) for k in range(last.size)])
 
 
+def shuffled(kind: Sequence[Atom]) -> bool:
+    """Is it a product (b, a) in which b depends on a?"""
+    own = factors(kind)
+    return any(own[-1] in scope_of(atom) for atom in own[:-1])
+
+
 def _woven(parts: Sequence[Type], places: Sequence[tuple[int, int]]) -> Type:
     """Index sets that lie at these places."""
     if len(parts) == 1:
@@ -384,6 +392,8 @@ def _unify(left: list[Atom], right: list[Atom]) -> None:
         elif f.size == g.size:
             del left[0], right[0]
             _merge(f, g)
+        elif _absorbed(f, right) or _absorbed(g, left):
+            del (left if f.size > g.size else right)[0]
         elif f.size % g.size == 0:
             split(f, g.size)
         elif g.size % f.size == 0:
@@ -392,6 +402,25 @@ def _unify(left: list[Atom], right: list[Atom]) -> None:
             raise Misfit
     if left or right:
         raise Misfit
+
+
+def _absorbed(atom: Atom, others: list[Atom]) -> bool:
+    """Make a leaf the product of the first few others, which keep what they depend on among themselves."""
+    if atom.parts is not None or atom.cases or atom.size <= others[0].size:
+        return False
+    total, rest = 1, factors(others)
+    while total < atom.size and rest:
+        total *= rest.pop(0).size
+    if total != atom.size:
+        return False
+    own = factors(others)
+    own = own[: len(own) - len(rest)]
+    if atom in own or atom.frozen:
+        return False
+    others[:] = rest
+    atom.product = tuple(own)
+    restrict(own, atom.scopes)
+    return True
 
 
 def _merge(f: Atom, g: Atom) -> None:

@@ -11,11 +11,11 @@ from epigraph.symmetry.trace import Step, Tracer
 
 
 def centred(tracer: Tracer, able: Callable[[str, str, Type], bool]) -> list[Offset]:
-    """Marks the steps whose constants are carried by biases, and says by which; ``able``: may this weight and this bias,
-    where the product has an axis of this type in place of what it reads?
+    """Marks the steps whose constants are carried by biases, and says by which.
 
     Everything that reads the step must be layout and then a product with a parameter to which another parameter is
     added that is used nowhere else.  A convolution must not pad: zeros beyond the border carry no constant.
+    ``able``: may this weight and this bias, where the product has an axis of this type in place of what it reads?
     """
     from epigraph.symmetry.rules import rule_of
 

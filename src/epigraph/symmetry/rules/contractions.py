@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from epigraph.symmetry.axes import Atom, Misfit, Type, apart, divide, factors, freeze, pinned, unify
+from epigraph.symmetry.axes import (
+    Atom,
+    Misfit,
+    Type,
+    apart,
+    divide,
+    factors,
+    freeze,
+    interleaved,
+    pinned,
+    shuffled,
+    size,
+    unify,
+)
 from epigraph.symmetry.cells import Cell
 from epigraph.symmetry.charges import Charges
 from epigraph.symmetry.rules.base import Rule, moved, nothing, register
@@ -97,15 +110,18 @@ class Convolution(Rule):
         return [x.dims[0], made, *space]
 
     def channels(self, kind: Type, groups: int) -> Type:
-        """The type of the channels, or one that groups can be taken of where a shuffle cuts across them."""
+        """The type of the channels, or behind a shuffle one of which each group is a part."""
         try:
+            if 1 < groups < size(kind) and shuffled(kind):
+                return apart(interleaved(kind), groups)
             divide(kind, groups)
+            return kind
         except Misfit:
-            try:
-                return apart(kind, groups)
-            except Misfit:
-                pass
-        return kind
+            pass
+        try:
+            return apart(kind, groups)
+        except Misfit:
+            return kind
 
     def outer(self, channels: Type, rows: Type, inner: Type, groups: int) -> tuple[Type, Type]:
         """The type of the groups, and of the result's channels."""
@@ -133,12 +149,11 @@ class Convolution(Rule):
 
     def link(self, q: Charges, x: Value, w: Value, out: Value, kind: Sequence[Atom]) -> bool:
         """The equations; False where cells do not correspond.  Groups are leaves, or one sum of single ones."""
-        groups = set(kind)
-        chosen = 0  # how many choices say which group it is
-        if any(atom.parts is not None for atom in groups):
+        groups, chosen = len(kind), 0  # leaves, and choices, that say which group it is
+        if any(atom.parts is not None for atom in kind):
             if len(kind) > 1 or any(map(factors, kind[0].parts or ())):
                 return False
-            groups, chosen = set[Atom](), 1
+            groups, chosen = 0, 1
         rows: list[list[int]] = []
         one, two = q.table(x), q.table(w)
         lead: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # a concatenation in space has several cells
@@ -168,25 +183,26 @@ class Convolution(Rule):
         return True
 
     def _cell(
-        self, q: Charges, left: tuple[Cell, list[int]], right: tuple[Cell, list[int]], c: Cell, groups: set[Atom]
+        self, q: Charges, left: tuple[Cell, list[int]], right: tuple[Cell, list[int]], c: Cell, groups: int
     ) -> list[list[tuple[int, int]]] | None:
-        """What the charges of a cell of the result are sums of; None where cells do not correspond."""
+        """What the charges of a cell of the result are sums of, with so many leaves for groups; None where cells differ."""
         (a, one), (b, two) = left, right
         rows, made, inner, channels = b.along(0), c.along(1), b.along(1), a.along(1)
-        within = [j for j in channels if a.atoms[j] not in groups] if groups else channels
+        within = channels[groups:]
         if [a.atoms[j] for j in within] != [b.atoms[j] for j in inner]:
+            return None
+        if [a.atoms[j] for j in channels[:groups]] != [b.atoms[j] for j in rows[:groups]]:
             return None
         if [b.atoms[j] for j in rows] != [c.atoms[j] for j in made]:
             return None
         for v, u in zip(within, inner, strict=True):
             q.equal(one[v + 1], two[u + 1], sign=-1)
-        carried = {a.atoms[j]: one[j + 1] for j in channels if a.atoms[j] in groups} if groups else {}
         terms: list[list[tuple[int, int]]] = [[] for _ in range(len(c.places) + 1)]
         terms[0] = [(one[0], 1), (two[0], 1)]
         for v, u in zip(made, rows, strict=True):
             terms[v + 1] = [(two[u + 1], 1)]
-            if b.atoms[u] in carried:
-                terms[v + 1].append((carried[b.atoms[u]], 1))
+        for v, u in zip(made, channels[:groups], strict=False):
+            terms[v + 1].append((one[u + 1], 1))
         for v, u in zip(a.along(0), c.along(0), strict=True):
             terms[u + 1] = [(one[v + 1], 1)]
         return terms

@@ -18,9 +18,11 @@ from epigraph.symmetry.axes import (
     factors,
     freeze,
     fresh,
+    interleaved,
     joined,
     piece,
     pinned,
+    shuffled,
     size,
     unify,
 )
@@ -75,7 +77,7 @@ class Reshape(Layout):
     def axes(self, step: Step) -> list[Type]:
         (x,) = step.inputs
         try:
-            return refactor(x.dims, step.output.shape)
+            return [_woven(kind) for kind in refactor(x.dims, step.output.shape)]
         except Misfit:
             for kind in x.dims:
                 freeze(kind, pin=True)
@@ -84,6 +86,14 @@ class Reshape(Layout):
     def partners(self, x: Value, out: Value, order: Sequence[int]) -> list[int | None]:
         there = {place: m for m, place in enumerate(_first_entries(out))}
         return [there.get(place) for place in _first_entries(x)]
+
+
+def _woven(kind: Type) -> Type:
+    """A product in which the parts of a concatenation alternate as what it is: their interleaving."""
+    own = factors(kind)
+    if own and own[-1].parts is not None and not any(map(factors, own[-1].parts)) and shuffled(own):
+        return interleaved(own)
+    return kind
 
 
 def _first_entries(value: Value) -> list[int]:
