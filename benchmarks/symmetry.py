@@ -163,6 +163,7 @@ CASES: dict[str, tuple[int, Callable[[], Parts]]] = {
     "resnet50": (37, vision("resnet50")),
     "densenet121": (120, vision("densenet121")),
     "mobilenet_v3_small": (27, vision("mobilenet_v3_small")),
+    "shufflenet_v2_x0_5": (80, vision("shufflenet_v2_x0_5")),
     "unet": (4, lambda: (UNet(), nn.MSELoss(), torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8))),
     "lstm, 2 layers": (2, lambda: (Recurrent(), nn.MSELoss(), torch.randn(2, 5, 3), torch.randn(2, 1))),
     "encoder, 2 layers": (9, lambda: (Encoder().eval(), nn.MSELoss(), torch.randn(2, 7, 5), torch.randn(2, 3))),

@@ -5,7 +5,8 @@ size of the dimension; the empty tuple is a dimension of size 1.  An atom is
 
 - a leaf: an index set on which a permutation may act (``frozen``: only the identity; ``pinned``: and no scaling);
 - another atom, or a product of atoms, once it has been unified with one (``view`` and ``flatten``);
-- a sum of types: the concatenation of index sets (``cat``, ``split``, ``slice``).
+- a sum of types: the concatenation of index sets (``cat``, ``split``, ``slice``), or their interleaving (a shuffle of
+  channels that is cut across).
 
 That an operator commutes with a transformation is an equation between types, and ``unify`` solves it, refining atoms
 where an axis is split or cut.  What does not fit is pinned: the transformation is then a smaller one, never a wrong one.
@@ -21,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import final
 
 
@@ -41,6 +43,9 @@ class Atom:
     alias: Atom | None = None
     product: tuple[Atom, ...] | None = None
     parts: tuple[Type, ...] | None = None
+    weave: tuple[tuple[int, int], ...] | None = (
+        None  # first place and step of each part that is interleaved with others
+    )
     cases: list[tuple[Atom, list[Type]]] = field(default_factory=list)
     dependents: list[Atom] = field(default_factory=list)
 
@@ -123,13 +128,13 @@ def pinned(count: int) -> Type:
 
 
 def restrict(kind: Sequence[Atom], scopes: Sequence[frozenset[Atom]]) -> None:
-    """What a type is made of depends on nothing else than its own outer factors and what is in ``scopes``."""
-    outer = factors(kind)
-    for i, atom in enumerate(outer):
-        if atom.bare and i == 0:
+    """What a type is made of depends on nothing else than its other factors and what is in ``scopes``."""
+    own = factors(kind)
+    for atom in own:
+        if atom.bare:
             continue
-        atom.bare = i == 0 and not all(scopes)
-        allowed = [s.union(outer[:i]) for s in scopes] if i else scopes
+        allowed = [s.union(a for a in own if a is not atom) for s in scopes] if len(own) > 1 else scopes
+        atom.bare = not all(allowed)
         if all(atom.scopes):
             atom.scopes = _fewest([*atom.scopes, *allowed])
         for part in atom.parts or ():
@@ -151,7 +156,7 @@ def at(kind: Sequence[Atom], outer: Atom, index: int) -> Type:
         elif atom.parts is not None:
             parts = tuple(at(p, outer, index) for p in atom.parts)
             kept = all(factors(p) == factors(q) for p, q in zip(parts, atom.parts, strict=True))
-            out.append(atom if kept else Atom(atom.size, list(atom.scopes), parts=parts))
+            out.append(atom if kept else Atom(atom.size, list(atom.scopes), parts=parts, weave=atom.weave))
         elif outer in scope_of(atom):
             out += factors(_cases(atom, outer)[index])
         else:
@@ -213,6 +218,9 @@ def divide(kind: Sequence[Atom], outer: int) -> tuple[Type, Type]:
 def split(atom: Atom, outer: int) -> tuple[Type, Type]:
     """A leaf or a sum as a product (outer, inner); the inner index may depend on the outer one."""
     inner = atom.size // outer
+    if atom.weave is not None:
+        pieces = [piece((atom,), i * inner, (i + 1) * inner) for i in range(outer)]
+        atom.parts, atom.weave = tuple(pieces), None
     if any(size(p) % inner for p in atom.parts or ()):
         raise Misfit
     forget(atom)
@@ -244,7 +252,7 @@ def cut(kind: Sequence[Atom], position: int) -> tuple[list[Type], list[Type]]:
     head, *tail = factors(kind)
     inner = size(tail)
     if position % inner:
-        raise Misfit
+        return cut(interleaved(kind), position)
     _cut_atom(head, position // inner)
     before: list[Type] = []
     after: list[Type] = []
@@ -263,13 +271,75 @@ def cut(kind: Sequence[Atom], position: int) -> tuple[list[Type], list[Type]]:
 
 def _cut_atom(atom: Atom, position: int) -> None:
     """Make a leaf a sum of two; a sum stays, since its part is cut in its turn."""
-    if atom.parts is not None:
-        return
+    if atom.weave is not None:
+        _cut_weave(atom, position)
+    elif atom.parts is None:
+        _make_sum(atom, (position, atom.size - position))
+
+
+def _make_sum(atom: Atom, sizes: Sequence[int]) -> None:
+    """Make a leaf a sum."""
     kept, atom.cases = atom.cases, []
-    atom.parts = tuple(() if n == 1 else (atom.child(n),) for n in (position, atom.size - position))
+    atom.parts = tuple(() if n == 1 else (atom.child(n),) for n in sizes)
     for over, cases in kept:
         for index, case in enumerate(cases):
             unify(at((atom,), root(over), index), case)
+
+
+# interleaved parts ------------------------------------------------------------------------------------------------
+def positions(atom: Atom) -> tuple[tuple[int, int], ...]:
+    """For each part of a sum its first place, and the step from one of its indices to the next."""
+    if atom.weave is not None:
+        return atom.weave
+    ends = accumulate((size(p) for p in atom.parts or ()), initial=0)
+    return tuple((start, 1) for start, _ in zip(ends, atom.parts or (), strict=False))
+
+
+def interleaved(kind: Sequence[Atom]) -> Type:
+    """A product (b, a) as the index sets that b is for each index of a, interleaved; raises ``Misfit``.
+
+    This may be cut anywhere, each b at a place of its own, as behind a shuffle of channels.
+    """
+    *outer, last = factors(kind)
+    if last.parts is None and not last.pinned:
+        _make_sum(last, [1] * last.size)
+    if last.parts is None or len(last.parts) < last.size:
+        raise Misfit
+    parts = [at(outer, last, k) for k in range(last.size)]
+    return _woven(parts, [(k, last.size) for k in range(last.size)])
+
+
+def shuffled(kind: Sequence[Atom]) -> bool:
+    """Is it a product (b, a) in which b depends on a?"""
+    own = factors(kind)
+    return any(own[-1] in scope_of(atom) for atom in own[:-1])
+
+
+def _woven(parts: Sequence[Type], places: Sequence[tuple[int, int]]) -> Type:
+    """Index sets that lie at these places."""
+    if len(parts) == 1:
+        return parts[0]
+    return (Atom(sum(size(p) for p in parts), parts=tuple(parts), weave=tuple(places)),)
+
+
+def _cut_weave(atom: Atom, position: int) -> None:
+    """Make an interleaved sum a concatenation of two such sums."""
+    forget(atom)
+    sides: tuple[list[tuple[Type, tuple[int, int]]], list[tuple[Type, tuple[int, int]]]] = ([], [])
+    for part, (start, step) in zip(atom.parts or (), positions(atom), strict=True):
+        count = size(part)
+        before = min(max(-((start - position) // step), 0), count)
+        if before:
+            sides[0].append((piece(part, 0, before), (start, step)))
+        if before < count:
+            sides[1].append((piece(part, before, count), (start + before * step - position, step)))
+    atom.parts, atom.weave = tuple(_woven(*zip(*side, strict=True)) for side in sides), None
+
+
+def apart(kind: Sequence[Atom], count: int) -> Type:
+    """The concatenation of ``count`` equal pieces of a type; raises ``Misfit``."""
+    each = size(kind) // count
+    return joined([piece(kind, i * each, (i + 1) * each) for i in range(count)])
 
 
 def piece(kind: Sequence[Atom], start: int, stop: int) -> Type:
@@ -290,7 +360,7 @@ def joined(parts: Sequence[Type]) -> Type:
 def choose(kind: Sequence[Atom], outer: Atom, start: int, stop: int) -> Type:
     """A type where the indices start, ..., stop - 1 of a sum have been chosen: one part of it, or no dependence on it."""
     total = 0
-    for index, part in enumerate(outer.parts or ()):
+    for index, part in enumerate(outer.parts or () if outer.weave is None else ()):
         if (total, total + size(part)) == (start, stop):
             return at(kind, outer, index)
         if total <= start and stop <= total + size(part):
@@ -322,6 +392,8 @@ def _unify(left: list[Atom], right: list[Atom]) -> None:
         elif f.size == g.size:
             del left[0], right[0]
             _merge(f, g)
+        elif _absorbed(f, right) or _absorbed(g, left):
+            del (left if f.size > g.size else right)[0]
         elif f.size % g.size == 0:
             split(f, g.size)
         elif g.size % f.size == 0:
@@ -330,6 +402,25 @@ def _unify(left: list[Atom], right: list[Atom]) -> None:
             raise Misfit
     if left or right:
         raise Misfit
+
+
+def _absorbed(atom: Atom, others: list[Atom]) -> bool:
+    """Make a leaf the product of the first few others, which keep what they depend on among themselves."""
+    if atom.parts is not None or atom.cases or atom.size <= others[0].size:
+        return False
+    total, rest = 1, factors(others)
+    while total < atom.size and rest:
+        total *= rest.pop(0).size
+    if total != atom.size:
+        return False
+    own = factors(others)
+    own = own[: len(own) - len(rest)]
+    if atom in own or atom.frozen:
+        return False
+    others[:] = rest
+    atom.product = tuple(own)
+    restrict(own, atom.scopes)
+    return True
 
 
 def _merge(f: Atom, g: Atom) -> None:
@@ -369,6 +460,12 @@ def _adopt(atom: Atom, over: Atom, cases: list[Type]) -> None:
 
 def _align(f: Atom, g: Atom) -> None:
     """Two sums become equal part by part, cut further where one has a boundary inside the other's part."""
+    if f.weave is not None and g.weave is not None:
+        if f.weave != g.weave:
+            raise Misfit
+        for p, q in zip(f.parts or (), g.parts or (), strict=True):
+            unify(p, q)
+        return
     left, right = _flat((f,)), _flat((g,))
     while left and right:
         p, q = left[0], right[0]
@@ -386,6 +483,6 @@ def _align(f: Atom, g: Atom) -> None:
 def _flat(kind: Sequence[Atom]) -> list[Type]:
     """The parts of a sum, of its parts, and so on; a type that is no sum is its only part."""
     own = factors(kind)
-    if len(own) == 1 and own[0].parts is not None:
+    if len(own) == 1 and own[0].parts is not None and own[0].weave is None:
         return [p for part in own[0].parts for p in _flat(part)]
     return [tuple(own)]

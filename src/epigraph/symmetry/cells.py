@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain, product
 from typing import Any, NamedTuple, TypeVar, final
 
-from epigraph.symmetry.axes import FREE, Atom, Type, at, factors, forget, root, scope_of, size, unscope
+from epigraph.symmetry.axes import FREE, Atom, Type, at, factors, forget, positions, root, scope_of, unscope
 
 
 @final
@@ -110,14 +110,13 @@ class Cells:
                 return None
             inner: list[Strip] = [(0, (), (Place(dim, atom, own),))]
             if atom.parts is not None:
-                inner, offset = [], 0
-                for index, part in enumerate(atom.parts):
-                    found = self._pieces_along(dim, part, own)
+                inner = []
+                for index, (part, (first, apart)) in enumerate(zip(atom.parts, positions(atom), strict=True)):
+                    found = self._pieces_along(dim, part, own * apart)
                     if found is None:
                         return None
-                    inner += [(s + offset * own, (index, *c), p) for s, c, p in found]
-                    offset += size(part)
-            out = [(s + t, c + d, p + q) for s, c, p in out for t, d, q in inner] if out[0][2] else inner
+                    inner += [(s + first * own, (index, *c), p) for s, c, p in found]
+            out = [(s + t, c + d, p + q) for s, c, p in out for t, d, q in inner]
         return out
 
     def memory(self, one: list[Cell], two: list[Cell], how: Hashable, make: Callable[[], Found]) -> Found:
@@ -195,15 +194,13 @@ def _expand(
     for position, (dim, atom, step) in enumerate(pending):
         if atom.parts is None:
             continue
-        offset = 0
-        for index, part in enumerate(atom.parts):
-            here = _steps(dim, part, step)
+        for index, (part, (first, apart)) in enumerate(zip(atom.parts, positions(atom), strict=True)):
+            here = _steps(dim, part, step * apart)
             before = _chosen(pending[:position], atom, index)
             rest = _chosen(pending[position + 1 :], atom, index)
-            moved = tuple(s + offset * step if d == dim else s for d, s in enumerate(start))
+            moved = tuple(s + first * step if d == dim else s for d, s in enumerate(start))
             picked = tuple((*c, index) if d == dim else c for d, c in enumerate(choices))
             yield from _expand(moved, picked, done, [*before, *here, *rest])
-            offset += size(part)
         return
     yield Cell(start, choices, (*done, *(Place(d, a, s) for d, a, s in pending)))
 

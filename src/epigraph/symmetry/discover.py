@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 import epigraph.symmetry.rules  # noqa: F401  (the rules are there before a graph is walked)
 from epigraph.errors import EpigraphError
-from epigraph.symmetry.axes import Atom, freeze, scope_of
+from epigraph.symmetry.axes import Atom, Type, factors, freeze, scope_of
 from epigraph.symmetry.cells import Cell, narrow_scopes
 from epigraph.symmetry.charges import ZERO, Charges, Kind, Number, Solution, equations
 from epigraph.symmetry.counting import Span
@@ -82,16 +82,21 @@ def discover(graph: Graph, domain: Domain, buffers: Sequence[str] = (), watched:
     tensors = {name: v for name, v in tensors.items() if id(v) in used}
     for name, value in tensors.items():
         _respect_bounds(value, domain.lower.get(name), domain.upper.get(name))
-    tilings = narrow_scopes([v.dims for v in tracer.values.values()])
-    for value in {v: None for s in tracer.steps for v in (*s.inputs, s.output)} | dict.fromkeys(tracer.values.values()):
+    retyped = [step.retyped for step in tracer.steps if step.retyped is not None]
+    tilings = narrow_scopes([v.dims for v in (*tracer.values.values(), *retyped)])
+    values = dict.fromkeys([*tracer.values.values(), *(v for step in tracer.steps for v in step.inputs), *retyped])
+    for value in values:
         value.settle(tilings)
     seen = {f"@{i}": tracer.values[i] for i in watched if i in tracer.values}
     whole = {**tensors, **seen}
     maker = _Maker(whole)
 
-    def able(weight: str, bias: str) -> bool:
-        single = all(n in tensors and len(tensors[n].cells) == 1 for n in (weight, bias))
-        return single and bias not in domain.lower and bias not in domain.upper
+    def able(weight: str, bias: str, made: Type) -> bool:
+        if any(n not in tensors or len(tensors[n].cells) > 1 for n in (weight, bias)):
+            return False
+        own, theirs = tensors[bias].cells[0].atoms, tensors[weight].cells[0].atoms
+        fits = sorted(map(id, own)) == sorted(map(id, factors(made))) and all(theirs.count(a) == 1 for a in own)
+        return fits and bias not in domain.lower and bias not in domain.upper
 
     group = replace(maker.group(), offsets=tuple(centred(tracer, able)))
     scalings: list[Generator] = []

@@ -20,10 +20,15 @@ Point = Mapping[str, Tensor]
 
 
 def only_linear(group: Group, flows: Sequence[Flow]) -> Linear | None:
-    """The one flow of linear maps, where all other generators act on its index set and are among them; else None."""
+    """The one flow of linear maps, where all other generators act on its index set and are among them; else None.
+
+    None as well where a block has the set twice: its equations are not linear in M.
+    """
     if len(flows) != 1 or not isinstance(flows[0], Linear) or flows[0].kind != "linear":
         return None
     flow = flows[0]
+    if len({(name, k) for name, k, _ in flow.charges}) < len(flow.charges):
+        return None
     return flow if all(g.set == flow.set for g in group.generators) else None
 
 

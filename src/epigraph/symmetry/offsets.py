@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from epigraph.objective.graph import Graph, Node
+from epigraph.symmetry.axes import Type
 from epigraph.symmetry.group import Offset
 from epigraph.symmetry.trace import Step, Tracer
 
 
-def centred(tracer: Tracer, able: Callable[[str, str], bool]) -> list[Offset]:
-    """Marks the steps whose constants are carried by biases, and says by which; ``able``: may this weight and this bias?
+def centred(tracer: Tracer, able: Callable[[str, str, Type], bool]) -> list[Offset]:
+    """Marks the steps whose constants are carried by biases, and says by which.
 
     Everything that reads the step must be layout and then a product with a parameter to which another parameter is
     added that is used nowhere else.  A convolution must not pad: zeros beyond the border carry no constant.
+    ``able``: may this weight and this bias, where the product has an axis of this type in place of what it reads?
     """
     from epigraph.symmetry.rules import rule_of
 
@@ -24,16 +26,17 @@ def centred(tracer: Tracer, able: Callable[[str, str], bool]) -> list[Offset]:
             readers.setdefault(i, []).append(step.node)
     found: list[Offset] = []
     for step, centre in centres:
-        pairs = _carried(step, tracer.graph, readers)
+        pairs = _carried(step, tracer, readers)
         if pairs and all(able(*pair) for pair in pairs):
             step.notes["centre"] = centre
-            found += [Offset(weight, bias, float(centre)) for weight, bias in pairs]
+            found += [Offset(weight, bias, float(centre)) for weight, bias, _ in pairs]
     return found
 
 
-def _carried(step: Step, graph: Graph, readers: Mapping[int, list[Node]]) -> list[tuple[str, str]]:
-    """Weight and bias of each map that reads a step; empty where something else reads it."""
-    pairs: list[tuple[str, str]] = []
+def _carried(step: Step, tracer: Tracer, readers: Mapping[int, list[Node]]) -> list[tuple[str, str, Type]]:
+    """Weight, bias and type of the result of each map that reads a step; empty where something else reads it."""
+    pairs: list[tuple[str, str, Type]] = []
+    graph = tracer.graph
     pending = [step.node.id]
     while pending:
         i = pending.pop()
@@ -46,7 +49,8 @@ def _carried(step: Step, graph: Graph, readers: Mapping[int, list[Node]]) -> lis
             pair = _map(i, node, graph, readers)
             if pair is None:
                 return []
-            pairs.append(pair)
+            own = -1 if node.op == "matmul" and node.inputs[0] == i else -2 if node.op == "matmul" else 1
+            pairs.append((*pair, tracer.values[node.id].dims[own]))
     return pairs
 
 

@@ -42,6 +42,7 @@ class Step:
     node: Node
     inputs: list[Value]
     output: Value
+    retyped: Value | None = None  # the first operand with types that fit the operator
     notes: dict[str, Any] = field(default_factory=dict)
 
 

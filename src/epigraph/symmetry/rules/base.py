@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from operator import add
 
 from epigraph.symmetry.axes import Type, freeze, pinned
 from epigraph.symmetry.cells import Match, matched
@@ -123,6 +124,20 @@ def behind(q: Charges, value: Value, out: Value) -> Match | None:
 def transfer(q: Charges, source: Value, k: int, target: Value, m: int) -> list[int] | None:
     """The charges of a cell, where another one has the same leaves in the same order; else None."""
     return q.table(source)[k] if source.cells[k].atoms == target.cells[m].atoms else None
+
+
+def moved(q: Charges, source: Value, target: Value, start: Sequence[int] = ()) -> bool:
+    """The charges of a tensor that is a part of another, from ``start`` on; False where cells do not correspond."""
+    there = {cell.start: k for k, cell in enumerate(source.cells)}
+    rows: list[list[int]] = []
+    for m, cell in enumerate(target.cells):
+        k = there.get(tuple(map(add, cell.start, start)) if start else cell.start)
+        row = None if k is None else transfer(q, source, k, target, m)
+        if row is None:
+            return False
+        rows.append(row)
+    q.define(target, rows)
+    return True
 
 
 def put(q: Charges, step: Step, rows: Sequence[list[int] | None]) -> None:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
-from epigraph.symmetry.axes import Atom, Misfit, Type, divide, factors, freeze, pinned, unify
+from epigraph.symmetry.axes import (
+    Atom,
+    Misfit,
+    Type,
+    apart,
+    divide,
+    factors,
+    freeze,
+    interleaved,
+    pinned,
+    shuffled,
+    size,
+    unify,
+)
 from epigraph.symmetry.cells import Cell
 from epigraph.symmetry.charges import Charges
-from epigraph.symmetry.rules.base import Rule, nothing, register
+from epigraph.symmetry.rules.base import Rule, moved, nothing, register
 from epigraph.symmetry.trace import Step, Value, align
 
 
@@ -88,9 +102,26 @@ class Convolution(Rule):
         for kind in (*x.dims[2:], *w.dims[2:]):
             freeze(kind, pin=True)
         space = [pinned(n) for n in step.output.shape[2:]]
-        outer, made = self.outer(x.dims[1], w.dims[0], w.dims[1], groups)
+        channels = self.channels(x.dims[1], groups)
+        if channels is not x.dims[1]:
+            step.retyped = Value([x.dims[0], channels, *x.dims[2:]], x.shape)
+        outer, made = self.outer(channels, w.dims[0], w.dims[1], groups)
         step.notes["groups"] = outer
         return [x.dims[0], made, *space]
+
+    def channels(self, kind: Type, groups: int) -> Type:
+        """The type of the channels, or behind a shuffle one of which each group is a part."""
+        try:
+            if 1 < groups < size(kind) and shuffled(kind):
+                return apart(interleaved(kind), groups)
+            divide(kind, groups)
+            return kind
+        except Misfit:
+            pass
+        try:
+            return apart(kind, groups)
+        except Misfit:
+            return kind
 
     def outer(self, channels: Type, rows: Type, inner: Type, groups: int) -> tuple[Type, Type]:
         """The type of the groups, and of the result's channels."""
@@ -109,13 +140,20 @@ class Convolution(Rule):
 
     def charges(self, q: Charges, step: Step) -> None:
         (x, w), out = step.inputs, step.output
-        if not self.link(q, x, w, out, set(factors(step.notes["groups"]))):
+        if step.retyped is not None:
+            if not moved(q, x, step.retyped):
+                nothing(q, [x, step.retyped])
+            x = step.retyped
+        if not self.link(q, x, w, out, factors(step.notes["groups"])):
             nothing(q, [x, w, out])
 
-    def link(self, q: Charges, x: Value, w: Value, out: Value, groups: set[Atom]) -> bool:
-        """The equations; False where cells do not correspond or where groups are a sum of several."""
-        if any(atom.parts is not None for atom in groups):
-            return False
+    def link(self, q: Charges, x: Value, w: Value, out: Value, kind: Sequence[Atom]) -> bool:
+        """The equations; False where cells do not correspond.  Groups are leaves, or one sum of single ones."""
+        groups, chosen = len(kind), 0  # leaves, and choices, that say which group it is
+        if any(atom.parts is not None for atom in kind):
+            if len(kind) > 1 or any(map(factors, kind[0].parts or ())):
+                return False
+            groups, chosen = 0, 1
         rows: list[list[int]] = []
         one, two = q.table(x), q.table(w)
         lead: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # a concatenation in space has several cells
@@ -125,7 +163,8 @@ class Convolution(Rule):
             whole: list[tuple[int, int]] = []
             for k, ours in enumerate(w.cells):
                 if ours.choices[0] == cell.choices[1]:
-                    found = lead.get((cell.choices[0],) if groups else (cell.choices[0], ours.choices[1]), [])
+                    inner = ours.choices[0][:chosen] + ours.choices[1]
+                    found = lead.get((cell.choices[0],) if groups else (cell.choices[0], inner), [])
                     if not found:
                         return False
                     whole += [(i, k) for i in found]
@@ -144,25 +183,26 @@ class Convolution(Rule):
         return True
 
     def _cell(
-        self, q: Charges, left: tuple[Cell, list[int]], right: tuple[Cell, list[int]], c: Cell, groups: set[Atom]
+        self, q: Charges, left: tuple[Cell, list[int]], right: tuple[Cell, list[int]], c: Cell, groups: int
     ) -> list[list[tuple[int, int]]] | None:
-        """What the charges of a cell of the result are sums of; None where cells do not correspond."""
+        """What the charges of a cell of the result are sums of, with so many leaves for groups; None where cells differ."""
         (a, one), (b, two) = left, right
         rows, made, inner, channels = b.along(0), c.along(1), b.along(1), a.along(1)
-        within = [j for j in channels if a.atoms[j] not in groups] if groups else channels
+        within = channels[groups:]
         if [a.atoms[j] for j in within] != [b.atoms[j] for j in inner]:
+            return None
+        if [a.atoms[j] for j in channels[:groups]] != [b.atoms[j] for j in rows[:groups]]:
             return None
         if [b.atoms[j] for j in rows] != [c.atoms[j] for j in made]:
             return None
         for v, u in zip(within, inner, strict=True):
             q.equal(one[v + 1], two[u + 1], sign=-1)
-        carried = {a.atoms[j]: one[j + 1] for j in channels if a.atoms[j] in groups} if groups else {}
         terms: list[list[tuple[int, int]]] = [[] for _ in range(len(c.places) + 1)]
         terms[0] = [(one[0], 1), (two[0], 1)]
         for v, u in zip(made, rows, strict=True):
             terms[v + 1] = [(two[u + 1], 1)]
-            if b.atoms[u] in carried:
-                terms[v + 1].append((carried[b.atoms[u]], 1))
+        for v, u in zip(made, channels[:groups], strict=False):
+            terms[v + 1].append((one[u + 1], 1))
         for v, u in zip(a.along(0), c.along(0), strict=True):
             terms[u + 1] = [(one[v + 1], 1)]
         return terms

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+from operator import mul
 from typing import final
 
 import torch
@@ -16,15 +18,17 @@ from epigraph.symmetry.axes import (
     factors,
     freeze,
     fresh,
+    interleaved,
     joined,
     piece,
     pinned,
+    shuffled,
     size,
     unify,
 )
 from epigraph.symmetry.cells import Cell
 from epigraph.symmetry.charges import ZERO, Charges
-from epigraph.symmetry.rules.base import Rule, agree, projected, put, register, transfer
+from epigraph.symmetry.rules.base import Rule, agree, moved, projected, put, register, transfer
 from epigraph.symmetry.trace import Step, Value, refactor
 
 
@@ -47,10 +51,9 @@ class Layout(Rule):
         None where all are where they were.
         """
         rows: list[tuple[int, list[int]] | None] = [None] * len(out.cells)
-        for k, cell in enumerate(x.cells):
+        for k, (cell, m) in enumerate(zip(x.cells, self.partners(x, out, order), strict=True)):
             places = [j for d in order for j in cell.along(d)]
-            m = self.partner(x, k, out, order)
-            if m is not None and m < len(rows) and [cell.atoms[j] for j in places] == out.cells[m].atoms:
+            if m is not None and [cell.atoms[j] for j in places] == out.cells[m].atoms:
                 rows[m] = (k, [0, *(j + 1 for j in places)])
         found = [row for row in rows if row is not None]
         if not len(found) == len(rows) == len(x.cells):
@@ -61,9 +64,9 @@ class Layout(Rule):
         """The dimensions of the operand in the order in which the result has them."""
         return range(len(step.inputs[0].shape))
 
-    def partner(self, x: Value, k: int, out: Value, order: Sequence[int]) -> int | None:
-        """The cell of the result that holds the entries of a cell of the operand."""
-        return out.index.get(tuple(x.cells[k].choices[d] for d in order))
+    def partners(self, x: Value, out: Value, order: Sequence[int]) -> list[int | None]:
+        """For each cell of the operand that of the result which holds its entries."""
+        return [out.index.get(tuple(cell.choices[d] for d in order)) for cell in x.cells]
 
 
 @register("reshape")
@@ -74,14 +77,29 @@ class Reshape(Layout):
     def axes(self, step: Step) -> list[Type]:
         (x,) = step.inputs
         try:
-            return refactor(x.dims, step.output.shape)
+            return [_woven(kind) for kind in refactor(x.dims, step.output.shape)]
         except Misfit:
             for kind in x.dims:
                 freeze(kind, pin=True)
             return [pinned(n) for n in step.output.shape]
 
-    def partner(self, x: Value, k: int, out: Value, order: Sequence[int]) -> int | None:
-        return k
+    def partners(self, x: Value, out: Value, order: Sequence[int]) -> list[int | None]:
+        there = {place: m for m, place in enumerate(_first_entries(out))}
+        return [there.get(place) for place in _first_entries(x)]
+
+
+def _woven(kind: Type) -> Type:
+    """A product in which the parts of a concatenation alternate as what it is: their interleaving."""
+    own = factors(kind)
+    if own and own[-1].parts is not None and not any(map(factors, own[-1].parts)) and shuffled(own):
+        return interleaved(own)
+    return kind
+
+
+def _first_entries(value: Value) -> list[int]:
+    """Where each cell starts in row-major order."""
+    strides = [prod(value.shape[d + 1 :]) for d in range(len(value.shape))]
+    return [sum(map(mul, cell.start, strides)) for cell in value.cells]
 
 
 @register("permute")
@@ -144,9 +162,8 @@ class Slice(Rule):
         if "cut" in step.notes:
             put(q, step, projected(q, x, out, [d], kept=True))
             return
-        inside = [k for k, cell in enumerate(x.cells) if a["start"] <= cell.start[d] < a["stop"]]
-        fits = len(inside) == len(out.cells)
-        put(q, step, [transfer(q, x, k, out, m) for m, k in enumerate(inside)] if fits else [])
+        if not moved(q, x, out, [a["start"] if i == d else 0 for i in range(len(x.shape))]):
+            put(q, step, [])
 
 
 @register("concat")
