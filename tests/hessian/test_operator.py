@@ -96,7 +96,7 @@ def test_operands_of_every_kind() -> None:
     H, dense = epigraph.hessian(case.J), case.dense()
     v = torch.randn(H.n, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     named = dict(zip(H.names, H.unflatten(v[:, 0]), strict=True))
-    assert torch.allclose(H @ v, dense @ v)
+    assert torch.allclose(H @ v, dense @ v) and (H @ v[:, :0]).shape == (H.n, 0)
     assert torch.allclose(H.flatten([(H @ named)[n] for n in H.names]), dense @ v[:, 0])
     out = H @ v.numpy()
     assert isinstance(out, np.ndarray) and np.allclose(out, (dense @ v).numpy())
@@ -244,6 +244,7 @@ def test_wrong_calls() -> None:
         lambda: epigraph.spectrum(J, top=0, bottom=0),
         lambda: epigraph.trace(J, tol=0.0),
         lambda: epigraph.density(J, probes=0),
+        lambda: epigraph.hessian(epigraph.Objective.from_function(lambda w: w.sum(), {"w": torch.zeros(0)})),
     ):
         with pytest.raises(UsageError):
             call()

@@ -81,6 +81,10 @@ def hessian(
     with mode_of(J.modules(), J.mode):
         try_out(J)
     program = Program(J, names, at, DTYPES[dtype] if dtype else None)
+    if not any(p.numel() for p in program.point):
+        raise UsageError(
+            "E025", f"{', '.join(names)}: there is no entry to vary", hint="blocks with at least one entry"
+        )
     shared = None if group is None else Group(J, program, group)
     if kind != "hessian":
         if engine is not None:

@@ -83,8 +83,19 @@ class Density:
         down, whole = self.average(lambda x: np.maximum(-x, 0.0)), self.average(np.abs)
         if not whole.value > 0:
             return Estimate(0.0, 0.0)
-        share = down.value / whole.value
-        return Estimate(share, math.hypot(down.error, share * whole.error) / whole.value)
+        share, error = down.value / whole.value, math.hypot(down.error, self._crossing())
+        return Estimate(share, math.hypot(error, share * whole.error) / whole.value)
+
+    def _crossing(self) -> float:
+        """What nodes whose residuals reach below zero may hide there: with none below, no probe shows a spread.
+
+        A node of weight w in x that is spread evenly over x - h to x + h has w (h - |x|)^2 / 4h beyond zero.
+        """
+        reach = [
+            w @ np.where(h > np.abs(x), (h - np.abs(x)) ** 2 / (4 * h), 0.0)
+            for x, w, h in zip(self.nodes, self.weights, self.widths, strict=True)
+        ]
+        return self.bulk * float(np.mean(reach))
 
     def to_dict(self) -> dict[str, Any]:
         negative = self.negative

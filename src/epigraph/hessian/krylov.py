@@ -8,6 +8,7 @@ random vector may join at any time; several chains make a block method whose blo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
@@ -17,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from epigraph.errors import ObjectiveError
+
 Multiply = Callable[[Tensor], Tensor]
 Array = NDArray[np.float64]
 
@@ -25,6 +28,13 @@ CHUNK_ENTRIES = 16_000_000  # and as many as these in between
 SPAN = (
     1 << 16
 )  # terms that are summed in the vectors' own precision; a float32 sum of millions of squares is good to four digits
+SQUARES = {
+    torch.float32: (1e-15, 1e18),
+    torch.float64: (1e-140, 1e140),
+}  # norms whose squares are far from the ends of the range
+SMALLEST = {torch.float32: 1e-36, torch.float64: 1e-140}  # products below count as zero, ...
+UNSEEN = 1e6  # ... which may be that much less than the largest eigenvalue, as the product with a random vector is
+LARGEST = 1e140
 KEPT = 1_000_000  # rows up to which products are kept, so that true residuals cost nothing
 
 
@@ -43,7 +53,15 @@ class Ritz:
 
 
 def length(w: Tensor) -> float:
-    """The Euclidean norm."""
+    """The Euclidean norm, also where squares of the entries are not representable."""
+    size = _root_of_squares(w)
+    if SQUARES[w.dtype][0] <= size <= SQUARES[w.dtype][1]:
+        return size
+    largest = float(w.abs().max()) if len(w) else 0.0
+    return _root_of_squares(w / largest) * largest if 0 < largest < math.inf else largest
+
+
+def _root_of_squares(w: Tensor) -> float:
     if len(w) <= SPAN:
         return float(torch.linalg.vector_norm(w))
     return float(torch.stack([torch.linalg.vector_norm(part) for part in w.split(SPAN)]).double().norm())
@@ -88,6 +106,7 @@ class Krylov:
         self.pending: list[int] = []
         self.locked = 0
         self.scale = 0.0  # the largest norm of a product with a unit vector
+        self.floor = 0.0  # below it a product counted as zero
         self.asymmetry = 0.0  # the largest |q H p - p H q|: the noise of the products
         self.epsilon = max(torch.finfo(dtype).eps, epsilon)
 
@@ -200,8 +219,7 @@ class Krylov:
         A remainder at the level of rounding is kept as any other: small eigenvalues beside a large one look like that.
         """
         q = self.row(i)
-        w = self.multiply(q)
-        self.products += 1
+        w = self._product(q)
         if self.keeps:
             self._images[i] = w
         size = length(w)
@@ -224,6 +242,23 @@ class Krylov:
         self.coupling[new, i] = left
         return new
 
+    def _product(self, q: Tensor) -> Tensor:
+        """H q.
+
+        Raises:
+            ObjectiveError: it is too large for the squares of its entries.
+        """
+        w = self.multiply(q)
+        self.products += 1
+        size = length(w)
+        if size > LARGEST:
+            what = f"the Hessian is too large: a product with a unit vector has the norm {size:.1e}"
+            raise ObjectiveError("E214", what, hint="J in other units")
+        if 0 < size < SMALLEST[self.dtype]:
+            self.floor = UNSEEN * SMALLEST[self.dtype]
+            return torch.zeros_like(w)
+        return w
+
     def _rounded_off(self, w: Tensor) -> Tensor | None:
         """The unit vector less its part in the basis; a random one where it was rounding and nothing else."""
         w, _ = self._without_basis(w)
@@ -245,7 +280,8 @@ class Krylov:
     @property
     def noise(self) -> float:
         """An estimate of the error of a product with a unit vector: rounding, or the asymmetry seen where that is more."""
-        return max(4 * self.epsilon * self.scale * max(1.0, len(self.done)) ** 0.5, 2 * self.asymmetry)
+        rounding = 4 * self.epsilon * self.scale * max(1.0, len(self.done)) ** 0.5
+        return max(rounding, 2 * self.asymmetry, self.floor)
 
     @property
     def complete(self) -> bool:

@@ -135,9 +135,16 @@ class Operator:
                 hint="a flat vector of that length, or a matrix of that many rows",
             )
         work = given.to(self.device, self.dtype)
-        out = self.multiply(work) if work.ndim == 1 else torch.stack([self.multiply(c) for c in work.T.contiguous()], 1)
+        out = self.multiply(work) if work.ndim == 1 else self._columns(work)
         out = out.to(given.device, given.dtype) if given.is_floating_point() else out
         return out.cpu().numpy() if isinstance(other, np.ndarray) else out
+
+    def _columns(self, V: Tensor) -> Tensor:
+        """H V, column by column."""
+        out = torch.empty_like(V)
+        for k in range(V.shape[1]):
+            out[:, k] = self.multiply(V[:, k].contiguous())
+        return out
 
     def _ordered(self, named: Mapping[str, Tensor]) -> list[Tensor]:
         """The tensors of a dict in the order of the blocks."""
