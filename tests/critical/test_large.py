@@ -14,7 +14,8 @@ from epigraph import Objective
 from epigraph.critical.descent import descend
 from epigraph.critical.inertia import inertia
 from epigraph.critical.minimize import polish
-from epigraph.critical.newtoncg import conjugate_gradients, newton_cg
+from epigraph.critical.lowrank import LowRank, learnt, nothing
+from epigraph.critical.newtoncg import conjugate_gradients, minimal_residual, newton_cg
 from epigraph.critical.quasi import quasi_newton
 from epigraph.critical.starts import flatten, unflatten
 from epigraph.hessian.api import hessian
@@ -34,6 +35,20 @@ def classifier(decay: float = 1e-2) -> Objective:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 4)).double()
     return Objective(net, nn.CrossEntropyLoss(), drawn(60, 6), torch.arange(60) % 4, weight_decay=decay)
+
+
+def padded(J: Objective, more: int) -> tuple[Objective, dict[str, torch.Tensor]]:
+    """A classifier with more units than J's, and a minimum of J with zero units as a point of it."""
+    dense = Dense(J.graph())
+    end = polish(dense, descend(dense, 0.5 * drawn(1, dense.size)).x)
+    small = unflatten(dense, end.x[0])
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 12 + more), nn.Tanh(), nn.Linear(12 + more, 4)).double()
+    big = Objective(net, nn.CrossEntropyLoss(), drawn(60, 6), torch.arange(60) % 4, weight_decay=1e-2)
+    point = {k: torch.zeros_like(v) for k, v in big.parameters.items()}
+    for k, v in small.items():
+        point[k][tuple(slice(0, d) for d in v.shape)] = v
+    return big, point
 
 
 # L-BFGS --------------------------------------------------------------------------------------------------------
@@ -113,30 +128,93 @@ def test_a_descent_leaves_a_saddle():
 def test_conjugate_gradients_solve_and_meet_negative_curvature():
     H = drawn(20, 20)
     positive, g = H @ H.T + torch.eye(20, dtype=torch.float64), drawn(1, 20, 1)[0]
-    solved = conjugate_gradients(lambda v: positive @ v, g, 1e-12)
-    assert torch.allclose(solved.step, -torch.linalg.solve(positive, g), rtol=1e-8) and solved.negative is None
+    path = conjugate_gradients(lambda v: positive @ v, g, 1e-12, nothing(g))
+    assert torch.allclose(path.stops[-1].step, -torch.linalg.solve(positive, g), rtol=1e-8) and not path.negative
     bent = positive - 2 * torch.linalg.eigvalsh(positive)[0] * torch.eye(20, dtype=torch.float64)
-    solved = conjugate_gradients(lambda v: bent @ v, g, 1e-12)
-    assert solved.negative is not None and float(solved.negative @ bent @ solved.negative) <= 0
+    path = conjugate_gradients(lambda v: bent @ v, g, 1e-12, nothing(g), 1e3)
+    assert path.negative and abs(float(path.stops[-1].step.norm()) - 1e3) <= 1e-6
+    for stop in path.stops:  # what the model is said to fall by
+        told = float(g @ stop.step + stop.step @ bent @ stop.step / 2)
+        assert told < 0 and abs(stop.change - told) <= 1e-10 * abs(told)
+        assert abs(float(stop.step.norm()) - stop.length) <= 1e-8 * stop.length
 
 
-def test_newton_cg_agrees_with_the_dense_polish():
+def test_a_path_ends_at_the_edge_of_its_region():
+    """In the norm of the preconditioner."""
+    scales = torch.logspace(0, 3, 30, dtype=torch.float64)
+    M = LowRank(torch.eye(30, dtype=torch.float64)[-5:], scales[-5:], float(scales[-5]))
+    path = conjugate_gradients(lambda v: scales * v, drawn(1, 30)[0], 1e-12, M, 0.7)
+    whole = torch.full((30,), M.sigma, dtype=torch.float64)
+    whole[-5:] = scales[-5:]
+    lengths = [float((whole * s.step.square()).sum().sqrt()) for s in path.stops]
+    assert abs(lengths[-1] - 0.7) <= 1e-9 and lengths == sorted(lengths)
+
+
+def test_a_preconditioner_is_learnt():
+    """The large eigenvalues of a spectrum with a bulk, from one path: the second takes fewer products."""
+    Q = torch.linalg.qr(drawn(300, 300))[0]
+    w = torch.cat([torch.linspace(1e-3, 2e-3, 260, dtype=torch.float64), torch.logspace(-2, 1, 40, dtype=torch.float64)])
+    H = Q * w @ Q.T
+    first = conjugate_gradients(lambda v: H @ v, drawn(1, 300, 1)[0], 1e-3, nothing(w))
+    M = learnt(first.rows, first.images, nothing(w))
+    assert M.rank >= 10 and abs(float(M.w[-1]) - 10.0) <= 1e-6
+    second = conjugate_gradients(lambda v: H @ v, drawn(1, 300, 2)[0], 1e-3, M)
+    assert 2 * second.products <= first.products
+    v = drawn(1, 300, 3)[0]
+    matrix = M.U.T @ torch.diag(M.w - M.sigma) @ M.U + M.sigma * torch.eye(300, dtype=torch.float64)
+    assert torch.allclose(matrix @ M.solve(v), v, atol=1e-10)
+
+
+def test_minimal_residuals_where_curvature_is_negative():
+    H = drawn(40, 40)
+    H, g = H + H.T, drawn(1, 40, 1)[0]
+    s, left, spent = minimal_residual(lambda v: H @ v, g, 1e-10)
+    assert torch.allclose(s, -torch.linalg.solve(H, g), rtol=1e-6) and left <= 1e-10 and spent <= 80
+    s, left, spent = minimal_residual(lambda v: H @ v, torch.zeros_like(g), 1e-10)
+    assert spent == 0 and not bool(s.any())
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_newton_cg_agrees_with_the_dense_polish(coarse):
     J = classifier()
     dense = Dense(J.graph())
+    kinds = []
 
-    def product_at(x):
-        return hessian(J, unflatten(dense, x), verify=False).multiply
+    def products(x, coarse):
+        kinds.append(coarse)
+        return hessian(J, unflatten(dense, x), dtype="float32" if coarse else "float64", verify=False).multiply
 
-    x = 0.3 * drawn(1, dense.size)[0]
-    found = newton_cg(dense.slopes, product_at, x)
-    while not found.convex:
-        again = newton_cg(dense.slopes, product_at, found.x)
-        assert again.value < found.value and not found.critical
-        found = again
-    assert found.critical and found.convex and found.decrement >= 0
+    found = newton_cg(dense.slopes, products, 0.3 * drawn(1, dense.size)[0], coarse=coarse)
+    assert (True in kinds) == coarse and False in kinds
+    assert found.critical and found.convex and found.decrement >= 0 and found.residual <= 1e-3
     polished = polish(dense, found.x[None])
     assert float((polished.x[0] - found.x).norm()) <= 1e-9
     assert abs(float(polished.jet.value[0]) - found.value) <= 1e-14
+
+
+def test_newton_cg_stays_at_a_saddle_and_leaves_its_neighbourhood():
+    H = torch.diag(torch.tensor([3.0, 1.0, -1.0], dtype=torch.float64))
+
+    def slopes(x):
+        return 0.5 * ((x @ H) * x).sum(1) + x[:, 2] ** 4 / 4, x @ H + torch.cat([0 * x[:, :2], x[:, 2:] ** 3], 1)
+
+    def products(x, coarse):
+        return lambda v: H @ v + torch.cat([0 * v[:2], 3 * x[2:] ** 2 * v[2:]])
+
+    at = newton_cg(slopes, products, torch.tensor([1e-13, 0.0, 1e-13], dtype=torch.float64))
+    assert at.critical and not at.convex and float(at.x.norm()) < 1e-10
+    near = newton_cg(slopes, products, torch.tensor([1.0, 1.0, 1e-3], dtype=torch.float64))
+    assert near.critical and near.convex and abs(near.value + 0.25) <= 1e-12
+
+
+def test_a_budget_that_is_spent_is_told(monkeypatch):
+    monkeypatch.setattr(epigraph.critical.search, "DENSE", 10)
+    monkeypatch.setattr("epigraph.critical.large.GRADIENTS", 5)
+    monkeypatch.setattr("epigraph.critical.large.PRODUCTS", 4)
+    found = epigraph.minima(classifier(), 3, saddles=False)
+    assert found.ends["not converged"] >= 1
+    (told,) = [n for n in found.notes if "did not converge" in n]
+    assert "5 gradients and 4 products" in told and "1e-10" in told
 
 
 # index ---------------------------------------------------------------------------------------------------------
@@ -149,6 +227,42 @@ def test_index_and_nullity_of_linear_autoencoders(spectrum, units):
         H = hessian(J, p.point, verify=False)
         found = inertia(H, H)
         assert (found.negative, found.zeros, found.reason) == (p.index, p.nullity, "")
+
+
+@pytest.mark.parametrize("units", [3, 9])
+def test_the_index_of_padded_networks(units):
+    """A smaller network's critical point with zero units: the dense spectrum, which has many equal values, decides."""
+    J, point = padded(classifier(), units)
+    H = hessian(J, point, verify=False)
+    w = torch.linalg.eigvalsh(H.to_dense())
+    found = inertia(H, H)
+    negative = int((w < -1e-9).sum())
+    assert found.negative == negative if not found.reason else found.negative <= negative
+    assert found.negative >= min(negative, 1)  # never a minimum where J curves down
+
+
+@pytest.mark.parametrize(("low", "copies"), [(1e-3, 40), (-1e-3, 3), (0.0, 5), (2e-6, 30)])
+def test_many_equal_eigenvalues_at_the_lower_end(low, copies):
+    n = 400
+    w = torch.cat([torch.full((copies,), low, dtype=torch.float64), torch.logspace(-2, 0, n - copies, dtype=torch.float64)])
+    Q = torch.linalg.qr(drawn(n, n))[0]
+    matrix = Q * w @ Q.T
+    J = Objective.from_function(lambda x: 0.5 * x @ (matrix @ x), {"x": torch.zeros(n, dtype=torch.float64)})
+    H = hessian(J, verify=False)
+    found = inertia(H, H)
+    assert not found.reason
+    assert (found.negative, found.zeros) == (copies * (low < 0), copies * (low == 0))
+
+
+def test_a_single_negative_eigenvalue_beside_many_small_ones():
+    n = 500
+    w = torch.cat([torch.tensor([-1e-6]), torch.full((60,), 1e-4), torch.logspace(-3, 0, n - 61)]).double()
+    Q = torch.linalg.qr(drawn(n, n, 5))[0]
+    matrix = Q * w @ Q.T
+    J = Objective.from_function(lambda x: 0.5 * x @ (matrix @ x), {"x": torch.zeros(n, dtype=torch.float64)})
+    H = hessian(J, verify=False)
+    for seed in range(3):
+        assert inertia(H, H, seed).negative == 1
 
 
 def test_a_spectrum_that_does_not_converge_is_undecided(monkeypatch):

@@ -24,7 +24,7 @@ from epigraph.critical.explore import DECIDED, bounded, notes, within
 from epigraph.critical.inertia import inertia
 from epigraph.critical.kinks import kinks
 from epigraph.critical.merge import Class, distinct, errors, merge
-from epigraph.critical.minimize import Polished
+from epigraph.critical.minimize import FINE, Polished
 from epigraph.critical.newtoncg import Product, Refined, newton_cg
 from epigraph.critical.quasi import quasi_newton
 from epigraph.critical.result import Catalogue, CriticalPoint, arranged
@@ -39,7 +39,7 @@ from epigraph.symmetry.stabiliser import stabiliser
 
 NEAR = 1e-6  # gradient, relative to max(1, |J|), at which Newton's method takes over
 GRADIENTS = 3000  # of one L-BFGS search at most
-ROUNDS = 30  # of both
+PRODUCTS = 6000  # of one start at most
 
 
 @final
@@ -71,14 +71,15 @@ class LargeExplorer:
             gradients.append(gradient)
         return torch.stack(values), torch.stack(gradients)
 
-    def hessian(self, x: Tensor) -> Operator:
-        """Products with the Hessian at x, compared once with differences of gradients."""
-        out = hessian(self.J, unflatten(self.dense, x), dtype="float64", verify=not self.verified)
-        self.verified = True
+    def hessian(self, x: Tensor, coarse: bool = False) -> Operator:
+        """Products with the Hessian at x, compared once with differences of gradients; in float32 where they may be coarse."""
+        exact = not coarse and not self.verified
+        out = hessian(self.J, unflatten(self.dense, x), dtype="float32" if coarse else "float64", verify=exact)
+        self.verified |= exact
         return out
 
-    def product_at(self, x: Tensor) -> Product:
-        return self.hessian(x).multiply
+    def products(self, x: Tensor, coarse: bool) -> Product:
+        return self.hessian(x, coarse).multiply
 
     # the search -----------------------------------------------------------------------------------------------
     def catalogue(self, count: int, given: Sequence[Mapping[str, Tensor]] = ()) -> Catalogue:
@@ -89,7 +90,7 @@ class LargeExplorer:
         first = scaled(self.dense, count, generator, [flatten(self.dense, p) for p in given])
         kept: list[Refined] = []
         kinds: list[str] = []
-        lowest = math.inf
+        lowest, nearest = math.inf, math.inf
         for k, (x, kind) in enumerate(zip(first.x, first.kind.tolist(), strict=True)):
             self.say(f"minimising from start {k + 1} of {len(first.x)}: {len(kept)} points so far")
             end = self._from(x.to(self.device))
@@ -100,6 +101,8 @@ class LargeExplorer:
                 kinds.append(KINDS[kind])
             elif what == "to infinity":
                 lowest = min(lowest, end.value)
+            elif what == "not converged":
+                nearest = min(nearest, float(end.gradient.abs().max()))
         listed = arranged(self._listed(kept, kinds))[0] if kept else ()
         if self.certify:
             self.say(f"certifying {len(listed)} points")
@@ -110,23 +113,17 @@ class LargeExplorer:
             listed,
             dict(ends),
             replace(summed(listed, self.J.size, NOTE), morse_sum=None),
-            (*self.J.notes, *self.found.notes, *bounded(self.J), *notes(listed, lowest), NOTE),
+            (*self.J.notes, *self.found.notes, *bounded(self.J), *notes(listed, lowest), *_spent(ends, nearest), NOTE),
             {**effort, "seconds": round(time.monotonic() - began, 3)},
         )
 
     def _from(self, x: Tensor) -> Refined:
-        """L-BFGS, then Newton's method; back to L-BFGS from where that has met negative curvature."""
-        end = Refined(x, math.nan, torch.zeros_like(x), torch.zeros_like(x), math.nan, 1.0, False, 0)
-        for _ in range(ROUNDS):
-            stand = quasi_newton(self.slopes, end.x[None], NEAR, GRADIENTS, self.inside)
-            finite = bool(stand.value.isfinite().all() and stand.gradient.isfinite().all())
-            if not (finite and bool(self.inside(stand.x)[0])):
-                return end
-            before = float(stand.value)
-            end = newton_cg(self.slopes, self.product_at, stand.x[0], inside=self.inside)
-            if end.convex or end.value >= before:
-                return end
-        return end
+        """L-BFGS, then Newton's method."""
+        stand = quasi_newton(self.slopes, x[None], NEAR, GRADIENTS, self.inside)
+        finite = bool(stand.value.isfinite().all() and stand.gradient.isfinite().all())
+        if not (finite and bool(self.inside(stand.x)[0])):
+            return Refined(x, math.nan, torch.zeros_like(x), torch.zeros_like(x), math.nan, 1.0, False, 0)
+        return newton_cg(self.slopes, self.products, stand.x[0], most=PRODUCTS, inside=self.inside, coarse=True)
 
     @staticmethod
     def _end(end: Refined) -> str:
@@ -211,6 +208,14 @@ class LargeExplorer:
 
 
 NOTE = "J is large: saddles are not looked for, and only the ends of spectra are known"
+
+
+def _spent(ends: Mapping[str, int], nearest: float) -> list[str]:
+    """What is missing where starts did not end at critical points."""
+    count = ends.get("not converged", 0)
+    budget = f"{GRADIENTS} gradients and {PRODUCTS} products with the Hessian for each start"
+    what = f"the smallest gradient is {nearest:.1e}, and {FINE:.0e} max(1, |J|) with a Newton step at rounding was wanted"
+    return [f"starts that did not converge within {budget}: {count}; {what}"] if count else []
 
 
 def _polished(ends: Sequence[Refined], smallest: Sequence[float]) -> Polished:

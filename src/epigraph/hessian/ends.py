@@ -29,7 +29,10 @@ from epigraph.hessian.krylov import Array, Krylov, Ritz
 @final
 @dataclass(frozen=True)
 class Request:
-    """How many at each end, how well, and how long."""
+    """How many at each end, how well, and how long; ``half``: none may be missing below half of the last smallest value.
+
+    Without ``half``, or where that value is not positive beyond the noise, copies of the value itself may not be missing either.
+    """
 
     top: int
     bottom: int
@@ -38,6 +41,7 @@ class Request:
     most: int
     capacity: int
     least: int = 1
+    half: bool = False
 
 
 @final
@@ -159,7 +163,7 @@ def assess(process: Krylov, request: Request) -> Progress:
     good = [enough and bool(errors[k] <= max(request.tol * abs(ritz.values[k]), noise)) for k in wanted]
     if not all(good) or process.complete:
         return Progress(ritz, errors, wanted, good, far=far // 2)
-    limits = _limits(ritz, gaps, slack, (min(high, default=-1), max(low, default=-1)))
+    limits = _limits(ritz, gaps, slack, (min(high, default=-1), max(low, default=-1)), request.half)
     return Progress(ritz, errors, wanted, good, limits, _rivals(ritz, wanted, limits) if request.risk < 1 else ())
 
 
@@ -260,13 +264,19 @@ def _look_for_copies(process: Krylov, state: Progress, request: Request) -> floa
     return 1.0
 
 
-def _limits(ritz: Ritz, gaps: Array, slack: Array, last: tuple[int, int]) -> tuple[float, float]:
-    """Nothing may be missing above the first nor below the second: half a gap inside the last wanted value of each end."""
+def _limits(ritz: Ritz, gaps: Array, slack: Array, last: tuple[int, int], half: bool) -> tuple[float, float]:
+    """Nothing may be missing above the first nor below the second: half a gap inside the last wanted value of each end.
+
+    With ``half`` the second is at most half of that value, where it is positive beyond the noise.
+    """
 
     def limit(k: int, sign: float) -> float:
         return float(ritz.values[k] - sign * (gaps[k] / 2 if gaps[k] > 2 * slack[k] else -slack[k]))
 
-    return (limit(last[0], 1.0) if last[0] >= 0 else math.inf), (limit(last[1], -1.0) if last[1] >= 0 else -math.inf)
+    low = limit(last[1], -1.0) if last[1] >= 0 else -math.inf
+    if half and last[1] >= 0 and ritz.values[last[1]] > 4 * slack[last[1]]:
+        low = min(low, float(ritz.values[last[1]]) / 2)
+    return (limit(last[0], 1.0) if last[0] >= 0 else math.inf), low
 
 
 def missed(diagonal: Sequence[float], below: Sequence[float], dimension: int, tau: float) -> float:

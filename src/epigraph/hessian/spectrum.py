@@ -111,6 +111,7 @@ def spectrum_of(
     seed: int = 0,
     vectors: bool = False,
     without: Sequence[Tensor] = (),
+    half: bool = False,
 ) -> Spectrum:
     r"""The largest and the smallest eigenvalues of a symmetric operator, from one Krylov process.
 
@@ -124,6 +125,7 @@ def spectrum_of(
         seed: of the random starts.
         vectors: keep the Ritz vectors, as "top" [top, n] and "bottom" [bottom, n].
         without: directions that are projected away, such as those of a known symmetry.
+        half: copies at the lower end matter only below half of the last value there, where that is positive.
 
     Raises:
         UsageError: counts that are negative or both zero.
@@ -144,7 +146,7 @@ def spectrum_of(
     room = room if H.group is None else H.group.least(room)  # every process must take the same steps
     capacity = int(min(max(room, 2 * (top + bottom) + 8), 1200))
     budget = most if most is not None else 20 * (top + bottom) + 300
-    request = Request(top, bottom, tol, CHECKED if copies else 1.0, budget, capacity)
+    request = Request(top, bottom, tol, CHECKED if copies else 1.0, budget, capacity, half=half)
     state = ends(process, request)
     pairs = _pairs(process, state, request)
     notes = [] if state.all_converged else [f"not converged after {process.products} products; the pairs are marked"]
