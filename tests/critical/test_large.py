@@ -243,7 +243,7 @@ def test_the_index_of_padded_networks(units):
 
 @pytest.mark.parametrize(("low", "copies"), [(1e-3, 40), (-1e-3, 3), (0.0, 5), (2e-6, 30)])
 def test_many_equal_eigenvalues_at_the_lower_end(low, copies):
-    n = 400
+    n = 200
     w = torch.cat([torch.full((copies,), low, dtype=torch.float64), torch.logspace(-2, 0, n - copies, dtype=torch.float64)])
     Q = torch.linalg.qr(drawn(n, n))[0]
     matrix = Q * w @ Q.T
@@ -255,7 +255,7 @@ def test_many_equal_eigenvalues_at_the_lower_end(low, copies):
 
 
 def test_a_single_negative_eigenvalue_beside_many_small_ones():
-    n = 500
+    n = 300
     w = torch.cat([torch.tensor([-1e-6]), torch.full((60,), 1e-4), torch.logspace(-3, 0, n - 61)]).double()
     Q = torch.linalg.qr(drawn(n, n, 5))[0]
     matrix = Q * w @ Q.T
