@@ -153,7 +153,9 @@ def test_a_path_ends_at_the_edge_of_its_region():
 def test_a_preconditioner_is_learnt():
     """The large eigenvalues of a spectrum with a bulk, from one path: the second takes fewer products."""
     Q = torch.linalg.qr(drawn(300, 300))[0]
-    w = torch.cat([torch.linspace(1e-3, 2e-3, 260, dtype=torch.float64), torch.logspace(-2, 1, 40, dtype=torch.float64)])
+    w = torch.cat(
+        [torch.linspace(1e-3, 2e-3, 260, dtype=torch.float64), torch.logspace(-2, 1, 40, dtype=torch.float64)]
+    )
     H = Q * w @ Q.T
     first = conjugate_gradients(lambda v: H @ v, drawn(1, 300, 1)[0], 1e-3, nothing(w))
     M = learnt(first.rows, first.images, nothing(w))
@@ -244,7 +246,9 @@ def test_the_index_of_padded_networks(units):
 @pytest.mark.parametrize(("low", "copies"), [(1e-3, 40), (-1e-3, 3), (0.0, 5), (2e-6, 30)])
 def test_many_equal_eigenvalues_at_the_lower_end(low, copies):
     n = 200
-    w = torch.cat([torch.full((copies,), low, dtype=torch.float64), torch.logspace(-2, 0, n - copies, dtype=torch.float64)])
+    w = torch.cat(
+        [torch.full((copies,), low, dtype=torch.float64), torch.logspace(-2, 0, n - copies, dtype=torch.float64)]
+    )
     Q = torch.linalg.qr(drawn(n, n))[0]
     matrix = Q * w @ Q.T
     J = Objective.from_function(lambda x: 0.5 * x @ (matrix @ x), {"x": torch.zeros(n, dtype=torch.float64)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, final
@@ -21,16 +22,18 @@ from torch import Tensor
 from epigraph.certificate import strictjson
 from epigraph.convexity.evidence import manifest_graph
 from epigraph.critical.classify import Kind
-from epigraph.critical.completeness import coercive, summed
+from epigraph.critical.completeness import Completeness, coercive, summed
 from epigraph.critical.explore import Explorer, bounded, notes
 from epigraph.critical.joining import classes
-from epigraph.critical.result import Catalogue, CriticalPoint, Transition, arranged
+from epigraph.critical.large import LargeExplorer
+from epigraph.critical.result import LARGE, Catalogue, CriticalPoint, Transition, arranged
 from epigraph.critical.starts import Moves, flatten
 from epigraph.critical.tables import connect, objectives, points, runs, sightings, told, transitions
 from epigraph.hessian.dense import Dense
 from epigraph.objective.objective import Objective
 
 PLAIN = ("value", "index", "nullity", "predicted", "margin", "gradient_norm", "decrement", "exact_orbit", "reason")
+DIGITS = 10_000  # bits of an orbit's size from which on it is written to base 16: Python reads no longer decimals
 
 
 def fingerprint(J: Objective) -> str:
@@ -90,7 +93,7 @@ class Atlas:
             {**record.record["describe"], "fingerprint": record.fingerprint},
             listed,
             dict(ends),
-            summed(listed, record.record["size"], record.record["not_coercive"]),
+            _completeness(listed, record.record),
             tuple([*record.record["notes"], *notes(listed, lowest, states)]),
             effort,
             states,
@@ -118,7 +121,7 @@ class Atlas:
                 kind=Kind(row.kind),
                 evidence=row.evidence,
                 spectrum=_numbers(row.spectrum),
-                orbit=int(row.orbit),
+                orbit=int(row.orbit, 0),
                 family=row.family,
                 found=sum(seen[row.id].values()),
                 sources=dict(seen[row.id]),
@@ -129,8 +132,8 @@ class Atlas:
         return out
 
     # writing --------------------------------------------------------------------------------------------------
-    def objective(self, J: Objective) -> int:
-        """The row of J, made where it is new."""
+    def objective(self, J: Objective, large: bool = False) -> int:
+        """The row of J, made where it is new; ``large``: only the ends of spectra will be known."""
         mark = fingerprint(J)
         shapes = [[name, list(v.shape)] for name, v in J.parameters.items()]
         with told(self.where), self.engine.begin() as connection:
@@ -141,8 +144,8 @@ class Atlas:
                 "describe": J.describe(),
                 "shapes": shapes,
                 "size": J.size,
-                "not_coercive": coercive(J),
-                "notes": [*J.notes, *bounded(J)],
+                "not_coercive": LARGE if large else coercive(J),
+                "notes": [*J.notes, *bounded(J), *([LARGE] if large else [])],
             }
             return _made(connection, objectives.insert().values(fingerprint=mark, record=record))
 
@@ -156,7 +159,7 @@ class Atlas:
             made = {"objective": objective, "seed": seed, "saddles": saddles, "done": 0, "ends": {}}
             return _made(connection, runs.insert().values(**made)), 0
 
-    def absorb(self, run: int, first: int, count: int, explorer: Explorer, found: Catalogue) -> int:
+    def absorb(self, run: int, first: int, count: int, explorer: Explorer | LargeExplorer, found: Catalogue) -> int:
         """Write a batch in one transaction; how many of the run's starts are done then.
 
         Where another process has done the same starts meanwhile, nothing is counted twice.
@@ -174,7 +177,7 @@ class Atlas:
         connection: sa.Connection,
         objective: int,
         run: int,
-        explorer: Explorer,
+        explorer: Explorer | LargeExplorer,
         new: Sequence[CriticalPoint],
     ) -> list[int]:
         """Each new point counted at the row of which it is a copy, or given a row; the row of each."""
@@ -201,6 +204,12 @@ class Atlas:
         return out[len(rows) :]
 
 
+def _completeness(listed: Sequence[CriticalPoint], record: Mapping[str, Any]) -> Completeness:
+    """Of large models no alternating sum is given: nothing near all of their saddles is looked for."""
+    found = summed(listed, record["size"], record["not_coercive"])
+    return found if record["not_coercive"] != LARGE else replace(found, morse_sum=None)
+
+
 def _update(dense: Dense, known: CriticalPoint, fresh: Sequence[CriticalPoint], grown: bool) -> dict[str, Any]:
     """What new sightings change in a row: the size of a family, and a certificate where there was none."""
     proved = [p for p in fresh if p.evidence == "certified"]
@@ -214,7 +223,7 @@ def _columns(dense: Dense, p: CriticalPoint) -> dict[str, Any]:
         "kind": p.kind.value,
         "evidence": p.evidence,
         "spectrum": bytes_of(p.spectrum),
-        "orbit": str(p.orbit),
+        "orbit": str(p.orbit) if p.orbit.bit_length() < DIGITS else hex(p.orbit),
         "family": p.family,
         "certificate": dict(p.certificate) if p.certificate else None,
         "x": bytes_of(flatten(dense, p.point)),
@@ -260,7 +269,7 @@ def _named(shapes: Sequence[Any], x: Tensor) -> dict[str, Tensor]:
     return {name: piece.reshape(shape) for (name, shape), piece in zip(shapes, pieces, strict=True)}
 
 
-def reckoned(connection: sa.Connection, run: int, explorer: Explorer, **values: Any) -> None:
+def reckoned(connection: sa.Connection, run: int, explorer: Explorer | LargeExplorer, **values: Any) -> None:
     """What became of the searches, added to the counts of a run."""
     row = connection.execute(sa.select(runs).where(runs.c.id == run)).one()
     lowest = [v for v in (row.lowest, explorer.lowest) if v is not None and v < float("inf")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -25,10 +25,10 @@ from epigraph.critical.inertia import inertia
 from epigraph.critical.kinks import kinks
 from epigraph.critical.merge import Class, distinct, errors, merge
 from epigraph.critical.minimize import FINE, Polished
-from epigraph.critical.newtoncg import Product, Refined, newton_cg
+from epigraph.critical.newtoncg import Product, Products, Refined, Slopes, newton_cg
 from epigraph.critical.quasi import quasi_newton
-from epigraph.critical.result import Catalogue, CriticalPoint, arranged
-from epigraph.critical.starts import KINDS, flatten, scaled, unflatten
+from epigraph.critical.result import LARGE, Catalogue, CriticalPoint, arranged
+from epigraph.critical.starts import KINDS, Moves, Starts, all_of, elements, flatten, moves, one_of_many, unflatten
 from epigraph.hessian.api import hessian
 from epigraph.hessian.dense import Dense, Jet
 from epigraph.hessian.operator import Operator
@@ -41,13 +41,15 @@ NEAR = 1e-6  # gradient, relative to max(1, |J|), at which Newton's method takes
 GRADIENTS = 1000  # of one L-BFGS search at most: then Newton steps are the faster way
 PRODUCTS = 6000  # of one start at most
 
+Begin = Callable[[], tuple[Starts, Moves | None]]
+
 
 @final
 class LargeExplorer:
     """Searches one objective by gradients and products with the Hessian, start after start."""
 
-    def __init__(self, J: Objective, certify: bool, seed: int, say: Callable[..., None]):
-        self.J, self.certify, self.seed, self.say = J, certify, seed, say
+    def __init__(self, J: Objective, saddles: bool, certify: bool, seed: int, say: Callable[..., None]):
+        self.J, self.with_saddles, self.certify, self.seed, self.say = J, saddles, certify, seed, say
         say("capturing the graph")
         graph = J.graph()
         self.dense = Dense(graph, tuple(J.parameters))
@@ -57,6 +59,8 @@ class LargeExplorer:
         self.verified = False
         say("looking for symmetries")
         self.found: Symmetries = symmetries(J, seed=seed)
+        self.exchanges = elements(self.found)
+        self.count_anew()
 
     # J and its derivatives ------------------------------------------------------------------------------------
     def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,48 +86,104 @@ class LargeExplorer:
         return self.hessian(x, coarse).multiply
 
     # the search -----------------------------------------------------------------------------------------------
-    def catalogue(self, count: int, given: Sequence[Mapping[str, Tensor]] = ()) -> Catalogue:
-        """The points that the starts lead to; the same starts give the same points."""
+    def catalogue(self, count: int, given: Sequence[Mapping[str, Tensor]] = (), first: int = 0) -> Catalogue:
+        """The points that starts ``first`` to ``first + count`` lead to, the given ones first; the same starts, the same points."""
         began = time.monotonic()
-        ends: Counter[str] = Counter()
-        generator = torch.Generator().manual_seed(self.seed % 2**63)
-        first = scaled(self.dense, count, generator, [flatten(self.dense, p) for p in given])
+        self.count_anew()
         kept: list[Refined] = []
         kinds: list[str] = []
-        lowest, nearest = math.inf, math.inf
-        for k, (x, kind) in enumerate(zip(first.x, first.kind.tolist(), strict=True)):
-            self.say(f"minimising from start {k + 1} of {len(first.x)}: {len(kept)} points so far")
-            end = self._from(x.to(self.device))
+        lot = list(self._starts(count, given, first))
+        for k, start in enumerate(lot):
+            self.say(f"minimising from start {first + k + 1}: {len(kept)} points so far, {len(lot) - k} starts to go")
+            begun, flip = start()
+            kind = KINDS[int(begun.kind[0])]
+            end = self._from(begun.x[0].to(self.device), flip)
             what = self._end(end)
-            ends[what] += 1
+            self.ends[what] += 1
             if what == "critical":
                 kept.append(end)
-                kinds.append(KINDS[kind])
+                kinds.append(kind)
             elif what == "to infinity":
-                lowest = min(lowest, end.value)
+                self.lowest = min(self.lowest, end.value)
             elif what == "not converged":
-                nearest = min(nearest, float(end.gradient.abs().max()))
+                self.nearest = min(self.nearest, float(end.gradient.abs().max()))
         listed = arranged(self._listed(kept, kinds))[0] if kept else ()
         if self.certify:
             self.say(f"certifying {len(listed)} points")
             listed = certified(self.J, listed)
-        effort: dict[str, Any] = {"starts": count, "saddles": False, "seed": self.seed}
+        effort: dict[str, Any] = {"starts": count, "saddles": self.with_saddles, "seed": self.seed}
         return Catalogue(
             self.J.describe(),
             listed,
-            dict(ends),
-            replace(summed(listed, self.J.size, NOTE), morse_sum=None),
-            (*self.J.notes, *self.found.notes, *bounded(self.J), *notes(listed, lowest), *_spent(ends, nearest), NOTE),
+            {k: v for k, v in self.ends.items() if v},
+            replace(summed(listed, self.J.size, LARGE), morse_sum=None),
+            (*self.J.notes, *self.found.notes, *bounded(self.J), *notes(listed, self.lowest), *self._spent(), LARGE),
             {**effort, "seconds": round(time.monotonic() - began, 3)},
         )
 
-    def _from(self, x: Tensor) -> Refined:
-        """L-BFGS, then Newton's method."""
-        stand = quasi_newton(self.slopes, x[None], NEAR, GRADIENTS, self.inside)
+    def count_anew(self) -> None:
+        """Forget what became of the starts so far."""
+        self.ends: Counter[str] = Counter()
+        self.lowest, self.nearest = (
+            math.inf,
+            math.inf,
+        )  # J of starts to infinity; gradient of those that did not converge
+
+    def _starts(self, count: int, given: Sequence[Mapping[str, Tensor]], first: int) -> Iterator[Begin]:
+        """What makes each start: one at a time is in memory."""
+        for p in given:
+            yield lambda p=p: (all_of(flatten(self.dense, p)[None], "given"), None)
+        for k in range(first, first + count - len(given)):
+            yield lambda k=k: self._numbered(k)
+
+    def _numbered(self, number: int) -> tuple[Starts, Moves | None]:
+        """A start by its number; with saddles every third one is put on the fixed points of an involution."""
+        begun = one_of_many(self.dense, number, self.seed)
+        if not (self.with_saddles and number % 3 == 2 and self.exchanges):
+            return begun, None
+        generator = torch.Generator().manual_seed((self.seed * 2**32 + number) % 2**63)
+        chosen = self.exchanges[int(torch.randint(0, len(self.exchanges), (), generator=generator))]
+        flip = moves(self.dense, self.found, chosen)
+        if flip is None:
+            return begun, None
+        return all_of((begun.x + flip(begun.x)) / 2, "smaller"), flip
+
+    def _from(self, x: Tensor, flip: Moves | None = None) -> Refined:
+        """L-BFGS, then Newton's method; where an element of the group fixes the start, among its fixed points alone."""
+        slopes, products = (self.slopes, self.products) if flip is None else self._fixed(flip)
+        stand = quasi_newton(slopes, x[None], NEAR, GRADIENTS, self.inside)
         finite = bool(stand.value.isfinite().all() and stand.gradient.isfinite().all())
         if not (finite and bool(self.inside(stand.x)[0])):
             return Refined(x, math.nan, torch.zeros_like(x), torch.zeros_like(x), math.nan, 1.0, False, 0)
-        return newton_cg(self.slopes, self.products, stand.x[0], most=PRODUCTS, inside=self.inside, coarse=True)
+        end = newton_cg(slopes, products, stand.x[0], most=PRODUCTS, inside=self.inside, coarse=True)
+        if flip is None or not end.critical:
+            return end
+        return newton_cg(self.slopes, self.products, end.x, steps=0, inside=self.inside, coarse=True)
+
+    def _fixed(self, flip: Moves) -> tuple[Slopes, Products]:
+        """Gradients and products without their part, which is rounding, across the fixed points of an involution."""
+        index, sign = flip.index.to(self.device), flip.sign.to(self.device)
+
+        def kept(v: Tensor) -> Tensor:
+            return (v + v[..., index] * sign.to(v)) / 2
+
+        def slopes(x: Tensor) -> tuple[Tensor, Tensor]:
+            value, gradient = self.slopes(kept(x))
+            return value, kept(gradient)
+
+        def products(x: Tensor, coarse: bool) -> Product:
+            product = self.products(kept(x), coarse)
+            return lambda v: kept(product(kept(v)))
+
+        return slopes, products
+
+    def _spent(self) -> list[str]:
+        """What is missing where starts did not end at critical points."""
+        count = self.ends.get("not converged", 0)
+        budget = f"{GRADIENTS} gradients and {PRODUCTS} products with the Hessian for each start"
+        wanted = f"{FINE:.0e} max(1, |J|) with a Newton step at rounding was wanted"
+        what = f"the smallest gradient is {self.nearest:.1e}, and {wanted}"
+        return [f"starts that did not converge within {budget}: {count}; {what}"] if count else []
 
     @staticmethod
     def _end(end: Refined) -> str:
@@ -205,17 +265,6 @@ class LargeExplorer:
             reason=nature.reason,
             point=point,
         )
-
-
-NOTE = "J is large: saddles are not looked for, and only the ends of spectra are known"
-
-
-def _spent(ends: Mapping[str, int], nearest: float) -> list[str]:
-    """What is missing where starts did not end at critical points."""
-    count = ends.get("not converged", 0)
-    budget = f"{GRADIENTS} gradients and {PRODUCTS} products with the Hessian for each start"
-    what = f"the smallest gradient is {nearest:.1e}, and {FINE:.0e} max(1, |J|) with a Newton step at rounding was wanted"
-    return [f"starts that did not converge within {budget}: {count}; {what}"] if count else []
 
 
 def _polished(ends: Sequence[Refined], smallest: Sequence[float]) -> Polished:

@@ -240,7 +240,9 @@ class _Search:
     def _advance(self, path: Path) -> bool:
         """To the furthest stop at which J is as low as the model tells; false where there is none."""
         last = path.stops[-1]
-        shorter = [Stop(path.stops[0].step * t, path.stops[0].length * t, path.stops[0].change * t) for t in (0.25, 0.06)]
+        shorter = [
+            Stop(path.stops[0].step * t, path.stops[0].length * t, path.stops[0].change * t) for t in (0.25, 0.06)
+        ]
         for stop in [*reversed(path.stops), *shorter]:
             x = self.x + stop.step
             if not bool(self.inside(x[None])[0]):

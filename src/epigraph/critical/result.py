@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from epigraph.critical.disconnectivity import Basin
 
 Evidence = Literal["certified", "tested", "undecided"]
+LARGE = "J is large: saddles come only from starts with a symmetry, and only the ends of spectra are known"
 
 
 @final
@@ -53,6 +54,11 @@ class CriticalPoint:
     reason: str
     point: Mapping[str, Tensor]
     certificate: Mapping[str, Any] | None = None
+
+    @property
+    def whole_spectrum(self) -> bool:
+        """Are all eigenvalues known, and not some smallest ones and the largest alone?"""
+        return len(self.spectrum) == sum(v.numel() for v in self.point.values())
 
     def to_dict(self, with_point: bool = True) -> dict[str, Any]:
         """JSON data; eigenvalues in ascending order."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from epigraph.critical.atlas import Atlas, bytes_of, reckoned
 from epigraph.critical.classify import Kind
 from epigraph.critical.explore import Explorer
+from epigraph.critical.large import LargeExplorer
 from epigraph.critical.result import Catalogue
 from epigraph.critical.starts import involutions
 from epigraph.critical.tables import objectives, runs, told, transitions
@@ -23,7 +24,7 @@ SMALL = 100_000  # numbers that the generators of a group may take in the file
 
 def explored(
     J: Objective,
-    explorer: Explorer,
+    explorer: Explorer | LargeExplorer,
     where: str | Path,
     count: int,
     given: Sequence[Mapping[str, Tensor]],
@@ -34,14 +35,14 @@ def explored(
     """Searches until a run has done ``count`` starts, writing each batch, and gives all that the atlas then knows of J."""
     atlas = Atlas(where, create=True)
     try:
-        objective = atlas.objective(J)
+        objective = atlas.objective(J, isinstance(explorer, LargeExplorer))
         run, done = atlas.run(objective, explorer.seed, explorer.with_saddles)
         while done < count:
             size = min(batch, count - done)
             found = explorer.catalogue(size, given if done == 0 else (), done)
             say(f"writing {len(found.points)} points, {done + size} of {count} starts done")
             done = atlas.absorb(run, done, size, explorer, found)
-        if connect:
+        if connect and isinstance(explorer, Explorer):
             bridge(atlas, objective, run, explorer)
         with told(where), atlas.engine.begin() as connection:
             return atlas.catalogue(connection, objective)

@@ -42,8 +42,9 @@ def minima(
     Levenberg and Marquardt's method on the gradient, along eigenvectors and with known points deflated, and from each saddle
     down both sides again.  A point is kept where
     its gradient is at most 1e-10 max(1, |J|); the rest of the starts are counted in ``ends``.  Copies under the group of
-    ``epigraph.symmetries`` are one point.  Above 1000 variables minima alone are looked for, by L-BFGS and Newton's method with
-    products, and the index comes from the smallest eigenvalues by Lanczos' method.  All of it is floating point with error bars, "tested", unless it is certified.
+    ``epigraph.symmetries`` are one point.  Above 1000 variables the search is by L-BFGS and Newton's method with products, one
+    start after the other, the index comes from the smallest eigenvalues by Lanczos' method, saddles come from starts that a
+    symmetry leaves in place, and there are no transitions.  All of it is floating point with error bars, "tested", unless it is certified.
 
     Args:
         J: the objective, with up to 200,000 variables.
@@ -60,7 +61,7 @@ def minima(
         progress: called with one line before each stage.
 
     Raises:
-        UsageError: more than 200,000 variables (1000 with an atlas), no start, a point that does not fit J, no such device.
+        UsageError: more than 200,000 variables, no start, a point that does not fit J, no such device.
         AtlasError: the atlas cannot be opened or written.
         ObjectiveError, CaptureError: J has no graph, or an operator without known derivatives.
 
@@ -78,23 +79,22 @@ def minima(
     if J.size > LARGEST:
         what = f"J has {J.size} variables: minima are looked for up to {LARGEST}"
         raise UsageError("E071", what, hint="a smaller model, or freeze some parameters")
-    if J.size > DENSE and atlas is not None:
-        what = f"J has {J.size} variables: an atlas, which keeps whole spectra, is for up to {DENSE}"
-        raise UsageError("E071", what, hint="without an atlas")
     place = _device(device)
     given = [point_of(J, p) for p in at]
     with untouched(*J.roots()), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         say = progress or (lambda *parts: None)
-        if J.size > DENSE:
-            return LargeExplorer(J, certify, seed, say).catalogue(starts, given)
-        explorer = Explorer(J, saddles, certify, seed, say, place)
+        large = J.size > DENSE
+        if large:
+            explorer = LargeExplorer(J, saddles, certify, seed, say)
+        else:
+            explorer = Explorer(J, saddles, certify, seed, say, place)
         if atlas is None:
             found = explorer.catalogue(starts, given)
-            return connected(explorer, found) if transitions else found
+            return connected(explorer, found) if transitions and isinstance(explorer, Explorer) else found
         from epigraph.critical.resume import explored
 
-        return explored(J, explorer, atlas, starts, given, BATCH, transitions, say)
+        return explored(J, explorer, atlas, starts, given, 1 if large else BATCH, transitions, say)
 
 
 def _device(name: str | torch.device) -> torch.device:

@@ -94,9 +94,9 @@ def moves(dense: Dense, found: Symmetries, element: Element) -> Moves | None:
     return found_moves if close else None
 
 
-def involutions(dense: Dense, found: Symmetries) -> list[Moves]:
-    """One flip or one exchange of two units each: generators that are their own inverses."""
-    out: list[Moves | None] = []
+def elements(found: Symmetries) -> list[Element]:
+    """One flip or one exchange of two units each."""
+    out = []
     for position, generator in enumerate(found.group.generators):
         shape = found.group.shape_of(generator.set)
         count = math.prod(shape)
@@ -104,14 +104,20 @@ def involutions(dense: Dense, found: Symmetries) -> list[Moves]:
             for unit in range(count):
                 factor = torch.ones(count, dtype=torch.float64)
                 factor[unit] = -1.0
-                out.append(moves(dense, found, Element(factors={position: factor.reshape(shape)})))
+                out.append(Element(factors={position: factor.reshape(shape)}))
         elif generator.kind == "permutation" and generator.set is not None:
             for copy in range(count // shape[-1]):
                 for first in range(shape[-1] - 1):
                     order = torch.arange(shape[-1]).expand(count // shape[-1], -1).clone()
                     order[copy, first], order[copy, first + 1] = first + 1, first
-                    out.append(moves(dense, found, Element({generator.set: order.reshape(shape)})))
-    return [m for m in out if m is not None]
+                    out.append(Element({generator.set: order.reshape(shape)}))
+    return out
+
+
+def involutions(dense: Dense, found: Symmetries) -> list[Moves]:
+    """One flip or one exchange of two units each, on flat points: generators that are their own inverses."""
+    every = (moves(dense, found, element) for element in elements(found))
+    return [m for m in every if m is not None]
 
 
 def starts(
@@ -137,18 +143,17 @@ def starts(
     return Starts(torch.cat(points), torch.tensor(kinds))
 
 
-def scaled(dense: Dense, count: int, generator: torch.Generator, given: Sequence[Tensor] = ()) -> Starts:
-    """``count`` points for larger models: the given ones, the origin, then random ones.
+def one_of_many(dense: Dense, number: int, seed: int) -> Starts:
+    """The start of a larger model with this number: the origin, then random ones; each has a generator of its own.
 
     A weight is normal with a standard deviation of 0.5, 1.5 or 3 over the square root of the number of inputs of its unit,
     which are the entries of its row; a vector's entries with a tenth of that.
     """
-    fixed = [*given, torch.zeros(dense.size, dtype=torch.float64)][: max(count, len(given))]
-    rest = max(count - len(fixed), 0)
-    size = torch.cat([_spread(s) for s in dense.shapes])
-    points = [torch.stack(fixed), _normal(rest, dense.size, generator) * size]
-    kinds = [KINDS.index("given")] * len(given) + [KINDS.index("origin")] * (len(fixed) - len(given))
-    return Starts(torch.cat(points), torch.tensor(kinds + [KINDS.index("random")] * rest))
+    if number == 0:
+        return all_of(torch.zeros(1, dense.size, dtype=torch.float64), "origin")
+    generator = torch.Generator().manual_seed((seed * 2**32 + number) % 2**63)
+    size = torch.cat([_spread(s) for s in dense.shapes]) * SCALES[number % len(SCALES)]
+    return all_of(torch.randn(1, dense.size, generator=generator, dtype=torch.float64) * size, "random")
 
 
 def _spread(shape: tuple[int, ...]) -> Tensor:
