@@ -13,8 +13,8 @@ import epigraph.critical.search
 from epigraph import Objective
 from epigraph.critical.descent import descend
 from epigraph.critical.inertia import inertia
-from epigraph.critical.minimize import polish
 from epigraph.critical.lowrank import LowRank, learnt, nothing
+from epigraph.critical.minimize import polish
 from epigraph.critical.newtoncg import conjugate_gradients, minimal_residual, newton_cg
 from epigraph.critical.quasi import quasi_newton
 from epigraph.critical.starts import flatten, unflatten
