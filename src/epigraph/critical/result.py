@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from epigraph.critical.disconnectivity import Basin
 
 Evidence = Literal["certified", "tested", "undecided"]
-LARGE = "J is large: saddles come only from starts with a symmetry, and only the ends of spectra are known"
+LARGE = "J is large: saddles come only from starts with a symmetry, transitions from none, and only the ends of spectra are known"
 
 
 @final
