@@ -64,6 +64,12 @@ CASES = {
         lambda p, x: torch.einsum("be,beh,eho->bo", torch.softmax(x @ p.g, -1), (x @ p.a).relu().permute(1, 0, 2), p.c),
         {"g": (3, 2), "a": (2, 3, 3), "c": (2, 3, 2)}, 2 * 6**2, 6 + 3,
     ),
+    "sorted units": (
+        lambda p, x: torch.sort(x @ p.a, dim=-1).values @ p.c, {"a": (3, 3), "c": (3, 2)}, 6, 1,
+    ),
+    "sorted samples": (
+        lambda p, x: torch.sort(x @ p.a, dim=0).values @ p.c, {"a": (3, 3), "c": (3, 2)}, 6, 3,
+    ),
     "embedding tied, linear": (
         lambda p, _: (p.e[TOKENS] @ p.w) @ p.e.T, {"e": (4, 3), "w": (3, 3)}, 2**3 * 6, 9,
     ),
