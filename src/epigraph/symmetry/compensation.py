@@ -33,17 +33,19 @@ def view(group: Group, key: Key, tensors: Point) -> Tensor:
     return tensors[key[0]].contiguous().as_strided(block.sizes, block.strides, block.offset)
 
 
-def used_in(graph: Graph, op: str) -> set[str]:
-    """The parameters that only one operator reads, up to layout."""
+def used_in(graph: Graph, op: str) -> dict[str, int]:
+    """The parameters that only one operator reads, up to layout, and the first node that does."""
     names: dict[int, str] = {i: n for n, i in graph.parameter_nodes.items()}
     used: dict[str, set[str]] = {}
+    first: dict[str, int] = {}
     for node in graph:
         for i in node.inputs:
             if i in names and node.op in ("reshape", "permute", "expand", "slice"):
                 names[node.id] = names[i]
             elif i in names:
                 used.setdefault(names[i], set()).add(node.op)
-    return {name for name, ops in used.items() if ops == {op}}
+                first.setdefault(names[i], node.id)
+    return {name: first[name] for name, ops in used.items() if ops == {op}}
 
 
 @final
@@ -103,24 +105,27 @@ def _contract(
 
 
 def compensations(
-    group: Group, points: Sequence[Point], gradients: Sequence[Point], added: Collection[str], taken: Collection[Key]
+    group: Group, points: Sequence[Point], gradients: Sequence[Point], added: Mapping[str, int], taken: Collection[Key]
 ) -> list[Compensation]:
     """The biases whose shift the gradients at a few points allow to be undone.
 
-    ``added`` names the parameters that are only added, ``taken`` the blocks with shifts of their own.  With more than
-    20,000 pairs of a bias and a reader nothing is looked for.
+    ``added``: the parameters that are only added, and where first; ``taken``: the blocks with shifts of their own.  With
+    more than 20,000 pairs of a bias and a reader nothing is looked for.
     """
     by_sets: dict[frozenset[int], list[Key]] = {}
     for name, blocks in group.blocks.items():
         for k, block in enumerate(blocks):
             if len(set(block.sets)) == len(block.sets):
                 by_sets.setdefault(frozenset(block.sets), []).append((name, k))
-    biases = {sets: [key for key in keys if key[0] in added] for sets, keys in by_sets.items()}
+    biases = {
+        sets: sorted((key for key in keys if key[0] in added), key=lambda key: added[key[0]])
+        for sets, keys in by_sets.items()
+    }
     maps = _maps(by_sets, biases)
     options: dict[Key, list[Reader]] = {}
     for sets, keys in biases.items():
         for i, key in enumerate(keys):
-            if key not in taken and sets:  # the identity one way only, lest a pair counts twice
+            if key not in taken and sets:  # the identity to later ones only, lest a pair counts twice
                 options[key] = [*((None, k) for k in keys[i + 1 :]), *(r for r in maps.get(sets, []) if key not in r)]
     if sum(map(len, options.values())) > MOST:
         return []

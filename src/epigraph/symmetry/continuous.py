@@ -27,6 +27,7 @@ from epigraph.symmetry.verify import TOLERANCE, Base, Checker
 
 STEP, REPEATED = 1e-7, 1e-3  # a slope that such a step leaves as it is, to this share, is no rounding
 ZERO = 1e-11
+SMALL = 20_000  # parameters of a model whose few units are looked at in more points
 Point = Mapping[str, Tensor]
 
 
@@ -178,11 +179,11 @@ def axis_order(group: Group, block: Block, identifier: int, axis: int) -> list[i
 
 
 def propose(
-    group: Group, point: Point, gradient: Point, nearby: Point, held: frozenset[str] = frozenset()
+    group: Group, point: Point, gradient: Point, nearby: Sequence[Point], held: frozenset[str] = frozenset()
 ) -> list[Linear | Shift]:
     """The linear maps, rotations and shifts that a gradient at a random point does not exclude; ``held`` stays as it is.
 
-    ``nearby``: the gradient a little beside the point, which tells rounding from small slopes.
+    ``nearby``: gradients a little beside the point, which tell rounding from small slopes.
     """
     found: list[Linear | Shift] = []
     for scaling in group.scalings("scale"):
@@ -236,48 +237,50 @@ def _moment(
     return total, scale
 
 
-def _rounding(slope: Tensor, nearby: Tensor) -> bool:
-    """Is this zero, or nothing that a second evaluation repeats?"""
+def _rounding(slope: Tensor, nearby: Sequence[Tensor]) -> bool:
+    """Is this zero, or nothing that all other evaluations repeat?  Two may agree by chance where it is one number."""
     size = float(slope.abs().max())
-    return size == 0 or float((slope - nearby).abs().max()) > REPEATED * size
+    return size == 0 or any(float((slope - other).abs().max()) > REPEATED * size for other in nearby)
 
 
-def _shifts(group: Group, gradient: Point, nearby: Point) -> list[Shift]:
+def _shifts(group: Group, gradient: Point, nearby: Sequence[Point]) -> list[Shift]:
     out: list[Shift] = []
     largest = max((float(g.abs().max()) for g in gradient.values() if g.numel()), default=0.0)
     for name, blocks in group.blocks.items():
         for k, block in enumerate(blocks):
             layout = block.sizes, block.strides, block.offset
-            view, beside = (g[name].contiguous().as_strided(*layout) for g in (gradient, nearby))
+            view, *beside = (g[name].contiguous().as_strided(*layout) for g in (gradient, *nearby))
             if float(view.abs().max()) <= ZERO * largest and _rounding(view, beside):
                 out.append(Shift(name, k, None))
                 continue
             for axis, n in enumerate(block.sizes):
                 if n == 1 or float(view.sum(axis).abs().max()) > ZERO * float(view.abs().max()):
                     continue
-                if _rounding(view.sum(axis), beside.sum(axis)):
+                if _rounding(view.sum(axis), [other.sum(axis) for other in beside]):
                     out.append(Shift(name, k, axis))
     return out
 
 
 def continuous(checker: Checker) -> tuple[tuple[Flow, ...], tuple[Flow, ...]]:
     """The continuous symmetries that hold at random points, and those that were proposed and fail."""
-    bases = checker.points(3)
+    small = sum(v.numel() for v in checker.graph.parameters.values()) <= SMALL
+    bases = checker.points(6 if small else 3)
     if len(bases) < 3 or checker.domain.lower or checker.domain.upper:
         return (), ()
-    points = [base[0] for base in bases[:2]]
+    points = [base[0] for base in (bases if small else bases[:2])]
     gradients = [_gradient(checker, p) for p in points]
     if not all(bool(torch.isfinite(g).all()) for gradient in gradients for g in gradient.values()):
         return (), ()
     plain = propose(checker.group, points[0], gradients[0], _beside(checker, points[0]))
     shifted = {(f.tensor, f.block) for f in plain if isinstance(f, Shift)}
     undone = compensations(checker.group, points, gradients, used_in(checker.graph, "add"), shifted)
-    kept, failed = _sorted(checker, [*plain, *undone], bases[1:])
+    bases = bases[1:3]
+    kept, failed = _sorted(checker, [*plain, *undone], bases)
     chosen = gauge(checker.graph, checker.group, kept)
     if chosen.gains:
         point = chosen.fixed(checker.group, points[0])
         inner = propose(checker.group, point, _gradient(checker, point), _beside(checker, point), chosen.held)
-        more = _sorted(checker, [Gauged(f, chosen) for f in inner if f not in kept], bases[1:])
+        more = _sorted(checker, [Gauged(f, chosen) for f in inner if f not in kept], bases)
         kept, failed = kept + more[0], failed + more[1]
     return kept, failed
 
@@ -296,10 +299,13 @@ def _gradient(checker: Checker, at: Point) -> dict[str, Tensor]:
     return {k: torch.zeros_like(v) if g is None else g for (k, v), g in zip(point.items(), grads, strict=True)}
 
 
-def _beside(checker: Checker, at: Point) -> dict[str, Tensor]:
-    """The gradient at a point that differs by ``STEP`` of each number."""
-    draws = {k: torch.randn(v.shape, generator=checker.generator, dtype=torch.float64) for k, v in at.items()}
-    return _gradient(checker, {k: v * (1 + STEP * draws[k]) for k, v in at.items()})
+def _beside(checker: Checker, at: Point) -> list[dict[str, Tensor]]:
+    """The gradients at three points that differ by ``STEP`` of each number."""
+    out = []
+    for _ in range(3):
+        draws = {k: torch.randn(v.shape, generator=checker.generator, dtype=torch.float64) for k, v in at.items()}
+        out.append(_gradient(checker, {k: v * (1 + STEP * draws[k]) for k, v in at.items()}))
+    return out
 
 
 def _holds(checker: Checker, flow: Flow, base: Base) -> bool:

@@ -65,7 +65,7 @@ class LogSoftmax(Elementwise):
 @register("sort")
 @final
 class Sort(Rule):
-    """Unchanged by any permutation along the sorted dimension; its ranks stay where they are."""
+    """Unchanged by any permutation along the sorted dimension; its ranks stay where they are.  Commutes with c > 0."""
 
     def axes(self, step: Step) -> list[Type]:
         dims = list(step.inputs[0].dims)
@@ -74,7 +74,11 @@ class Sort(Rule):
         return dims
 
     def charges(self, q: Charges, step: Step) -> None:
-        nothing(q, [*step.inputs, step.output])
+        (x,), d = step.inputs, step.node.attributes["dim"]
+        for cell, row in zip(x.cells, q.table(x), strict=True):
+            q.vanish(*(row[j + 1] for j in cell.along(d)))
+        put(q, step, projected(q, x, step.output, [d], kept=True))
+        nothing(q, [step.output], "sign")
 
 
 @register("eigvalsh", "svdvals")
