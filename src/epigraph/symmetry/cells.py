@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from itertools import chain, product
 from typing import Any, NamedTuple, TypeVar, final
 
-from epigraph.symmetry.axes import FREE, Atom, Type, at, factors, forget, positions, root, scope_of, unscope
+from epigraph.symmetry.atoms import FREE, Atom, Type, factors, positions, root, scope_of
+from epigraph.symmetry.axes import at, forget, unscope
 
 
 @final

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal, TypeVar, final
 
-from epigraph.symmetry.axes import Atom
+from epigraph.symmetry.atoms import Atom
 from epigraph.symmetry.cells import Cell, Cells
 from epigraph.symmetry.trace import Step, Value
 

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 import epigraph.symmetry.rules  # noqa: F401  (the rules are there before a graph is walked)
 from epigraph.errors import EpigraphError
-from epigraph.symmetry.axes import Atom, Type, factors, freeze, scope_of
+from epigraph.symmetry.atoms import Atom, Type, factors, freeze, scope_of
 from epigraph.symmetry.cells import Cell, narrow_scopes
 from epigraph.symmetry.charges import ZERO, Charges, Kind, Number, Solution, equations
 from epigraph.symmetry.counting import Span

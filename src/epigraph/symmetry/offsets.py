@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from epigraph.objective.graph import Graph, Node
-from epigraph.symmetry.axes import Type
+from epigraph.symmetry.atoms import Type
 from epigraph.symmetry.group import Offset
 from epigraph.symmetry.trace import Step, Tracer
 

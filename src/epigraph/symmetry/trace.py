@@ -11,7 +11,8 @@ from torch import Tensor
 
 from epigraph.objective.evaluate import KERNELS, number
 from epigraph.objective.graph import Graph, Node
-from epigraph.symmetry.axes import UNIT, Type, freeze, fresh, pinned, unify
+from epigraph.symmetry.atoms import UNIT, Type, freeze, fresh, pinned
+from epigraph.symmetry.axes import unify
 from epigraph.symmetry.cells import Cell, Cells
 
 

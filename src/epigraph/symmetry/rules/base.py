@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from operator import add
 
-from epigraph.symmetry.axes import Type, freeze, pinned
+from epigraph.symmetry.atoms import Type, freeze, pinned
 from epigraph.symmetry.cells import Match, matched
 from epigraph.symmetry.charges import ZERO, Charges, Kind
 from epigraph.symmetry.trace import Step, Value, align

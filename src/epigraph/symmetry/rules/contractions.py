@@ -5,20 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from epigraph.symmetry.axes import (
-    Atom,
-    Misfit,
-    Type,
-    apart,
-    divide,
-    factors,
-    freeze,
-    interleaved,
-    pinned,
-    shuffled,
-    size,
-    unify,
-)
+from epigraph.symmetry.atoms import Atom, Misfit, Type, factors, freeze, pinned, shuffled, size
+from epigraph.symmetry.axes import apart, divide, interleaved, unify
 from epigraph.symmetry.cells import Cell
 from epigraph.symmetry.charges import Charges
 from epigraph.symmetry.rules.base import Rule, moved, nothing, register

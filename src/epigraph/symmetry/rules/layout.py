@@ -10,22 +10,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from epigraph.symmetry.axes import (
-    Atom,
-    Misfit,
-    Type,
-    choose,
-    factors,
-    freeze,
-    fresh,
-    interleaved,
-    joined,
-    piece,
-    pinned,
-    shuffled,
-    size,
-    unify,
-)
+from epigraph.symmetry.atoms import Atom, Misfit, Type, factors, freeze, fresh, pinned, shuffled, size
+from epigraph.symmetry.axes import choose, interleaved, joined, piece, unify
 from epigraph.symmetry.cells import Cell
 from epigraph.symmetry.charges import ZERO, Charges
 from epigraph.symmetry.rules.base import Rule, agree, moved, projected, put, register, transfer

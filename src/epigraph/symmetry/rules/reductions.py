@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
-from epigraph.symmetry.axes import Type, pinned, unify
+from epigraph.symmetry.atoms import Type, pinned
+from epigraph.symmetry.axes import unify
 from epigraph.symmetry.charges import Charges
 from epigraph.symmetry.rules.base import Elementwise, Rule, nothing, projected, put, register
 from epigraph.symmetry.trace import Step
