@@ -49,7 +49,7 @@ def inertia(here: Operator, beyond: Operator, seed: int = 0) -> Inertia:
         spent = here.products - before
         rows = found.vectors["bottom"]
         change = max(float((beyond.multiply(v) - here.multiply(v)).norm()) for v in rows)
-        bar = max(p.error for p in found.bottom) + found.noise + 2 * change
+        bar = max(min(p.error, p.bound) for p in found.bottom) + found.noise + 2 * change
         values = [p.value for p in found.bottom]
         negative = sum(v < -bar for v in values)
         zeros = sum(abs(v) <= bar for v in values)
