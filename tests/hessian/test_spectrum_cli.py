@@ -18,7 +18,7 @@ from epigraph.hessian.summary import summary
 from epigraph.objective.point import load_into
 from epigraph.plot.bars import NARROW, draw
 from epigraph.plot.spectrum import info
-from epigraph.report.curvature import digits, page, rows, sentences
+from epigraph.report.curvature import page, rows, sentences, shown
 from epigraph.report.words import Record
 
 PROGRAM = """
@@ -191,13 +191,14 @@ def test_names_are_escaped_and_flat_spectra_have_no_picture() -> None:
 
 
 def test_digits_end_where_the_error_begins() -> None:
-    from epigraph.hessian.spectrum import Pair
+    assert shown(1.23456789, 1e-3) == ("1.235", "0.001") and shown(-0.5, 1e-9) == ("−0.5", "1e-09")
+    assert shown(1e-9, 1e-6) == ("1e-09", "1e-06") and shown(0.0, 0.0) == ("0", "0")
 
-    def pair(value: float, error: float) -> Pair:
-        return Pair(value, error, error, error, True, 1)
 
-    assert digits(pair(1.23456789, 1e-3)) == "1.235" and digits(pair(-0.5, 1e-9)) == "−0.5"
-    assert digits(pair(1e-9, 1e-6)) == "1e-09" and digits(pair(0.0, 0.0)) == "0"
+def test_an_error_covers_what_is_left_out_of_the_digits() -> None:
+    for value in (1 / 3, -2 / 3, 2.92284705712345, 1e8 / 7):
+        text, error = shown(value, 1e-15 * abs(value))
+        assert 0 < abs(float(text.replace("−", "-")) - value) <= 1.05 * float(error)
 
 
 def test_what_has_not_converged_says_no(target: str) -> None:
@@ -215,3 +216,27 @@ def test_a_loaded_point_needs_its_own_objective(target: str, tmp_path: Path) -> 
     point = load_into(J, tmp_path / "w.pt")
     assert all(torch.equal(J.parameters[k], before[k]) for k in before) and set(point) == set(before)
     assert torch.equal(J.model[1].running_mean, torch.ones(4))  # type: ignore[index]
+
+
+def test_files_that_hold_something_else_than_a_state_dict_say_what(target: str, tmp_path: Path) -> None:
+    model = _objective(target).model
+    assert model is not None
+    state = model.state_dict()
+    first = next(iter(state))
+    for what, wanted in (
+        (model, "it holds more than tensors"),
+        ({"net": state, "epoch": 3}, "'net' is a state dict"),
+        ([1, 2], "it holds a list"),
+        ({f"module.{k}": v for k, v in state.items()}, f"leave 'module.' out of the names, as in '{first}'"),
+    ):
+        path = tmp_path / "point.pt"
+        torch.save(what, path)
+        result = CliRunner().invoke(app, ["spectrum", target, "--at", str(path)])
+        assert result.exit_code == 2 and "\x1b" not in result.output
+        assert wanted in " ".join(result.output.split()), result.output
+
+
+def test_results_are_short_in_a_prompt() -> None:
+    J = epigraph.Objective.from_function(lambda w: (w**4).sum(), {"w": torch.arange(40, dtype=torch.float64)})
+    for found in (epigraph.spectrum(J, top=2, bottom=1), epigraph.density(J), epigraph.trace(J)):
+        assert len(repr(found)) < 200 and f"n={40}" in repr(found)

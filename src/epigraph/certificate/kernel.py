@@ -75,7 +75,7 @@ def statement(derivation: Mapping[str, Any]) -> str:
     where += f" and {len(boxed) - 6} more" if len(boxed) > 6 else ""
     return (
         f"The function J of the graph in this file is {_ADJECTIVES[derivation['property']]} in ({shown}) {where}, "
-        "for every value of the other parameters there."
+        "for every value of any other parameters there."
     )
 
 

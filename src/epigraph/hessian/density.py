@@ -97,6 +97,13 @@ class Density:
         ]
         return self.bulk * float(np.mean(reach))
 
+    def __repr__(self) -> str:
+        share = self.negative
+        return (
+            f"Density({len(self.nodes)} probes, {len(self.outliers)} outliers, n={self.n}: "
+            f"negative curvature {share.value:.3g} ± {share.error:.2g} of all; {self.products} products)"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         negative = self.negative
         return {

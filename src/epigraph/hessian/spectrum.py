@@ -72,6 +72,15 @@ class Spectrum:
         """Have all pairs converged, and was no copy of an eigenvalue missed at the stated risk?"""
         return all(p.converged for p in (*self.top, *self.bottom)) and self.risk <= CHECKED
 
+    def __repr__(self) -> str:
+        ends = [
+            f"{name} {', '.join(f'{p.value:.6g}' + ('' if p.converged else '?') for p in pairs)}"
+            for name, pairs in (("top", self.top), ("bottom", self.bottom))
+            if pairs
+        ]
+        state = "converged" if self.converged else "not converged"
+        return f"Spectrum({'; '.join(ends)}; n={self.n}, {state}, {self.products} products)"
+
     def to_dict(self) -> dict[str, Any]:
         """JSON without tensors."""
         keys = (

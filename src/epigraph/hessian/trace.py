@@ -57,6 +57,10 @@ class Trace:
     seconds: float
     seed: int
 
+    def __repr__(self) -> str:
+        both = f"{self.trace.value:.6g} ± {self.trace.error:.2g}, Frobenius norm {self.frobenius.value:.6g} ± {self.frobenius.error:.2g}"
+        return f"Trace({both}; n={self.n}, {self.products} products{'' if self.converged else ', not converged'})"
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "trace": self.trace.value, "trace_error": self.trace.error,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from epigraph.errors import UsageError
 from epigraph.objective.objective import Objective
+
+PLAIN = "torch.save(model.state_dict(), 'point.pt')"
 
 
 def point_of(J: Objective, at: Mapping[str, Tensor] | str | Path | None) -> dict[str, Tensor]:
@@ -39,7 +42,7 @@ def point_of(J: Objective, at: Mapping[str, Tensor] | str | Path | None) -> dict
         elif known in held:
             _require_same(str(name), value, held[known])
         else:
-            hint = f"the names of J: {', '.join(list(J.parameters)[:8])}"
+            hint = _prefixed(J, str(name)) or f"the names of J: {', '.join(list(J.parameters)[:8])}"
             raise UsageError("E094", f"the point names an unknown parameter {str(name)!r}", hint=hint)
     missing = [name for name in J.parameters if name not in found]
     if missing:
@@ -55,20 +58,43 @@ def point_of(J: Objective, at: Mapping[str, Tensor] | str | Path | None) -> dict
 def read_state(path: Path) -> dict[str, Any]:
     """Tensors by name from a ``.safetensors`` file, or a ``.pt`` file of plain tensors; no code in it is run."""
     if not path.is_file():
-        raise UsageError("E092", f"no such file: {path}", hint="torch.save(model.state_dict(), 'point.pt')")
+        raise UsageError("E092", f"no such file: {path}", hint=PLAIN)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(str(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        why = "it holds more than tensors, a whole model for instance, and to load it would run the code in it"
+        raise UsageError("E092", f"cannot read a state dict from {path}", why=why, hint=PLAIN) from None
     except Exception as error:
         why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         hint = "a state dict in .safetensors, or one written by torch.save"
         raise UsageError("E092", f"cannot read a state dict from {path}", why=why, hint=hint) from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UsageError("E092", f"{path} holds no state dict", hint="torch.save(model.state_dict(), 'point.pt')")
+        raise UsageError("E092", f"{path} holds no state dict", why=_inside(state), hint=PLAIN)
     return dict(state)
+
+
+def _prefixed(J: Objective, name: str) -> str | None:
+    """What to do about a name of J behind a prefix, as wrappers of a model put one."""
+    prefix, _, bare = name.partition(".")
+    known = J.blocks.alias.get(name, name) not in J.parameters and J.blocks.alias.get(bare, bare) in J.parameters
+    return f"leave {prefix + '.'!r} out of the names, as in {bare!r}" if known else None
+
+
+def _inside(state: Any) -> str:
+    """What a file holds in place of a state dict."""
+    if not isinstance(state, Mapping):
+        return f"it holds a {type(state).__name__}"
+    within = [
+        str(k)
+        for k, v in state.items()
+        if isinstance(v, Mapping) and v and all(isinstance(t, Tensor) for t in v.values())
+    ]
+    found = f"it has the keys {', '.join(str(k) for k in list(state)[:6])}"
+    return f"{found}; {within[0]!r} is a state dict, to be saved by itself" if within else found
 
 
 def load_into(J: Objective, path: Path) -> dict[str, Tensor]:
@@ -84,7 +110,8 @@ def load_into(J: Objective, path: Path) -> dict[str, Tensor]:
     missing = [name for name in _lasting(J) if name not in kept]
     if missing:
         what = f"the state dict has no value for {', '.join(repr(n) for n in missing[:4])}"
-        raise UsageError("E093", what, hint="save the whole state dict of the model")
+        hints = [hint for name in state if (hint := _prefixed(J, name))]
+        raise UsageError("E093", what, hint=hints[0] if hints else "save the whole state dict of the model")
     for name, own in held.items():
         value = kept.get(name)
         if value is None:

@@ -21,7 +21,7 @@ from epigraph.report.strict import to_json
 from epigraph.report.terminal import write
 
 if TYPE_CHECKING:
-    from epigraph.hessian.spectrum import Pair, Spectrum
+    from epigraph.hessian.spectrum import Spectrum
     from epigraph.hessian.summary import Summary
 
 COLUMNS = ("end", "eigenvalue", "error", "residual", "multiplicity", "converged")
@@ -38,15 +38,21 @@ def named(kind: str) -> str:
     return KINDS.get(kind, kind)
 
 
-def digits(pair: Pair) -> str:
+def digits(value: float, error: float) -> str:
     """The value to the digit where its error begins, at least two and at most ten."""
-    if not (pair.value and 0 < pair.error < abs(pair.value)):
-        return rounded(pair.value, 3)
+    if not (value and 0 < error < abs(value)):
+        return rounded(value, 3)
     sure = 1
-    while sure < 10 and pair.error < abs(pair.value) * 10.0 ** (-sure):
+    while sure < 10 and error < abs(value) * 10.0 ** (-sure):
         sure += 1
-    text = rounded(pair.value, max(2, sure))
-    return text if "e" in text else text.replace("-", "−")
+    return rounded(value, max(2, sure))
+
+
+def shown(value: float, error: float) -> tuple[str, str]:
+    """The value's digits, and the error of what they say: rounding them may be more than the error of the value."""
+    text = digits(value, error)
+    error = max(error, abs(float(text) - value))
+    return text if "e" in text else text.replace("-", "−"), rounded(error, 2)
 
 
 def rows(found: Spectrum) -> list[tuple[str, str, str, str, str, str]]:
@@ -55,7 +61,7 @@ def rows(found: Spectrum) -> list[tuple[str, str, str, str, str, str]]:
     listed += [(f"bottom {k + 1}", p) for k, p in reversed(list(enumerate(found.bottom)))]
     return [
         (
-            name, digits(p), rounded(p.error, 2), rounded(p.residual, 2),
+            name, *shown(p.value, p.error), rounded(p.residual, 2),
             str(p.multiplicity) if p.multiplicity > 1 else "1", "yes" if p.converged else "no",
         )
         for name, p in listed
@@ -85,7 +91,7 @@ def sentences(result: Summary) -> list[str]:
     if result.density is not None:
         share = result.density.negative
         out.append(
-            f"Negative curvature makes up {100 * share.value:.3g} % ± {100 * share.error:.1g} % of the sum of all |eigenvalues|."
+            f"Negative curvature makes up {100 * share.value:.3g} % ± {100 * share.error:.2g} % of the sum of all |eigenvalues|."
         )
     if result.trace is not None:
         t, f = result.trace.trace, result.trace.frobenius
@@ -94,7 +100,7 @@ def sentences(result: Summary) -> list[str]:
 
 
 def _with_error(value: float, error: float) -> str:
-    return rounded(value, 8) if error == 0 else f"{rounded(value, 5)} ± {rounded(error, 2)}"
+    return " ± ".join(shown(value, error))
 
 
 def facts(result: Summary) -> list[str]:

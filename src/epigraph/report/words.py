@@ -107,7 +107,7 @@ def context(verdict: Verdict, record: Record | None = None) -> list[str]:
     objective = verdict.objective
     parts = [clean(record.target)] if record and record.target else []
     for key, template in (("name", "{}"), ("mode", "{} mode"), ("loss", "{}")):
-        if objective.get(key):
+        if objective.get(key) and clean(objective[key]) not in parts:
             parts.append(template.format(clean(objective[key])))
     for key, noun in (("size", "parameter"), ("samples", "sample")):
         if isinstance(objective.get(key), int):
