@@ -37,6 +37,7 @@ from epigraph.objective.world import untouched
 STEPS = 2**14  # the largest entry of a direction
 PRECISIONS = (128, 512)
 FILE_SECONDS = 120.0  # what the verifier may need for a proof of definiteness, by its own estimate
+ROOM = 1 - 2.0**-33  # the verifier's linear algebra rounds in its own way: other threads, another machine
 MARGIN = 1 - 2.0**-20  # of the modulus in a file: integers prove a little less than balls could
 ENTRY_BYTES, PRODUCT_SECONDS = 128.0, 6e-9  # of the enclosure of a whole Hessian, measured on one core
 SIGNS = {1: "positive definite", -1: "negative definite"}
@@ -292,9 +293,9 @@ class _Proof:
             return None
         if found is None or found[0] != (0 if sign > 0 else size):
             return None
-        bits = isolation.BOX_BITS
-        payload = self._payload({"property": SIGNS[sign], "form": "definite", "modulus": found[1].hex()}, bits, {})
-        return self._result(SIGNS[sign], modulus=found[1], payload=payload, precision_bits=bits)
+        bits, modulus = isolation.BOX_BITS, found[1] * ROOM
+        payload = self._payload({"property": SIGNS[sign], "form": "definite", "modulus": modulus.hex()}, bits, {})
+        return self._result(SIGNS[sign], modulus=modulus, payload=payload, precision_bits=bits)
 
     def _definite_payload(self, program: Program, arrays: Mapping[str, np.ndarray], sign: int, modulus: float) -> Any:
         """The file, proved as the verifier will; None where that would take too long or does not succeed."""
