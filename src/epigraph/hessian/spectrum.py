@@ -27,10 +27,11 @@ CHECKED = 1e-6  # the risk at which copies of eigenvalues are looked for
 class Pair:
     """An eigenvalue with its evidence.
 
-    ``residual``: the norm of H u - theta u for the unit vector u, from products, not from a recurrence; an eigenvalue lies within
-    ``bound`` = residual + noise of theta.  ``error``: the estimate residual^2 / gap, plus noise.  ``converged``: the error is below the
-    tolerance, relative to theta, or at the level of the products' own rounding.  ``multiplicity``: how many of the listed
-    values agree with this one within their errors.
+    ``residual``: the norm of H u - theta u for the unit vector u, from products, not from a recurrence; an eigenvalue of the Hessian
+    that the program has in its precision lies within ``bound`` = residual + noise of theta.  ``error``: the estimate residual^2 / gap,
+    plus noise, and how far off the rank may be where intervals overlap.  ``converged``: the estimate is below the tolerance,
+    relative to theta, or at the level of the products' own rounding.  ``multiplicity``: how many of the listed values agree with
+    this one within their errors.
     """
 
     value: float
