@@ -314,17 +314,23 @@ class Krylov:
         """The norm of H u - theta u for the k-th Ritz vector u: from kept products, or by one more product."""
         u = self.vector(ritz, k)
         if self.keeps:
-            image = self._image(ritz, k)
+            image = self._image(ritz, ritz.vectors[:, k])
         else:
             image = self.multiply(u)
             self.products += 1
         return length(image - float(ritz.values[k]) * u)
 
-    def _image(self, ritz: Ritz, k: int) -> Tensor:
-        """H u for the k-th Ritz vector u, from kept products."""
+    def mixed(self, ritz: Ritz, weights: Array) -> tuple[Tensor, Tensor]:
+        """The combination v of the multiplied vectors with these weights, and H v, from kept products."""
+        full = np.zeros(self.count)
+        full[ritz.done] = weights
+        return self.combine(full), self._image(ritz, weights)
+
+    def _image(self, ritz: Ritz, weights: Array) -> Tensor:
+        """The same combination of kept products."""
         image = torch.zeros(self.n, dtype=self.dtype, device=self.device)
-        for column, i in enumerate(ritz.done):
-            image += float(ritz.vectors[column, k]) * self._images[int(i)]
+        for weight, i in zip(weights.tolist(), ritz.done, strict=True):
+            image.add_(self._images[int(i)], alpha=weight)
         return image
 
     def restart(self, ritz: Ritz, kept: list[int]) -> None:
@@ -337,7 +343,7 @@ class Krylov:
         rest = np.arange(self.locked + len(kept), len(rows))
         coupling[at, at] = ritz.values[kept]
         coupling[np.ix_(rest, at)] = self.coupling[np.ix_(pend, ritz.done.tolist())] @ ritz.vectors[:, kept]
-        images = [self._image(ritz, k) for k in kept] if self.keeps else []
+        images = [self._image(ritz, ritz.vectors[:, k]) for k in kept] if self.keeps else []
         self._rows, self._images, self.count, self.coupling = [], {}, 0, np.zeros((0, 0))
         self.done, self.pending = [], []
         for row in rows:

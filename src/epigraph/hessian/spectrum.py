@@ -18,6 +18,7 @@ from epigraph.hessian.engines import free_memory
 from epigraph.hessian.krylov import KEPT, Array, Krylov
 from epigraph.hessian.operator import Operator
 from epigraph.hessian.program import calmly
+from epigraph.hessian.rounding import SAFE, finer, measurable
 
 CHECKED = 1e-6  # the risk at which copies of eigenvalues are looked for
 
@@ -147,9 +148,9 @@ def spectrum_of(
         raise UsageError("E025", f"top={top}, bottom={bottom} asks for nothing", hint="top=5, bottom=3")
     top, bottom = min(top, H.n), min(bottom, H.n)
     start, before = time.perf_counter(), H.products
-    multiply, room = _projected(H, without)
+    multiply, directions = _projected(H, without)
     process = Krylov(multiply, H.n, H.dtype, H.device, seed, H.epsilon)
-    for direction in room:
+    for direction in directions:
         process.lock(direction)
     width = H.n * torch.finfo(H.dtype).bits / 8 * (2 if H.n <= KEPT else 1)
     room = free_memory(H.device) / 2 / width
@@ -158,11 +159,14 @@ def spectrum_of(
     budget = most if most is not None else 20 * (top + bottom) + 300
     request = Request(top, bottom, tol, CHECKED if copies else 1.0, budget, capacity, half=half)
     state = ends(process, request)
-    pairs = _pairs(process, state, request)
+    noise = max(process.noise, _rounding(H, process, state, request, directions))
+    pairs = _pairs(process, state, request, noise)
     notes = [] if state.all_converged else [f"not converged after {process.products} products; the pairs are marked"]
     if state.all_converged and state.risk > CHECKED:
         spent = "copies of multiple eigenvalues may be missing: the budget of products was spent"
         notes.append(spent if copies else "copies of multiple eigenvalues were not looked for")
+    if noise > max(process.noise, tol * min((abs(p.value) for p in (*pairs[0], *pairs[1])), default=0.0)):
+        notes.append(f"the program rounds: its products are off by up to {noise:.1e} (dtype float64 is finer)")
     kept = None
     if vectors:
         kept = {
@@ -171,7 +175,7 @@ def spectrum_of(
         }
     return Spectrum(
         *pairs,
-        n=H.n, kind=H.kind, products=H.products - before, risk=state.risk, noise=process.noise, seconds=time.perf_counter() - start,
+        n=H.n, kind=H.kind, products=H.products - before, risk=state.risk, noise=noise, seconds=time.perf_counter() - start,
         dtype=str(H.dtype).removeprefix("torch."), engine=H.engine.name, value=H.value, gradient_norm=float(H.gradient.norm()),
         seed=seed, tol=tol, names=H.names, notes=tuple(notes), vectors=kept,
     )  # fmt: skip
@@ -200,11 +204,28 @@ def _high(state: Progress, request: Request) -> list[int]:
     return list(range(m - 1, max(m - 1 - request.top, -1), -1))
 
 
-def _pairs(process: Krylov, state: Progress, request: Request) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+def _rounding(H: Operator, process: Krylov, state: Progress, request: Request, directions: Sequence[Tensor]) -> float:
+    """How far the products are from a finer precision's, from one product along a signed sum of the listed vectors."""
+    ranks = list(dict.fromkeys([*_high(state, request), *_low(state, request)]))
+    if not measurable(H) or not ranks:
+        return 0.0
+    signs = 2.0 * torch.randint(0, 2, (len(ranks),), generator=process.generator).double().numpy() - 1.0
+    v, image = process.mixed(state.ritz, state.ritz.vectors[:, ranks] @ signs)
+    exact = finer(H, v)
+    if exact is None:
+        return 0.0
+    apart = exact - image.double()
+    for direction in directions:
+        apart -= (direction.double() @ apart) * direction.double()
+    return SAFE * float(apart.norm())
+
+
+def _pairs(
+    process: Krylov, state: Progress, request: Request, noise: float
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     """True residuals; a pair whose true residual is far from the recurrence's is judged by the true one."""
     high, low = _high(state, request), _low(state, request)
     settled = {k: ok for k, ok in zip(state.wanted, state.converged, strict=True)}
-    noise = process.noise
     found: dict[int, tuple[float, float]] = {}
     for k in dict.fromkeys([*high, *low]):
         residual = process.true_residual(state.ritz, k)
