@@ -133,14 +133,18 @@ class Krylov:
 
     def _without_basis(self, w: Tensor) -> tuple[Tensor, Array]:
         """w less its part in the basis, by two passes, and the coefficients of that part."""
-        total = np.zeros(self.count)
+        parts: list[list[Tensor]] = []
         chunks = self._chunks()
         for _ in range(2):
-            for start, rows in chunks:
+            parts.append([])
+            for _, rows in chunks:
                 h = inner(rows, w)
                 w = torch.addmv(w, rows.T, h.to(w.dtype), alpha=-1)
-                total[start : start + len(rows)] += h.cpu().numpy()
-        return w, total
+                parts[-1].append(h)
+        if not chunks:
+            return w, np.zeros(0)
+        first, second = (p[0] if len(p) == 1 else torch.cat(p) for p in parts)
+        return w, (first.double() + second).cpu().numpy()
 
     def split(self, w: Tensor) -> tuple[Tensor, Array]:
         """w less its part in the multiplied vectors, and the coefficients of that part in them."""
@@ -219,10 +223,9 @@ class Krylov:
         A remainder at the level of rounding is kept as any other: small eigenvalues beside a large one look like that.
         """
         q = self.row(i)
-        w = self._product(q)
+        w, size = self._product(q)
         if self.keeps:
             self._images[i] = w
-        size = length(w)
         self.scale = max(self.scale, size)
         w, h = self._without_basis(w)
         self.pending.remove(i)
@@ -242,8 +245,8 @@ class Krylov:
         self.coupling[new, i] = left
         return new
 
-    def _product(self, q: Tensor) -> Tensor:
-        """H q.
+    def _product(self, q: Tensor) -> tuple[Tensor, float]:
+        """H q and its norm.
 
         Raises:
             ObjectiveError: it is too large for the squares of its entries.
@@ -256,8 +259,8 @@ class Krylov:
             raise ObjectiveError("E214", what, hint="J in other units")
         if 0 < size < SMALLEST[self.dtype]:
             self.floor = UNSEEN * SMALLEST[self.dtype]
-            return torch.zeros_like(w)
-        return w
+            return torch.zeros_like(w), 0.0
+        return w, size
 
     def _rounded_off(self, w: Tensor) -> Tensor | None:
         """The unit vector less its part in the basis; a random one where it was rounding and nothing else."""
