@@ -20,6 +20,7 @@ from epigraph.hessian.operator import Operator
 from epigraph.hessian.program import calmly
 from epigraph.hessian.rounding import SAFE, finer, measurable
 
+ROUGH = 8.0  # times the rounding of single products: more is the program's own, and no level to stop at
 CHECKED = 1e-6  # the risk at which copies of eigenvalues are looked for
 
 
@@ -28,11 +29,11 @@ CHECKED = 1e-6  # the risk at which copies of eigenvalues are looked for
 class Pair:
     """An eigenvalue with its evidence.
 
-    ``residual``: the norm of H u - theta u for the unit vector u, from products, not from a recurrence; an eigenvalue of the Hessian
-    that the program has in its precision lies within ``bound`` = residual + noise of theta.  ``error``: the estimate residual^2 / gap,
-    plus noise, and how far off the rank may be where intervals overlap.  ``converged``: the estimate is below the tolerance,
-    relative to theta, or at the level of the products' own rounding.  ``multiplicity``: how many of the listed values agree with
-    this one within their errors.
+    ``residual``: the norm of H u - theta u for the unit vector u, from products, not from a recurrence; an eigenvalue lies within
+    ``bound`` = residual + noise of theta.  ``error``: the estimate residual^2 / gap, plus noise, and how far off the rank may be where
+    intervals overlap.  ``converged``: the estimate is below the tolerance, relative to theta, or at the level of the products'
+    own rounding, unless the program rounds by much more.  ``multiplicity``: how many of the listed values agree with this one
+    within their errors.
     """
 
     value: float
@@ -226,6 +227,7 @@ def _pairs(
     """True residuals; a pair whose true residual is far from the recurrence's is judged by the true one."""
     high, low = _high(state, request), _low(state, request)
     settled = {k: ok for k, ok in zip(state.wanted, state.converged, strict=True)}
+    rough = noise > ROUGH * process.noise
     found: dict[int, tuple[float, float]] = {}
     for k in dict.fromkeys([*high, *low]):
         residual = process.true_residual(state.ritz, k)
@@ -243,7 +245,8 @@ def _pairs(
         for k, error in zip(ranks, errors.tolist(), strict=True):
             residual, own = found[k]
             copies = sum(abs(values[k] - values[j]) <= found[j][1] + own + noise for j in ranks)
-            good = settled.get(k, False) and own <= max(request.tol * abs(float(values[k])), noise)
+            wanted = request.tol * abs(float(values[k]))
+            good = settled.get(k, False) and (own + noise <= wanted if rough else own <= max(wanted, noise))
             pairs.append(Pair(float(values[k]), residual, residual + noise, error, bool(good), int(copies)))
         return tuple(pairs)
 
