@@ -191,12 +191,13 @@ def trace(
 
 
 def _atoms(found: Spectrum) -> tuple[Any, Tensor]:
-    """The converged eigenvalues and their vectors."""
+    """The eigenvalues that have converged, or are known to a thousandth, and their vectors."""
     if found.vectors is None:
         raise UsageError("E025", "the spectrum has no vectors", hint="spectrum(J, ..., vectors=True)")
     low = max(0, min(len(found.bottom), found.n - len(found.top)))  # a small matrix lists values at both ends
     listed = [(found.top, found.vectors["top"]), (found.bottom[:low], found.vectors["bottom"][:low])]
-    keep = [(p.value, v) for pairs, rows in listed for p, v in zip(pairs, rows, strict=True) if p.converged]
+    known = [(p, v) for pairs, rows in listed for p, v in zip(pairs, rows, strict=True)]
+    keep = [(p.value, v) for p, v in known if p.converged or p.error <= 1e-3 * abs(p.value)]
     rows = torch.stack([v for _, v in keep]) if keep else found.vectors["top"][:0]
     return np.array([value for value, _ in keep]), rows
 

@@ -72,16 +72,16 @@ def sentences(result: Summary) -> list[str]:
     """What the numbers say, each with its error; only what was found."""
     found, out = result.spectrum, []
     low = found.bottom[0] if found.bottom else None
-    if low is not None and low.converged and found.kind == "hessian":
-        if low.value + low.error < 0:
+    if low is not None and found.kind == "hessian":
+        if low.value + (low.error if low.converged else low.bound) < 0:
             out.append(
                 "The Hessian has a negative eigenvalue here, beyond its error: J curves downwards along some direction."
             )
-        elif low.value - low.error > 0:
+        elif low.converged and low.value - low.error > 0:
             out.append(
                 "No negative eigenvalue was found: all curvature is positive here, in floating-point arithmetic."
             )
-        else:
+        elif low.converged:
             out.append(
                 "The least eigenvalue is zero up to its error: the curvature has a flat direction here, or nearly one."
             )
