@@ -1,59 +1,110 @@
-"""Programs in float32 that round: what is said of their eigenvalues holds for the Hessian in float64."""
+"""Enclosures against second derivatives in rational arithmetic and at 60 digits: contained without any slack."""
 
-import copy
+from __future__ import annotations
 
-import numpy as np
+from fractions import Fraction
+
+import mpmath
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional as F
+from hyperdual import Hyperdual, hessian
 
-import epigraph
-from epigraph.hessian.rounding import finer
+from epigraph import Objective
+from epigraph.hessian.enclose import Region, Source
 
-
-def _problem(scale: float, seed: int) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    model = nn.Sequential(nn.Linear(8, 12), nn.Tanh(), nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 3))
-    for p in model.parameters():
-        nn.init.normal_(p, std=0.3, generator=generator)
-    return model, scale * torch.randn(60, 8, generator=generator), torch.randint(0, 3, (60,), generator=generator)
+D = torch.float64
+mp = mpmath.mp.clone()
+mp.dps = 60
+X = [[0.1, -1.3], [0.7, 0.9], [-1.1, 0.3]]
+Y = [0.3, -0.2, 1.7]
 
 
-@pytest.mark.parametrize("kind", ["hessian", "gauss-newton"])
-@pytest.mark.parametrize("scale", [1.0, 1e2, 1e4])
-def test_bounds_hold_for_the_hessian_in_float64(scale: float, kind: str) -> None:
-    """Inputs of some hundreds before a tanh: the float32 program's own Hessian is off in the fourth digit."""
-    noted = False
-    for seed in range(3):
-        model, x, y = _problem(scale, seed)
-        found = epigraph.spectrum(
-            epigraph.hessian(epigraph.Objective(model, F.cross_entropy, x, y), kind=kind), top=4, bottom=3
-        )
-        fine = epigraph.Objective(copy.deepcopy(model).double(), F.cross_entropy, x.double(), y)
-        exact = np.linalg.eigvalsh(epigraph.hessian(fine, kind=kind).to_dense().numpy())
-        for pairs, values in ((found.top, exact[::-1]), (found.bottom, exact)):
-            for pair, value in zip(pairs, values, strict=False):
-                assert abs(pair.value - value) <= pair.bound
-                assert abs(pair.value - value) <= pair.error
-                assert not pair.converged or pair.error <= 5e-5 * abs(exact).max()
-        noted |= any("rounds" in note for note in found.notes)
-    assert noted or scale < 1e4
+def network(activation):
+    """(v . s(W x))^2 with all parameters in one vector: W is 2 x 2, v has two entries."""
+
+    def f(w):
+        x, y = torch.tensor(X, dtype=D), torch.tensor(Y, dtype=D)
+        return ((activation(x @ w[:4].reshape(2, 2).T) @ w[4:] - y) ** 2).sum()
+
+    return f
 
 
-def test_a_finer_product_is_the_product_of_the_same_matrix() -> None:
-    model, x, y = _problem(1.0, 0)
-    coarse = epigraph.hessian(epigraph.Objective(model, F.cross_entropy, x, y, weight_decay=0.1))
-    fine = epigraph.Objective(copy.deepcopy(model).double(), F.cross_entropy, x.double(), y, weight_decay=0.1)
-    v = torch.randn(coarse.n, generator=torch.Generator().manual_seed(1))
-    given = finer(coarse, v)
-    assert given is not None
-    torch.testing.assert_close(given, epigraph.hessian(fine) @ v.double(), rtol=1e-12, atol=1e-12)
+def by_hand(activation, numbers):
+    def f(w: list[Hyperdual]) -> Hyperdual:
+        total = w[0] * 0
+        for row, y in zip(X, Y, strict=True):
+            x = [numbers(v) for v in row]
+            hidden = [activation(w[2 * k] * x[0] + w[2 * k + 1] * x[1]) for k in range(2)]
+            residual = hidden[0] * w[4] + hidden[1] * w[5] + (-numbers(y))
+            total = total + residual * residual
+        return total
+
+    return f
 
 
-def test_directions_that_are_projected_away_are_no_rounding() -> None:
-    model, x, y = _problem(1.0, 1)
-    H = epigraph.hessian(epigraph.Objective(model, F.cross_entropy, x, y))
-    direction = torch.randn(H.n, generator=torch.Generator().manual_seed(2))
-    found = epigraph.spectrum(H, top=2, bottom=1, without=[direction])
-    assert found.noise < 1e-4 * found.top[0].value
+def tanh(z: Hyperdual) -> Hyperdual:
+    t = mp.tanh(z.value)
+    return z.map(t, 1 - t * t, -2 * t * (1 - t * t))
+
+
+def sigmoid(z: Hyperdual) -> Hyperdual:
+    s = 1 / (1 + mp.exp(-z.value))
+    return z.map(s, s * (1 - s), s * (1 - s) * (1 - 2 * s))
+
+
+def softplus(z: Hyperdual) -> Hyperdual:
+    s = 1 / (1 + mp.exp(-z.value))
+    return z.map(mp.log(1 + mp.exp(z.value)), s, s * (1 - s))
+
+
+def sine(z: Hyperdual) -> Hyperdual:
+    return z.map(mp.sin(z.value), mp.cos(z.value), -mp.sin(z.value))
+
+
+CASES = {
+    "square": (torch.square, lambda z: z * z, lambda v: Fraction(v)),
+    "tanh": (torch.tanh, tanh, mp.mpf),
+    "sigmoid": (torch.sigmoid, sigmoid, mp.mpf),
+    "softplus": (torch.nn.functional.softplus, softplus, mp.mpf),
+    "sine": (torch.sin, sine, mp.mpf),
+}
+CENTRE = [0.3, -0.4, 0.9, 1.2, -0.8, 0.6]
+
+
+@pytest.mark.parametrize("ball", [True, False], ids=["ball", "box"])
+@pytest.mark.parametrize("radius", [2.0**-60, 2.0**-46, 2.0**-20, 2.0**-3])
+@pytest.mark.parametrize("name", CASES)
+def test_exact_hessians_are_contained(name, radius, ball):
+    """At radii where rounding is all there is, and at radii where the remainder is."""
+    function, activation, numbers = CASES[name]
+    J = Objective.from_function(network(function), {"w": torch.tensor(CENTRE, dtype=D)})
+    source = Source(J.graph(), J.domain, {"w": torch.tensor(CENTRE, dtype=D)}, ("w",))
+    exact = by_hand(activation, numbers)
+    g = torch.Generator().manual_seed(5)
+    for order in (0, 1):
+        region = Region(torch.tensor(CENTRE, dtype=D), torch.full((6,), radius, dtype=D), ball)
+        H, _ = source.hessian(region, order)
+        for k in range(5):
+            e = torch.randn(6, generator=g, dtype=D)
+            e = torch.round(e / (e.norm() if ball else e.abs().max()) * 2**12) / 2**12 * (1 - 2.0**-8)
+            e = e * (0 if k == 0 else 1)
+            point = [numbers(c) + numbers(radius) * numbers(v) for c, v in zip(CENTRE, e.tolist(), strict=True)]
+            truth = hessian(exact, point)
+            for i in range(6):
+                for j in range(6):
+                    middle = numbers(H.c[i, j].item())
+                    if H.L is not None:
+                        middle += sum(numbers(H.L[m, i, j].item()) * numbers(v) for m, v in enumerate(e.tolist()))
+                    assert abs(truth[i][j] - middle) <= numbers(H.r[i, j].item()), (order, k, i, j)
+
+
+def test_the_oracle_can_fail():
+    """A Hessian that is off by a few units in the last place is not contained."""
+    function, activation, numbers = CASES["square"]
+    J = Objective.from_function(network(function), {"w": torch.tensor(CENTRE, dtype=D)})
+    source = Source(J.graph(), J.domain, {"w": torch.tensor(CENTRE, dtype=D)}, ("w",))
+    H, _ = source.hessian(Region(torch.tensor(CENTRE, dtype=D), torch.full((6,), 2.0**-60, dtype=D), True), 0)
+    truth = hessian(by_hand(activation, numbers), [numbers(c) for c in CENTRE])
+    moved = numbers(H.c[0, 0].item()) + numbers(2 * H.r[0, 0].item() + 1e-300)
+    assert abs(truth[0][0] - moved) > numbers(H.r[0, 0].item())
+    assert float(H.r.max()) < 1e-11
