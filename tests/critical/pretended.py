@@ -78,7 +78,7 @@ class Pretended(TorchFunctionMode):
     def _put(out: Any, where: torch.device) -> Any:
         for t in tensors(out):
             if where != CPU:
-                t._place = where  # type: ignore[attr-defined]
-            elif "_place" in t.__dict__:
-                del t._place  # type: ignore[attr-defined]
+                t.__dict__["_place"] = where
+            else:
+                t.__dict__.pop("_place", None)
         return out

@@ -82,10 +82,9 @@ def test_the_searches_run_there_and_find_the_same(make, starts):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
 def test_a_device_that_is_not_there():
-    with pytest.raises(UsageError, match="E078"):
-        epigraph.minima(xor(2), 5, device="cuda")
-    with pytest.raises(UsageError, match="E078"):
-        epigraph.minima(xor(2), 5, device="nonsense")
+    for name in ("cuda", "cuda:77", "nonsense", "meta"):
+        with pytest.raises(UsageError, match="E078"):
+            epigraph.minima(xor(2), 5, device=name)
     run = CliRunner().invoke(app, ["minima", "--expr", "(x**2-1)**2", "--device", "cuda"])
     assert run.exit_code != 0 and "E078" in run.output
 

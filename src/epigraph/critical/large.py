@@ -124,10 +124,8 @@ class LargeExplorer:
     def count_anew(self) -> None:
         """Forget what became of the starts so far."""
         self.ends: Counter[str] = Counter()
-        self.lowest, self.nearest = (
-            math.inf,
-            math.inf,
-        )  # J of starts to infinity; gradient of those that did not converge
+        self.lowest = math.inf  # of J where starts ran to infinity
+        self.nearest = math.inf  # of the gradients where starts did not converge
 
     def _starts(self, count: int, given: Sequence[Mapping[str, Tensor]], first: int) -> Iterator[Begin]:
         """What makes each start: one at a time is in memory."""

@@ -98,7 +98,10 @@ def minima(
 
 
 def _device(name: str | torch.device) -> torch.device:
-    """A device that tensors can be made on, in float64."""
+    """A device that tensors can be made on, in float64.
+
+    What PyTorch raises depends on what is missing: the name, the driver, a build with CUDA, or memory that can be read.
+    """
     try:
         device = torch.device(name)
         torch.zeros(1, dtype=torch.float64, device=device).cpu()

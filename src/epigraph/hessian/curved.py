@@ -216,11 +216,7 @@ class Where(Operator):
 
     @staticmethod
     def _part(e: Engine, x: Value | None, where: Tensor) -> Value | None:
-        return (
-            None
-            if x is None
-            else e.move(x, lambda t: torch.where(where, t, torch.zeros((), dtype=t.dtype, device=t.device)))
-        )
+        return None if x is None else e.move(x, lambda t: torch.where(where, t, t.new_zeros(())))
 
     def tangent(self, e: Engine, node: Node, x: Sequence[Value], dx: Tangents, memory: Any, shapes: Shapes) -> Value:
         where = memory.unsqueeze(-(len(node.shape) + 1))

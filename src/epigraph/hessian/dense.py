@@ -81,11 +81,7 @@ class Reals:
 
     def unary(self, node: Node, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if node.op == "power" and node.attributes["exponent"] == "2":
-            return (
-                x * x,
-                2 * x,
-                torch.full(node.shape, 2.0, dtype=torch.float64, device=self.device),
-            )  # the same curvature everywhere
+            return x * x, 2 * x, self.zeros(node.shape) + 2  # the same curvature everywhere
         pieces = pieces_of(node)
         first, second = pieces.at(x, 2) if pieces else SMOOTH[node.op].formula(node, x, 2, REALS)
         return KERNELS[node.op](node.attributes, [x]), first, second

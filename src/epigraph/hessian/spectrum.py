@@ -162,12 +162,6 @@ def spectrum_of(
     state = ends(process, request)
     noise = max(process.noise, _rounding(H, process, state, request, directions))
     pairs = _pairs(process, state, request, noise)
-    notes = [] if state.all_converged else [f"not converged after {process.products} products; the pairs are marked"]
-    if state.all_converged and state.risk > CHECKED:
-        spent = "copies of multiple eigenvalues may be missing: the budget of products was spent"
-        notes.append(spent if copies else "copies of multiple eigenvalues were not looked for")
-    if noise > max(process.noise, tol * min((abs(p.value) for p in (*pairs[0], *pairs[1])), default=0.0)):
-        notes.append(f"the program rounds: its products are off by up to {noise:.1e} (dtype float64 is finer)")
     kept = None
     if vectors:
         kept = {
@@ -178,8 +172,20 @@ def spectrum_of(
         *pairs,
         n=H.n, kind=H.kind, products=H.products - before, risk=state.risk, noise=noise, seconds=time.perf_counter() - start,
         dtype=str(H.dtype).removeprefix("torch."), engine=H.engine.name, value=H.value, gradient_norm=float(H.gradient.norm()),
-        seed=seed, tol=tol, names=H.names, notes=tuple(notes), vectors=kept,
+        seed=seed, tol=tol, names=H.names, notes=_notes(process, state, request, noise), vectors=kept,
     )  # fmt: skip
+
+
+def _notes(process: Krylov, state: Progress, request: Request, noise: float) -> tuple[str, ...]:
+    """What has to be said beside the pairs."""
+    notes = [] if state.all_converged else [f"not converged after {process.products} products; the pairs are marked"]
+    if state.all_converged and state.risk > CHECKED:
+        spent = "copies of multiple eigenvalues may be missing: the budget of products was spent"
+        notes.append(spent if request.risk < 1 else "copies of multiple eigenvalues were not looked for")
+    listed = np.abs(state.ritz.values[[*_high(state, request), *_low(state, request)]])
+    if noise > max(process.noise, request.tol * float(listed.min())):
+        notes.append(f"the program rounds: its products are off by up to {noise:.1e} (dtype float64 is finer)")
+    return tuple(notes)
 
 
 def _projected(H: Operator, without: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:

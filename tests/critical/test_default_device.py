@@ -1,6 +1,6 @@
-"""Searches on a device: nothing is left to the default one, nothing stays on the CPU, and what is asked comes back.
+"""Searches name the device of what they make: nothing is left to the default one, and nothing stays on the CPU.
 
-No accelerator is needed.  With "meta" as the default device every tensor that is made without naming a device has no values, so
+With "meta" as the default device every tensor that is made without naming a device has no values, so
 that a search on the CPU that forgets one fails or ends elsewhere.  With "meta" as the searches' device an operand that
 stayed on the CPU is refused.
 """
@@ -12,13 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import epigraph
 from epigraph.critical.deflation import Deflated
 from epigraph.critical.descent import descend
 from epigraph.critical.following import EigenvectorFollowing, SteepestDescent
 from epigraph.critical.minimize import Ended, Rule, polish, search
 from epigraph.critical.saddle import GradientLength
-from epigraph.errors import UsageError
 from epigraph.hessian.dense import Dense
 from epigraph.objective.objective import Objective
 
@@ -105,20 +103,3 @@ def test_everything_is_computed_on_the_device(name: str, monkeypatch: pytest.Mon
     n = dense.size
     assert [tuple(t.shape) for t in (jet.value, jet.gradient, jet.hessian)] == [(6,), (6, n), (6, n, n)]
     assert {t.device.type for t in (jet.value, jet.gradient, jet.hessian, value, gradient)} == {"meta"}
-
-
-@pytest.mark.parametrize("device", ["meta", "nowhere", "cuda:77"])
-def test_a_device_that_is_not_there_is_an_error(device: str) -> None:
-    with pytest.raises(UsageError, match="E078"):
-        epigraph.minima(_network(2, 2), 3, device=device)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("name", ["a few variables", "by samples", "metrics"])
-def test_cuda_finds_what_the_cpu_finds(name: str) -> None:
-    J = OBJECTIVES[name]()
-    there, here = (epigraph.minima(J, 20, saddles=False, device=d) for d in ("cuda", "cpu"))
-    lowest = [min(p.value for p in found.points) for found in (there, here)]
-    assert lowest[0] == pytest.approx(lowest[1], rel=1e-9)
-    dense, points = Dense(J.graph(), device="cuda"), _starts(Dense(J.graph()))
-    torch.testing.assert_close(dense.of(points).hessian, Dense(J.graph()).of(points).hessian, rtol=1e-10, atol=1e-12)
