@@ -105,6 +105,7 @@ class Krylov:
         self.done: list[int] = []
         self.pending: list[int] = []
         self.locked = 0
+        self.drawn_at: int | None = None  # the basis vector that has a uniformly random direction
         self.scale = 0.0  # the largest norm of a product with a unit vector
         self.floor = 0.0  # below it a product counted as zero
         self.asymmetry = 0.0  # the largest |q H p - p H q|: the noise of the products
@@ -187,7 +188,8 @@ class Krylov:
             size = length(w)
             if size > 1e-3:
                 w, _ = self._without_basis(w / size)
-                self._append(w / length(w))
+                new = self._append(w / length(w))
+                self.drawn_at = new if len(self.pending) == self.count - self.locked == 1 else self.drawn_at
                 return self.turn(np.array([*h[self.pending[:-1]], size]))
         return None
 
@@ -329,6 +331,15 @@ class Krylov:
         full[ritz.done] = weights
         return self.combine(full), self._image(ritz, weights)
 
+    def drawn(self, fresh: bool = False) -> tuple[Tensor, Tensor]:
+        """A unit vector of random direction and its product: the process's own start, where it is kept, or a fresh one."""
+        if not fresh and self.drawn_at is not None and self.drawn_at in self._images:
+            return self.row(self.drawn_at), self._images[self.drawn_at]
+        w = self._random()
+        w = w / length(w)
+        self.products += 1
+        return w, self.multiply(w)
+
     def _image(self, ritz: Ritz, weights: Array) -> Tensor:
         """The same combination of kept products."""
         image = torch.zeros(self.n, dtype=self.dtype, device=self.device)
@@ -348,7 +359,7 @@ class Krylov:
         coupling[np.ix_(rest, at)] = self.coupling[np.ix_(pend, ritz.done.tolist())] @ ritz.vectors[:, kept]
         images = [self._image(ritz, ritz.vectors[:, k]) for k in kept] if self.keeps else []
         self._rows, self._images, self.count, self.coupling = [], {}, 0, np.zeros((0, 0))
-        self.done, self.pending = [], []
+        self.done, self.pending, self.drawn_at = [], [], None
         for row in rows:
             self._append(row)
         self.coupling[: self.count, : self.count] = coupling

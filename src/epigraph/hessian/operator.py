@@ -47,6 +47,7 @@ class Operator:
         self._penalty = [program.decay.get(n, 0.0) for n in self.names]
         self._decay = self._penalty if decayed else [0.0] * len(self.names)
         self._first: tuple[Tensor, float] | None = None
+        self.twin: Operator | None = None  # the same matrix in float64, once it has been asked for
 
     # what it is ---------------------------------------------------------------------------------------------------
     @property

@@ -1,41 +1,148 @@
-r"""How far products in float32 are from the Hessian in float64, along the vectors that matter.
+r"""How far products in float32 are from the Hessian in float64.
 
 What a float32 program computes has a Hessian of its own.  Where its intermediate numbers are large (inputs of some hundreds before a
 tanh), that differs from the Hessian of J in the fourth digit, the same in every product: neither residuals nor the asymmetry of the
-products show it.  One product in float64 does.  With orthonormal u_1 to u_k and independent signs s,
+products show it.  Products in float64 do.  Two things are asked of dH, the difference:
 
-    E |dH sum_j s_j u_j|^2  =  sum_j |dH u_j|^2  >=  max_j |dH u_j|^2,
-
-and with the residual r of (theta, u) under the float32 operator, an eigenvalue of H lies within |r| + |dH u| of theta.
+along   ||dH U||_F for the listed vectors U: an eigenvalue of H lies within |r| + |dH u| of theta.  Two products show whether it matters,
+        with independent signs s,  E |dH sum_j s_j u_j|^2 = ||dH U||_F^2;  where it does, each vector is multiplied.
+beside  ||dH||_2 elsewhere: directions that are not listed may take a rank.  With w of n independent normal entries,
+        |dH w|^2 is at least ||dH||_2^2 times the square of one normal number; a few draws, where it matters, make that safe.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
 from epigraph.errors import ObjectiveError
-from epigraph.hessian.engines import FLAT, Backward, Engine, Probe
+from epigraph.hessian.engines import FLAT, Backward, Engine, Probe, Retained, memory_of_graph
+from epigraph.hessian.krylov import Array, Krylov, Ritz
 from epigraph.hessian.operator import Operator
 from epigraph.hessian.outer import Outer
 from epigraph.hessian.program import Program
 
-SAFE = 2.0  # on one draw of the signs
+SUMS = 2  # draws of the signs
+DOUBT = 3.0  # times less than the noise of single products is no matter
+SAFE = 4.0  # four draws together may show so much less, with a probability of 0.2 %
+DRAWS = 4
 MEASURED = FLAT  # parameters up to which it is measured
+KEPT_GRAPH = 1 << 28  # bytes of a graph in float64 that stays with the operator
 
 
-def measurable(H: Operator) -> bool:
-    """Is it known how to compute this matrix in a finer precision, at a cost that the products outweigh?"""
-    return H.dtype != torch.float64 and H.n <= MEASURED and H.kind != "fisher-mc"
+@final
+@dataclass(frozen=True)
+class Refined:
+    """Ritz values in float64 over the span of the listed vectors, ascending, their residuals and vectors [k, n]."""
+
+    values: Array
+    residuals: Array
+    vectors: Tensor
 
 
-def finer(H: Operator, v: Tensor) -> Tensor | None:
-    """H v by a program in float64; None where it does not run in that precision."""
-    p = H.program
+@final
+@dataclass(frozen=True)
+class Rounding:
+    """Bounds for the norm of dH on the listed vectors, and on all others, as far as a few products show them.
+
+    ``refined``: where each listed vector was multiplied in float64, what follows from these products.
+    """
+
+    along: float = 0.0
+    beside: float = 0.0
+    refined: Refined | None = None
+
+
+def rounding(
+    H: Operator,
+    process: Krylov,
+    ritz: Ritz,
+    ranks: Sequence[int],
+    gap: float,
+    settled: bool,
+    directions: Sequence[Tensor] = (),
+) -> Rounding:
+    """What float32 costs the Ritz pairs of these ranks.
+
+    Args:
+        H: the operator.
+        process: made of its products.
+        ritz: its Ritz pairs.
+        ranks: those that are listed.
+        gap: how far other eigenvalues are from a rank of these; it matters whether rounding is less.
+        settled: the pairs have converged, and are worth refining.
+        directions: unit vectors that are projected away.
+
+    Cost: three products in float64; where rounding matters, one for each listed vector and three for the others, with as many in
+    float32.
+    """
+    fine = finer(H) if ranks else None
+    if fine is None:
+        return Rounding()
+    directions = [d.double() for d in directions]
+
+    def exact(v: Tensor) -> Tensor:
+        out = fine.multiply(v)
+        for d in directions:
+            out = out - (d @ out) * d
+        return out
+
+    def apart(v: Tensor, image: Tensor) -> float:
+        return float((exact(v.double()) - image.double()).norm())
+
+    def elsewhere(fresh: bool) -> float:
+        return H.n**0.5 * apart(*process.drawn(fresh))
+
+    listed = ritz.vectors[:, list(ranks)]
+    signs = 2.0 * torch.randint(0, 2, (SUMS, len(ranks)), generator=process.generator).double().numpy() - 1.0
+    refined = None
     try:
-        twin = Program(p.J, p.names, p.values, torch.float64)
-        engine: Engine = Backward(twin) if H.kind == "hessian" else Outer(twin, H.kind)
-        exact = Operator(twin, engine, Probe(engine.name, {}), H.kind, H.kind != "fisher", H.group)
-        return exact.multiply(v.double())
-    except (RuntimeError, ObjectiveError):
+        along = max(apart(*process.mixed(ritz, listed @ row)) for row in signs)
+        if DOUBT * along > process.noise:
+            vectors, coarse = map(torch.stack, zip(*(process.mixed(ritz, u) for u in listed.T), strict=True))
+            images = torch.stack([exact(v) for v in vectors.double()])
+            along = float((images - coarse).norm())
+            refined = _refined(vectors.double(), images) if settled else None
+        beside = elsewhere(fresh=False)
+        if SAFE**2 * beside > gap:
+            beside = max(beside, *(elsewhere(fresh=True) for _ in range(DRAWS - 1)))
+    except (RuntimeError, ObjectiveError):  # what runs in float32 only
+        return Rounding()
+    return Rounding(along, SAFE * beside, refined)
+
+
+def _refined(vectors: Tensor, images: Tensor) -> Refined:
+    """The Rayleigh-Ritz step over the rows, whose products are given."""
+    q, r = torch.linalg.qr(vectors.T)
+    image = torch.linalg.solve_triangular(r.T, images, upper=False).T
+    values, turn = torch.linalg.eigh((q.T @ image + image.T @ q) / 2)
+    off = image @ turn - (q @ turn) * values
+    return Refined(values.cpu().numpy(), off.norm(dim=0).cpu().numpy(), (q @ turn).T)
+
+
+def finer(H: Operator) -> Operator | None:
+    """The same matrix by a program in float64; None where that is not known or costs too much.
+
+    It stays with the operator, and so does its graph up to a quarter of a GiB.
+    """
+    if H.dtype == torch.float64 or H.n > MEASURED or H.kind == "fisher-mc":
         return None
+    if H.twin is None:
+        p = H.program
+        try:
+            program = Program(p.J, p.names, p.values, torch.float64)
+            engine = _engine(program) if H.kind == "hessian" else Outer(program, H.kind)
+        except (RuntimeError, ObjectiveError):
+            return None
+        H.twin = Operator(program, engine, Probe(engine.name, {}), H.kind, H.kind != "fisher", H.group)
+    return H.twin
+
+
+def _engine(program: Program) -> Engine:
+    """A kept graph where it is small: it is used a few times."""
+    small = memory_of_graph(program) * len(program.batches) <= KEPT_GRAPH
+    return Retained(program) if small else Backward(program)

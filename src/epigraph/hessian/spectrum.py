@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from epigraph.errors import UsageError
-from epigraph.hessian.ends import Progress, Request, ends
+from epigraph.hessian.ends import Request, ends
 from epigraph.hessian.engines import free_memory
-from epigraph.hessian.krylov import KEPT, Array, Krylov
+from epigraph.hessian.krylov import KEPT, Krylov
 from epigraph.hessian.operator import Operator
+from epigraph.hessian.pairs import Listing, Pair
 from epigraph.hessian.program import calmly
-from epigraph.hessian.rounding import SAFE, finer, measurable
 
-ROUGH = 8.0  # times the rounding of single products: more is the program's own, and no level to stop at
 CHECKED = 1e-6  # the risk at which copies of eigenvalues are looked for
-
-
-@final
-@dataclass(frozen=True)
-class Pair:
-    """An eigenvalue with its evidence.
-
-    ``residual``: the norm of H u - theta u for the unit vector u, from products, not from a recurrence; an eigenvalue lies within
-    ``bound`` = residual + noise of theta.  ``error``: the estimate residual^2 / gap, plus noise, and how far off the rank may be where
-    intervals overlap.  ``converged``: the estimate is below the tolerance, relative to theta, or at the level of the products'
-    own rounding, unless the program rounds by much more.  ``multiplicity``: how many of the listed values agree with this one
-    within their errors.
-    """
-
-    value: float
-    residual: float
-    bound: float
-    error: float
-    converged: bool
-    multiplicity: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return {k: getattr(self, k) for k in ("value", "residual", "bound", "error", "converged", "multiplicity")}
 
 
 @final
@@ -160,32 +134,26 @@ def spectrum_of(
     budget = most if most is not None else 20 * (top + bottom) + 300
     request = Request(top, bottom, tol, CHECKED if copies else 1.0, budget, capacity, half=half)
     state = ends(process, request)
-    noise = max(process.noise, _rounding(H, process, state, request, directions))
-    pairs = _pairs(process, state, request, noise)
-    kept = None
-    if vectors:
-        kept = {
-            "top": _stack(process, state, state.wanted[: len(pairs[0])]),
-            "bottom": _stack(process, state, _low(state, request)),
-        }
+    found = Listing(H, process, state, request, directions)
     return Spectrum(
-        *pairs,
-        n=H.n, kind=H.kind, products=H.products - before, risk=state.risk, noise=noise, seconds=time.perf_counter() - start,
+        *found.pairs(),
+        n=H.n, kind=H.kind, products=H.products - before, risk=state.risk, noise=found.ends.noise, seconds=time.perf_counter() - start,
         dtype=str(H.dtype).removeprefix("torch."), engine=H.engine.name, value=H.value, gradient_norm=float(H.gradient.norm()),
-        seed=seed, tol=tol, names=H.names, notes=_notes(process, state, request, noise), vectors=kept,
+        seed=seed, tol=tol, names=H.names, notes=_notes(found), vectors=found.vectors() if vectors else None,
     )  # fmt: skip
 
 
-def _notes(process: Krylov, state: Progress, request: Request, noise: float) -> tuple[str, ...]:
+def _notes(found: Listing) -> tuple[str, ...]:
     """What has to be said beside the pairs."""
-    notes = [] if state.all_converged else [f"not converged after {process.products} products; the pairs are marked"]
+    state = found.state
+    notes = (
+        [] if state.all_converged else [f"not converged after {found.process.products} products; the pairs are marked"]
+    )
     if state.all_converged and state.risk > CHECKED:
         spent = "copies of multiple eigenvalues may be missing: the budget of products was spent"
-        notes.append(spent if request.risk < 1 else "copies of multiple eigenvalues were not looked for")
-    listed = np.abs(state.ritz.values[[*_high(state, request), *_low(state, request)]])
-    if noise > max(process.noise, request.tol * float(listed.min())):
-        notes.append(f"the program rounds: its products are off by up to {noise:.1e} (dtype float64 is finer)")
-    return tuple(notes)
+        notes.append(spent if found.request.risk < 1 else "copies of multiple eigenvalues were not looked for")
+    remark = found.remark()
+    return tuple(notes if remark is None else [*notes, remark])
 
 
 def _projected(H: Operator, without: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
@@ -200,76 +168,3 @@ def _projected(H: Operator, without: Sequence[Tensor]) -> tuple[Any, list[Tensor
         return w - basis.T @ (basis @ w)
 
     return multiply, list(basis)
-
-
-def _low(state: Progress, request: Request) -> list[int]:
-    return list(range(min(request.bottom, len(state.ritz))))
-
-
-def _high(state: Progress, request: Request) -> list[int]:
-    m = len(state.ritz)
-    return list(range(m - 1, max(m - 1 - request.top, -1), -1))
-
-
-def _rounding(H: Operator, process: Krylov, state: Progress, request: Request, directions: Sequence[Tensor]) -> float:
-    """How far the products are from a finer precision's, from one product along a signed sum of the listed vectors."""
-    ranks = list(dict.fromkeys([*_high(state, request), *_low(state, request)]))
-    if not measurable(H) or not ranks:
-        return 0.0
-    signs = 2.0 * torch.randint(0, 2, (len(ranks),), generator=process.generator).double().numpy() - 1.0
-    v, image = process.mixed(state.ritz, state.ritz.vectors[:, ranks] @ signs)
-    exact = finer(H, v)
-    if exact is None:
-        return 0.0
-    apart = exact - image.double()
-    for direction in directions:
-        apart -= (direction.double() @ apart) * direction.double()
-    return SAFE * float(apart.norm())
-
-
-def _pairs(
-    process: Krylov, state: Progress, request: Request, noise: float
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """True residuals; a pair whose true residual is far from the recurrence's is judged by the true one."""
-    high, low = _high(state, request), _low(state, request)
-    settled = {k: ok for k, ok in zip(state.wanted, state.converged, strict=True)}
-    rough = noise > ROUGH * process.noise
-    found: dict[int, tuple[float, float]] = {}
-    for k in dict.fromkeys([*high, *low]):
-        residual = process.true_residual(state.ritz, k)
-        known = float(state.ritz.residuals[k])
-        error = float(state.errors[k])
-        if residual > 2 * known + noise:
-            error = max(error, min(residual, error * (residual / known) ** 2 if known > 0 else residual))
-        found[k] = residual, error
-    values = state.ritz.values
-
-    def listed(ranks: list[int], sign: float) -> tuple[Pair, ...]:
-        limit = state.limits[0] if sign > 0 else -state.limits[1]
-        errors = _ranked(sign * values[ranks], np.array([found[k][1] for k in ranks]), limit) + noise
-        pairs = []
-        for k, error in zip(ranks, errors.tolist(), strict=True):
-            residual, own = found[k]
-            copies = sum(abs(values[k] - values[j]) <= found[j][1] + own + noise for j in ranks)
-            wanted = request.tol * abs(float(values[k]))
-            good = settled.get(k, False) and (own + noise <= wanted if rough else own <= max(wanted, noise))
-            pairs.append(Pair(float(values[k]), residual, residual + noise, error, bool(good), int(copies)))
-        return tuple(pairs)
-
-    return listed(high, 1.0), listed(low, -1.0)
-
-
-def _ranked(values: Array, errors: Array, limit: float) -> Array:
-    """The errors of descending values as the largest, the second largest and so on.
-
-    Intervals that overlap may have been listed in a wrong order, and nothing is missing beyond the limit only, which lies
-    outside values that are not told apart.
-    """
-    upper, lower = -np.sort(-(values + errors)), -np.sort(-(values - errors))
-    beyond = limit - values if math.isfinite(limit) else errors
-    return np.maximum(np.maximum(errors, beyond), np.maximum(upper - values, values - lower))
-
-
-def _stack(process: Krylov, state: Progress, chosen: list[int]) -> Tensor:
-    rows = [process.vector(state.ritz, k) for k in chosen]
-    return torch.stack(rows) if rows else torch.empty((0, process.n), dtype=process.dtype, device=process.device)
