@@ -38,6 +38,7 @@ from epigraph.hessian.operator import Operator
 warnings.filterwarnings("ignore")
 Problem = tuple[nn.Module, Tensor, Tensor]
 TARGET = 1e-6
+STARTS = 5  # a setting of a peer whose start is random reaches the target if it does so this many times
 
 
 # problems ---------------------------------------------------------------------------------------------------------
@@ -280,7 +281,7 @@ def top(peers: Peers) -> None:
     if peers.ph:
         ph = peers.pyhessian(problem)
         calls["PyHessian"] = _cheapest(
-            lambda t: ph.eigenvalues(maxIter=4000, tol=t, top_n=5)[0], (1e-4, 1e-6, 1e-8), exact
+            lambda t: ph.eigenvalues(maxIter=4000, tol=t, top_n=5)[0], (1e-4, 1e-6, 1e-8, 1e-10), exact
         )
     errors = {name: _worst(call(), exact) for name, call in calls.items()}
     times = alternating(calls, 5)
@@ -293,9 +294,9 @@ def top(peers: Peers) -> None:
 
 
 def _cheapest(run: Callable[[Any], Any], settings: tuple[Any, ...], exact: np.ndarray) -> Callable[[], Any]:
-    """The first setting whose true error is below the target, or the last one."""
+    """The first setting whose true error is below the target from each of some starts, or the last one."""
     for setting in settings:
-        if _worst(run(setting), exact) <= TARGET:
+        if all(_worst(run(setting), exact) <= TARGET for _ in range(STARTS)):
             break
     return lambda: run(setting)
 

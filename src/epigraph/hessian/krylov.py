@@ -57,19 +57,19 @@ def length(w: Tensor) -> float:
     size = _root_of_squares(w)
     if SQUARES[w.dtype][0] <= size <= SQUARES[w.dtype][1]:
         return size
-    largest = float(w.abs().max()) if len(w) else 0.0
+    largest = float(w.abs().max()) if w.numel() else 0.0
     return _root_of_squares(w / largest) * largest if 0 < largest < math.inf else largest
 
 
 def _root_of_squares(w: Tensor) -> float:
-    if len(w) <= SPAN:
+    if w.numel() <= SPAN:
         return float(torch.linalg.vector_norm(w))
     return float(torch.stack([torch.linalg.vector_norm(part) for part in w.split(SPAN)]).double().norm())
 
 
 def inner(rows: Tensor, w: Tensor) -> Tensor:
     """The inner products of the rows with w."""
-    if len(w) <= SPAN:
+    if w.numel() <= SPAN:
         return torch.mv(rows, w)
     parts = zip(rows.split(SPAN, dim=1), w.split(SPAN), strict=True)
     return torch.stack([torch.mv(a, b) for a, b in parts]).sum(0, dtype=torch.float64)
@@ -98,7 +98,7 @@ class Krylov:
         self.generator = torch.Generator().manual_seed(seed)
         self.chunk = max(CHUNK[0], min(CHUNK_ENTRIES // n, rows))
         self._rows: list[Tensor] = []
-        self._images: dict[int, Tensor] = {}
+        self._images: list[Tensor] = []  # the products, in the same places
         self.keeps = n <= KEPT
         self.count, self.products = 0, 0
         self.coupling: Array = np.zeros((0, 0))
@@ -123,6 +123,8 @@ class Krylov:
     def _append(self, vector: Tensor) -> int:
         if self.count == len(self._rows) * self.chunk:
             self._rows.append(torch.empty((self.chunk, self.n), dtype=self.dtype, device=self.device))
+            if self.keeps:
+                self._images.append(torch.zeros_like(self._rows[-1]))
             grown = np.zeros((len(self._rows) * self.chunk,) * 2)
             grown[: self.count, : self.count] = self.coupling[: self.count, : self.count]
             self.coupling = grown
@@ -160,11 +162,12 @@ class Krylov:
             w = w - self.combine(full)
         return w, total
 
-    def combine(self, weights: Array) -> Tensor:
-        """The combination of the basis vectors with these weights."""
+    def combine(self, weights: Array, images: bool = False) -> Tensor:
+        """The combination of the basis vectors, or of their products, with these weights."""
         out = torch.zeros(self.n, dtype=self.dtype, device=self.device)
-        for start, rows in self._chunks():
-            out += rows.T @ torch.from_numpy(np.ascontiguousarray(weights[start : start + len(rows)])).to(rows)
+        for (start, rows), kept in zip(self._chunks(), self._images if images else self._rows, strict=True):
+            part = torch.from_numpy(np.ascontiguousarray(weights[start : start + len(rows)])).to(rows)
+            out += kept[: len(rows)].T @ part
         return out
 
     def begin(self, vector: Tensor) -> None:
@@ -204,11 +207,12 @@ class Krylov:
             u = direction / size
             u[0] -= 1.0
             if (square := float(u @ u)) > 0:
-                along = torch.zeros(self.n, dtype=self.dtype, device=self.device)
-                for i, x in zip(at, u.tolist(), strict=True):
-                    along.add_(self.row(i), alpha=x)
-                for i, x in zip(at, u.tolist(), strict=True):
-                    self.row(i).sub_(along, alpha=2 / square * x)
+                rows, weights = [self.row(i) for i in at], u.tolist()
+                along = weights[0] * rows[0]
+                for row, x in zip(rows[1:], weights[1:], strict=True):
+                    along.add_(row, alpha=x)
+                for row, x in zip(rows, weights, strict=True):
+                    row.sub_(along, alpha=2 / square * x)
                 block = self.coupling[np.ix_(at, self.done)]
                 self.coupling[np.ix_(at, self.done)] = block - np.outer(2 / square * u, u @ block)
         return at[0]
@@ -227,7 +231,7 @@ class Krylov:
         q = self.row(i)
         w, size = self._product(q)
         if self.keeps:
-            self._images[i] = w
+            self._images[i // self.chunk][i % self.chunk] = w
         self.scale = max(self.scale, size)
         w, h = self._without_basis(w)
         self.pending.remove(i)
@@ -310,16 +314,14 @@ class Krylov:
 
     def vector(self, ritz: Ritz, k: int) -> Tensor:
         """The k-th Ritz vector, of unit length."""
-        weights = np.zeros(self.count)
-        weights[ritz.done] = ritz.vectors[:, k]
-        out = self.combine(weights)
+        out = self.combine(self._spread(ritz, ritz.vectors[:, k]))
         return out / length(out)
 
     def true_residual(self, ritz: Ritz, k: int) -> float:
         """The norm of H u - theta u for the k-th Ritz vector u: from kept products, or by one more product."""
         u = self.vector(ritz, k)
         if self.keeps:
-            image = self._image(ritz, ritz.vectors[:, k])
+            image = self.combine(self._spread(ritz, ritz.vectors[:, k]), images=True)
         else:
             image = self.multiply(u)
             self.products += 1
@@ -327,25 +329,24 @@ class Krylov:
 
     def mixed(self, ritz: Ritz, weights: Array) -> tuple[Tensor, Tensor]:
         """The combination v of the multiplied vectors with these weights, and H v, from kept products."""
-        full = np.zeros(self.count)
-        full[ritz.done] = weights
-        return self.combine(full), self._image(ritz, weights)
+        full = self._spread(ritz, weights)
+        return self.combine(full), self.combine(full, images=True)
 
     def drawn(self, fresh: bool = False) -> tuple[Tensor, Tensor]:
         """A unit vector of random direction and its product: the process's own start, where it is kept, or a fresh one."""
-        if not fresh and self.drawn_at is not None and self.drawn_at in self._images:
-            return self.row(self.drawn_at), self._images[self.drawn_at]
+        i = self.drawn_at
+        if not fresh and i is not None and i in self.done and self.keeps:
+            return self.row(i), self._images[i // self.chunk][i % self.chunk]
         w = self._random()
         w = w / length(w)
         self.products += 1
         return w, self.multiply(w)
 
-    def _image(self, ritz: Ritz, weights: Array) -> Tensor:
-        """The same combination of kept products."""
-        image = torch.zeros(self.n, dtype=self.dtype, device=self.device)
-        for weight, i in zip(weights.tolist(), ritz.done, strict=True):
-            image.add_(self._images[int(i)], alpha=weight)
-        return image
+    def _spread(self, ritz: Ritz, weights: Array) -> Array:
+        """Weights of the multiplied vectors as weights of the whole basis."""
+        full = np.zeros(self.count)
+        full[ritz.done] = weights
+        return full
 
     def restart(self, ritz: Ritz, kept: list[int]) -> None:
         """Keep some Ritz vectors and the pending vectors; the rest of the basis is let go.  Residuals stay exact."""
@@ -357,11 +358,12 @@ class Krylov:
         rest = np.arange(self.locked + len(kept), len(rows))
         coupling[at, at] = ritz.values[kept]
         coupling[np.ix_(rest, at)] = self.coupling[np.ix_(pend, ritz.done.tolist())] @ ritz.vectors[:, kept]
-        images = [self._image(ritz, ritz.vectors[:, k]) for k in kept] if self.keeps else []
-        self._rows, self._images, self.count, self.coupling = [], {}, 0, np.zeros((0, 0))
+        images = [self.mixed(ritz, ritz.vectors[:, k])[1] for k in kept] if self.keeps else []
+        self._rows, self._images, self.count, self.coupling = [], [], 0, np.zeros((0, 0))
         self.done, self.pending, self.drawn_at = [], [], None
         for row in rows:
             self._append(row)
         self.coupling[: self.count, : self.count] = coupling
         self.done, self.pending = at.tolist(), rest.tolist()
-        self._images = dict(zip(self.done, images, strict=False))
+        for i, image in zip(self.done, images, strict=False):
+            self._images[i // self.chunk][i % self.chunk] = image

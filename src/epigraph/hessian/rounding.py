@@ -12,7 +12,7 @@ beside  ||dH||_2 elsewhere: directions that are not listed may take a rank.  Wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -27,7 +27,8 @@ from epigraph.hessian.outer import Outer
 from epigraph.hessian.program import Program
 
 SUMS = 2  # draws of the signs
-DOUBT = 3.0  # times less than the noise of single products is no matter
+DOUBT = 2.0  # times less than the noise of single products is no matter
+PART = 1 / 16  # of a random vector of length sqrt(n), beside them
 SAFE = 4.0  # four draws together may show so much less, with a probability of 0.2 %
 DRAWS = 4
 MEASURED = FLAT  # parameters up to which it is measured
@@ -77,7 +78,7 @@ def rounding(
         settled: the pairs have converged, and are worth refining.
         directions: unit vectors that are projected away.
 
-    Cost: three products in float64; where rounding matters, one for each listed vector and three for the others, with as many in
+    Cost: two products in float64; where rounding matters, one for each listed vector and four for the others, with as many in
     float32.
     """
     fine = finer(H) if ranks else None
@@ -94,25 +95,33 @@ def rounding(
     def apart(v: Tensor, image: Tensor) -> float:
         return float((exact(v.double()) - image.double()).norm())
 
-    def elsewhere(fresh: bool) -> float:
-        return H.n**0.5 * apart(*process.drawn(fresh))
-
     listed = ritz.vectors[:, list(ranks)]
-    signs = 2.0 * torch.randint(0, 2, (SUMS, len(ranks)), generator=process.generator).double().numpy() - 1.0
     refined = None
     try:
-        along = max(apart(*process.mixed(ritz, listed @ row)) for row in signs)
+        along = _shown(process, ritz, listed, apart)
+        beside = along / PART
         if DOUBT * along > process.noise:
             vectors, coarse = map(torch.stack, zip(*(process.mixed(ritz, u) for u in listed.T), strict=True))
             images = torch.stack([exact(v) for v in vectors.double()])
             along = float((images - coarse).norm())
             refined = _refined(vectors.double(), images) if settled else None
-        beside = elsewhere(fresh=False)
-        if SAFE**2 * beside > gap:
-            beside = max(beside, *(elsewhere(fresh=True) for _ in range(DRAWS - 1)))
+        if SAFE * beside > gap:
+            beside = H.n**0.5 * max(apart(*process.drawn(fresh=k > 0)) for k in range(DRAWS))
     except (RuntimeError, ObjectiveError):  # what runs in float32 only
         return Rounding()
     return Rounding(along, SAFE * beside, refined)
+
+
+def _shown(process: Krylov, ritz: Ritz, listed: Array, apart: Callable[[Tensor, Tensor], float]) -> float:
+    """What products with signed sums of the listed vectors are off by, and a part of a long random vector beside them."""
+    w, along = process.drawn()
+    long = PART * process.n**0.5
+    inside = long * (listed.T @ process.split(w)[1])
+    shown = []
+    for row in 2.0 * torch.randint(0, 2, (SUMS, listed.shape[1]), generator=process.generator).double().numpy() - 1.0:
+        v, image = process.mixed(ritz, listed @ (row - inside))
+        shown.append(apart(v.double() + long * w.double(), image.double() + long * along.double()))
+    return max(shown)
 
 
 def _refined(vectors: Tensor, images: Tensor) -> Refined:
