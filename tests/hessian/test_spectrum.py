@@ -222,3 +222,21 @@ def test_sums_in_single_precision_carry_their_rounding() -> None:
         t = epigraph.trace(_quadratic(matrix))
         assert 0 < t.trace.error < 1e-4 and abs(t.trace.value - float(matrix.double().trace())) <= t.trace.error
         assert abs(t.frobenius.value - float(matrix.double().norm())) <= t.frobenius.error
+
+
+def test_products_that_look_for_copies_are_counted_apart() -> None:
+    J = epigraph.Objective.from_function(
+        lambda w: (w * w * torch.arange(1.0, 401.0, dtype=torch.float64).sqrt()).sum(),
+        {"w": torch.zeros(400, dtype=torch.float64)},
+    )
+    found, plain = (epigraph.spectrum(J, top=2, bottom=0, copies=copies) for copies in (True, False))
+    assert found.products - found.looked == plain.products and plain.looked == 0 < found.looked
+    assert found.to_dict()["looked"] == found.looked
+
+
+def test_a_small_singular_matrix_is_settled() -> None:
+    """Relative to zero no error is small: all rows are multiplied."""
+    d = torch.cat([torch.zeros(450, dtype=torch.float64), torch.linspace(1, 2, 150, dtype=torch.float64)])
+    J = epigraph.Objective.from_function(lambda w: (w * w * d).sum(), {"w": torch.zeros(600, dtype=torch.float64)})
+    found = epigraph.spectrum(J, top=1, bottom=2)
+    assert found.converged and all(abs(p.value) <= p.error for p in found.bottom)

@@ -129,7 +129,7 @@ def spectrum(
         tol: the relative error that is asked for.
         copies: look for copies of multiple eigenvalues, at a risk of 1e-6 to miss one.
         dtype: "float64" or "float32" whatever the model's own precision is.
-        most: products at most; 20 (top + bottom) + 300 by default.
+        most: products at most; 20 (top + bottom) + 300 by default, and as many as rows up to 1,000.
         seed: of the random starts.
         vectors: keep the eigenvectors as ``vectors["top"]`` [top, n] and ``vectors["bottom"]`` [bottom, n].
         without: flat vectors that are projected away, such as the directions of a known symmetry.

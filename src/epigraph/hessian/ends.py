@@ -25,6 +25,8 @@ import numpy as np
 
 from epigraph.hessian.krylov import Array, Krylov, Ritz
 
+SELDOM = 64  # a projected matrix of m rows is looked at after m / 64 further products: its eigenvalues cost more than a few of them
+
 
 @final
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Progress:
     """Where the process stands: estimated errors of the wanted pairs, the risk that a copy was missed.
 
     ``limits``: no eigenvalue that is not listed may lie above the first nor below the second.  ``rivals``: Ritz values that are not
-    listed, whose residuals reach beyond a limit.  ``far``: for how many steps there is no point in looking again.
+    listed, whose residuals reach beyond a limit.  ``far``: for how many steps there is no point in looking again.  ``looked``: products
+    that were spent on copies.
     """
 
     ritz: Ritz
@@ -61,6 +64,7 @@ class Progress:
     rivals: tuple[int, ...] = ()
     risk: float = 1.0
     far: int = 0
+    looked: int = 0
 
     @property
     def all_converged(self) -> bool:
@@ -74,17 +78,21 @@ class Progress:
 
 def ends(process: Krylov, request: Request) -> Progress:
     """Run until the wanted pairs have converged and no copy is missing at the stated risk, or the budget is spent."""
+    looked = 0
     while True:
         state = _advance(process, request)
+        state.looked = looked
         if not state.settled or process.complete or process.products >= request.most:
             state.risk = 0.0 if process.complete else 1.0
             return state
         if request.risk >= 1.0:
             return state
+        before = process.products
         risk = _look_for_copies(process, state, request)
+        looked += process.products - before
         if risk is not None:
             state = _advance(process, request)  # the chain's own Ritz values may have come near the wanted ones
-            state.risk = risk if state.settled else 1.0
+            state.risk, state.looked = risk if state.settled else 1.0, looked
             return state
 
 
@@ -100,7 +108,7 @@ def _advance(process: Krylov, request: Request) -> Progress:
             assert state is not None
             return state
         if state is not None:
-            due = len(process.done) + 1 + state.far
+            due = len(process.done) + max(1 + state.far, len(process.done) // SELDOM)
         process.step(chosen)
         if process.count >= request.capacity:
             _shrink(process, request)

@@ -18,13 +18,18 @@ from epigraph.hessian.operator import Operator
 from epigraph.hessian.pairs import Listing, Pair
 from epigraph.hessian.program import calmly
 
+SMALL = 1000  # rows up to which all may be multiplied, which settles what is singular
 CHECKED = 1e-6  # the risk at which copies of eigenvalues are looked for
 
 
 @final
 @dataclass(frozen=True)
 class Spectrum:
-    """Both ends of a spectrum, the largest first and the smallest first, and how they were found."""
+    """Both ends of a spectrum, the largest first and the smallest first, and how they were found.
+
+    Of the ``products``, ``looked`` were spent after convergence, on copies of multiple eigenvalues; ``risk`` bounds the chance that
+    one is missing all the same.
+    """
 
     top: tuple[Pair, ...]
     bottom: tuple[Pair, ...]
@@ -43,6 +48,7 @@ class Spectrum:
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     vectors: Mapping[str, Tensor] | None = field(default=None, repr=False, compare=False)
+    looked: int = 0
 
     @property
     def converged(self) -> bool:
@@ -64,6 +70,7 @@ class Spectrum:
             "n",
             "kind",
             "products",
+            "looked",
             "risk",
             "noise",
             "seconds",
@@ -107,7 +114,7 @@ def spectrum_of(
         bottom: how many of the smallest.
         tol: the relative error that is asked for.
         copies: after convergence, look for copies of multiple eigenvalues that the process cannot have seen.
-        most: products at most; 20 (top + bottom) + 300 by default.
+        most: products at most; 20 (top + bottom) + 300 by default, and as many as rows up to 1,000.
         seed: of the random starts.
         vectors: keep the Ritz vectors, as "top" [top, n] and "bottom" [bottom, n].
         without: directions that are projected away, such as those of a known symmetry.
@@ -131,13 +138,13 @@ def spectrum_of(
     room = free_memory(H.device) / 2 / width
     room = room if H.group is None else H.group.least(room)  # every process must take the same steps
     capacity = int(min(max(room, 2 * (top + bottom) + 8), 1200))
-    budget = most if most is not None else 20 * (top + bottom) + 300
+    budget = most if most is not None else max(20 * (top + bottom) + 300, H.n if H.n <= SMALL else 0)
     request = Request(top, bottom, tol, CHECKED if copies else 1.0, budget, capacity, half=half)
     state = ends(process, request)
     found = Listing(H, process, state, request, directions)
     return Spectrum(
         *found.pairs(),
-        n=H.n, kind=H.kind, products=H.products - before, risk=state.risk, noise=found.ends.noise, seconds=time.perf_counter() - start,
+        n=H.n, kind=H.kind, products=H.products - before, risk=state.risk, looked=state.looked, noise=found.ends.noise, seconds=time.perf_counter() - start,
         dtype=str(H.dtype).removeprefix("torch."), engine=H.engine.name, value=H.value, gradient_norm=float(H.gradient.norm()),
         seed=seed, tol=tol, names=H.names, notes=_notes(found), vectors=found.vectors() if vectors else None,
     )  # fmt: skip

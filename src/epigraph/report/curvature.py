@@ -120,7 +120,7 @@ def effort(result: Summary) -> list[str]:
     seconds = sum(p.seconds for p in parts if p is not None)
     found = result.spectrum
     return [
-        counted(products, "product"),
+        counted(products, "product") + (f", {found.looked} of them to look for copies" if found.looked else ""),
         f"{seconds:.1f} s",
         found.dtype,
         f"engine {found.engine}",
