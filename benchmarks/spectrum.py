@@ -409,7 +409,7 @@ def monitor(_: Peers) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loader = DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True)
     spent = {"training": 0.0, "curvature": 0.0}
-    for _epoch in range(40):
+    for _epoch in range(100):
         start = time.process_time()
         for inputs, targets in loader:
             optimizer.zero_grad()

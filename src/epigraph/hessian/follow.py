@@ -14,6 +14,8 @@ from torch import Tensor
 
 from epigraph.hessian.krylov import Array, Multiply, inner, length
 
+CANCELLED = 0.25  # of a product's length: what is left is orthogonal to the basis up to some rounding, below that a second pass is made
+
 
 @final
 @dataclass(frozen=True)
@@ -42,14 +44,16 @@ def follow(
 
     Cost: one product per step, and as many vectors of memory.
     """
-    basis = [start / length(start)]
+    basis = (start / length(start))[None]
     small = np.zeros((most, most))
     scale = 0.0
     while True:
         m = len(basis)
         w = multiply(basis[-1])
-        scale = max(scale, length(w))
-        w, small[m - 1, :m] = _without(w, basis)
+        size = length(w)
+        scale = max(scale, size)
+        h, w = _without(w, basis)
+        small[m - 1, :m] = h.tolist()
         left = length(w)
         noise = 4 * epsilon * scale * m**0.5
         closed = left <= noise or m == len(start)
@@ -63,8 +67,11 @@ def follow(
                 return Followed(
                     [float(values[k]) for k in ends], [float(residuals[k]) + noise for k in ends], pairs, good
                 )
-        w, _ = _without(w / left, basis)
-        basis.append(w / length(w))
+        w = w / left
+        if left < CANCELLED * size:
+            w = _without(w, basis)[1]
+            w = w / length(w)
+        basis = torch.cat([basis, w[None]])
 
 
 def _error(values: Array, residuals: Array, end: int) -> float:
@@ -77,15 +84,12 @@ def _error(values: Array, residuals: Array, end: int) -> float:
     return min(r, 2 * r * r / gap) if gap > 0 else r
 
 
-def _without(w: Tensor, basis: list[Tensor]) -> tuple[Tensor, list[float]]:
-    """w less its part in the basis, and the coefficients of that part."""
-    rows = basis[0][None] if len(basis) == 1 else torch.stack(basis)
+def _without(w: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The coefficients of w in the rows, and w less that part."""
     h = inner(rows, w)
-    return torch.addmv(w, rows.T, h.to(w.dtype), alpha=-1), h.tolist()
+    return h, torch.addmv(w, rows.T, h.to(w.dtype), alpha=-1)
 
 
-def _combined(basis: list[Tensor], weights: Array) -> Tensor:
-    out = torch.zeros_like(basis[0])
-    for vector, weight in zip(basis, weights.tolist(), strict=True):
-        out.add_(vector, alpha=weight)
+def _combined(rows: Tensor, weights: Array) -> Tensor:
+    out = rows.T @ torch.from_numpy(np.ascontiguousarray(weights)).to(rows)
     return out / length(out)

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map
 
 from epigraph.errors import ObjectiveError
 from epigraph.objective.data import Batch
+from epigraph.objective.harmless import harmless
 from epigraph.objective.objective import Objective
 from epigraph.objective.program import one_number, run_program
 from epigraph.objective.world import mode_of, untouched
@@ -125,9 +126,18 @@ class Program:
     @contextlib.contextmanager
     def world(self) -> Iterator[None]:
         """Inside, the program may run: what it changes is put back, and attention runs in its differentiable form."""
+        if self._harmless():
+            with torch.inference_mode(False), torch.enable_grad():
+                yield
+            return
         modules = self.J.modules()
         with untouched(*self.J.roots()), mode_of(modules, self.J.mode), sdpa_kernel(SDPBackend.MATH), _unheard(modules):
             yield
+
+    def _harmless(self) -> bool:
+        if self.J.function is not None or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            return False
+        return harmless(self.J.model, self.J.loss, (v for b in self.batches for v in (b.inputs, b.targets)))
 
     def output(self, tensors: Sequence[Tensor], batch: Batch) -> Tensor:
         """The loss of one batch, weighted, as a tensor without dimensions."""

@@ -41,6 +41,7 @@ _PLAIN = (
     np.generic,
     range,
 )
+_COMMON = frozenset({str, int, float, bool, type(None)})  # the most frequent of these
 _LIBRARIES = frozenset({"torch", "numpy", "epigraph", "scipy", "builtins"}) | sys.stdlib_module_names
 
 
@@ -64,10 +65,15 @@ def reach(roots: Iterable[Any]) -> Reached:
     pending = collections.deque(roots)
     while pending and len(seen) < LIMIT:
         value = pending.popleft()
-        if isinstance(value, _PLAIN) or id(value) in seen:
+        kind = type(value)
+        if kind in _COMMON or id(value) in seen or isinstance(value, _PLAIN):
             continue
         seen.add(id(value))
-        pending.extend(_visit(value, found))
+        if kind in MUTABLE:
+            found.containers.append(value)
+            pending.extend(_inside(value))
+        else:
+            pending.extend(_visit(value, found))
     return found
 
 
@@ -85,9 +91,6 @@ def _visit(value: Any, found: Reached) -> Iterable[Any]:
         return (value.__self__, value.__func__)
     if isinstance(value, functools.partial):
         return (value.func, *value.args, *value.keywords.values())
-    if type(value) in MUTABLE:
-        found.containers.append(value)
-        return _inside(value)
     if isinstance(value, tuple | frozenset):
         return _inside(value)
     if hasattr(value, "__wrapped__") and not isinstance(value, type | nn.Module):
