@@ -170,6 +170,7 @@ def assess(process: Krylov, request: Request) -> Progress:
     errors = np.where(gaps > 2 * slack, errors, ritz.residuals)
     good = [enough and bool(errors[k] <= max(request.tol * abs(ritz.values[k]), noise)) for k in wanted]
     if not all(good) or process.complete:
+        far = max(far, _digits(errors[wanted], ritz.values[wanted], request.tol, noise) if enough else 0)
         return Progress(ritz, errors, wanted, good, far=far // 2)
     limits = _limits(ritz, gaps, slack, (min(high, default=-1), max(low, default=-1)), request.half)
     return Progress(ritz, errors, wanted, good, limits, _rivals(ritz, wanted, limits) if request.risk < 1 else ())
@@ -206,8 +207,12 @@ def _far(ritz: Ritz, wanted: list[int], tol: float, noise: float) -> int:
     """By how many decimal digits the worst wanted error is too large whatever the gaps are: none is wider than the spectrum."""
     values, r = ritz.values[wanted], ritz.residuals[wanted]
     wide = float(ritz.values[-1] - ritz.values[0])
-    least = np.minimum(r, 2 * r * (r / wide)) if wide > 0 else r
-    worst = float((least / np.maximum(np.maximum(tol * np.abs(values), noise), 1e-300)).max())
+    return _digits(np.minimum(r, 2 * r * (r / wide)) if wide > 0 else r, values, tol, noise)
+
+
+def _digits(errors: Array, values: Array, tol: float, noise: float) -> int:
+    """By how many decimal digits the worst error is too large."""
+    worst = float((errors / np.maximum(np.maximum(tol * np.abs(values), noise), 1e-300)).max())
     return 0 if worst <= 1 else math.ceil(math.log10(worst))
 
 

@@ -236,7 +236,8 @@ class Krylov:
         w, h = self._without_basis(w)
         self.pending.remove(i)
         if self.done:
-            self.asymmetry = max(self.asymmetry, float(np.abs((h - self.coupling[i, : self.count])[self.done]).max()))
+            at = slice(len(self.done)) if _leading(self.done) else self.done
+            self.asymmetry = max(self.asymmetry, float(np.abs(h[at] - self.coupling[i, : self.count][at]).max()))
         self.coupling[: self.count, i] = h
         self.done.append(i)
         left = length(w)
@@ -332,15 +333,18 @@ class Krylov:
         full = self._spread(ritz, weights)
         return self.combine(full), self.combine(full, images=True)
 
-    def drawn(self, fresh: bool = False) -> tuple[Tensor, Tensor]:
-        """A unit vector of random direction and its product: the process's own start, where it is kept, or a fresh one."""
-        i = self.drawn_at
-        if not fresh and i is not None and i in self.done and self.keeps:
-            return self.row(i), self._images[i // self.chunk][i % self.chunk]
+    def drawn(self) -> tuple[Tensor, Tensor]:
+        """A unit vector of random direction and its product."""
         w = self._random()
         w = w / length(w)
         self.products += 1
         return w, self.multiply(w)
+
+    def began(self) -> Array | None:
+        """The weights of the process's own random start in the multiplied vectors; None where it is no longer kept."""
+        if self.drawn_at is None or self.drawn_at not in self.done or not self.keeps:
+            return None
+        return (np.array(self.done) == self.drawn_at).astype(np.float64)
 
     def _spread(self, ritz: Ritz, weights: Array) -> Array:
         """Weights of the multiplied vectors as weights of the whole basis."""

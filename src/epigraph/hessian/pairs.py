@@ -137,10 +137,10 @@ class Listing:
 
     def remark(self) -> str | None:
         """That the program rounds, where it keeps values from converging."""
-        off = self.rough.along if self.rough.refined is None else 0.0
-        off = max(off, self.rough.beside if self.rough.beside > self.gap else 0.0)
-        least = float(np.abs(self.ends.values).min())
-        if off <= max(ROUGH * self.process.noise, self.request.tol * least):
+        beside = self.rough.beside if self.rough.beside > self.gap else 0.0
+        done = self.rough.refined is not None and all(p.converged for side in self.pairs() for p in side)
+        off = max(0.0 if done else self.rough.along, beside)
+        if off <= max(ROUGH * self.process.noise, self.request.tol * float(np.abs(self.ends.values).min())):
             return None
         return f"the program rounds: its products are off by up to {off:.1e} (dtype float64 is finer)"
 

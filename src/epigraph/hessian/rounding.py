@@ -5,7 +5,7 @@ tanh), that differs from the Hessian of J in the fourth digit, the same in every
 products show it.  Products in float64 do.  Two things are asked of dH, the difference:
 
 along   ||dH U||_F for the listed vectors U: an eigenvalue of H lies within |r| + |dH u| of theta.  Two products show whether it matters,
-        with independent signs s,  E |dH sum_j s_j u_j|^2 = ||dH U||_F^2;  where it does, each vector is multiplied.
+        with independent signs s, or normal numbers,  E |dH sum_j s_j u_j|^2 = ||dH U||_F^2;  where it does, each vector is multiplied.
 beside  ||dH||_2 elsewhere: directions that are not listed may take a rank.  With w of n independent normal entries,
         |dH w|^2 is at least ||dH||_2^2 times the square of one normal number; a few draws, where it matters, make that safe.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +27,7 @@ from epigraph.hessian.operator import Operator
 from epigraph.hessian.outer import Outer
 from epigraph.hessian.program import Program
 
-SUMS = 2  # draws of the signs
-DOUBT = 2.0  # times less than the noise of single products is no matter
+DOUBT = 1.5  # times less than the noise of single products is no matter
 PART = 1 / 16  # of a random vector of length sqrt(n), beside them
 SAFE = 4.0  # four draws together may show so much less, with a probability of 0.2 %
 DRAWS = 4
@@ -106,21 +106,32 @@ def rounding(
             along = float((images - coarse).norm())
             refined = _refined(vectors.double(), images) if settled else None
         if SAFE * beside > gap:
-            beside = H.n**0.5 * max(apart(*process.drawn(fresh=k > 0)) for k in range(DRAWS))
+            beside = H.n**0.5 * max(apart(*process.drawn()) for _ in range(DRAWS))
     except (RuntimeError, ObjectiveError):  # what runs in float32 only
         return Rounding()
     return Rounding(along, SAFE * beside, refined)
 
 
 def _shown(process: Krylov, ritz: Ritz, listed: Array, apart: Callable[[Tensor, Tensor], float]) -> float:
-    """What products with signed sums of the listed vectors are off by, and a part of a long random vector beside them."""
-    w, along = process.drawn()
+    """What products with two random sums of the listed vectors are off by, and a part of a long random vector beside them."""
     long = PART * process.n**0.5
-    inside = long * (listed.T @ process.split(w)[1])
+    start = process.began()
+    if start is None:
+        w, image = process.drawn()
+        inside, outside = listed.T @ process.split(w)[1], (long * w.double(), long * image.double())
+    else:
+        inside, outside = listed.T @ start, None
     shown = []
-    for row in 2.0 * torch.randint(0, 2, (SUMS, listed.shape[1]), generator=process.generator).double().numpy() - 1.0:
-        v, image = process.mixed(ritz, listed @ (row - inside))
-        shown.append(apart(v.double() + long * w.double(), image.double() + long * along.double()))
+    normal = torch.randn(2, listed.shape[1], generator=process.generator).double().numpy()
+    for row in (
+        np.sign(normal[0]),
+        normal[1],
+    ):  # signs hide nothing of one vector, normal numbers little of vectors that are off alike
+        weights = listed @ (row - long * inside)
+        v, image = process.mixed(ritz, weights if start is None else weights + long * start)
+        shown.append(
+            apart(v, image) if outside is None else apart(v.double() + outside[0], image.double() + outside[1])
+        )
     return max(shown)
 
 
