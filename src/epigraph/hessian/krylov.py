@@ -181,11 +181,7 @@ class Krylov:
         It may have a part in the vectors that are pending already: these are turned, so that their span stays.
         """
         if self.count == self.n:
-            return (
-                self.turn(torch.randn(len(self.pending), generator=self.generator).double().numpy())
-                if self.pending
-                else None
-            )
+            return self.turn(self.normal(len(self.pending)).numpy()) if self.pending else None
         for _ in range(20):
             w, h = self._without_basis(self._random())
             size = length(w)
@@ -283,8 +279,11 @@ class Krylov:
 
     def _random(self) -> Tensor:
         """A vector of independent normal numbers."""
-        drawn = torch.randn(self.n, generator=self.generator, dtype=torch.float64, device="cpu")
-        return drawn.to(self.device, self.dtype)
+        return self.normal(self.n).to(self.device, self.dtype)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Independent normal numbers from the process's own generator."""
+        return torch.randn(*shape, generator=self.generator, dtype=torch.float64, device="cpu")
 
     # what is known ------------------------------------------------------------------------------------------------
     @property
@@ -333,18 +332,15 @@ class Krylov:
         full = self._spread(ritz, weights)
         return self.combine(full), self.combine(full, images=True)
 
-    def drawn(self) -> tuple[Tensor, Tensor]:
-        """A unit vector of random direction and its product."""
+    def drawn(self, fresh: bool = False) -> tuple[Tensor, Tensor]:
+        """A unit vector of random direction and its product: the process's own start, where it is kept, or a fresh one."""
+        i = self.drawn_at
+        if not fresh and i is not None and i in self.done and self.keeps:
+            return self.row(i), self._images[i // self.chunk][i % self.chunk]
         w = self._random()
         w = w / length(w)
         self.products += 1
         return w, self.multiply(w)
-
-    def began(self) -> Array | None:
-        """The weights of the process's own random start in the multiplied vectors; None where it is no longer kept."""
-        if self.drawn_at is None or self.drawn_at not in self.done or not self.keeps:
-            return None
-        return (np.array(self.done) == self.drawn_at).astype(np.float64)
 
     def _spread(self, ritz: Ritz, weights: Array) -> Array:
         """Weights of the multiplied vectors as weights of the whole basis."""

@@ -88,7 +88,7 @@ class Operator:
             gradient, value = gradient_and_value(self.program)
             flat, value = (
                 self._reduced(self.flatten(gradient)),
-                float(self._reduced(torch.tensor(value, dtype=torch.float64))),
+                float(self._reduced(torch.tensor(value, dtype=torch.float64, device="cpu"))),
             )
             gradient = self.unflatten(flat)
             for i, (lam, p) in enumerate(zip(self._penalty, self.program.point, strict=True)):

@@ -35,7 +35,7 @@ class Group:
                 "E087", "a function has no samples to be shared", hint="Objective(model, loss, inputs, targets)"
             )
         self._distributed, self._group, self.device = distributed, group, program.device
-        samples = torch.tensor(float(sum(b.samples for b in program.batches)), dtype=torch.float64)
+        samples = torch.tensor(float(sum(b.samples for b in program.batches)), dtype=torch.float64, device="cpu")
         whole = self.sum(samples.clone())
         self.weight = 1.0 if J.reduction() == "sum" else float(samples / whole)
         self._require_one_point(program)

@@ -106,7 +106,7 @@ def rounding(
             along = float((images - coarse).norm())
             refined = _refined(vectors.double(), images) if settled else None
         if SAFE * beside > gap:
-            beside = H.n**0.5 * max(apart(*process.drawn()) for _ in range(DRAWS))
+            beside = H.n**0.5 * max(apart(*process.drawn(fresh=True)) for _ in range(DRAWS))
     except (RuntimeError, ObjectiveError):  # what runs in float32 only
         return Rounding()
     return Rounding(along, SAFE * beside, refined)
@@ -114,24 +114,17 @@ def rounding(
 
 def _shown(process: Krylov, ritz: Ritz, listed: Array, apart: Callable[[Tensor, Tensor], float]) -> float:
     """What products with two random sums of the listed vectors are off by, and a part of a long random vector beside them."""
-    long = PART * process.n**0.5
-    start = process.began()
-    if start is None:
-        w, image = process.drawn()
-        inside, outside = listed.T @ process.split(w)[1], (long * w.double(), long * image.double())
-    else:
-        inside, outside = listed.T @ start, None
-    shown = []
-    normal = torch.randn(2, listed.shape[1], generator=process.generator).double().numpy()
-    for row in (
+    w, along = (PART * process.n**0.5 * t.double() for t in process.drawn())
+    inside = listed.T @ process.split(w.to(process.dtype))[1]
+    normal = process.normal(2, listed.shape[1]).numpy()
+    sums = (
         np.sign(normal[0]),
         normal[1],
-    ):  # signs hide nothing of one vector, normal numbers little of vectors that are off alike
-        weights = listed @ (row - long * inside)
-        v, image = process.mixed(ritz, weights if start is None else weights + long * start)
-        shown.append(
-            apart(v, image) if outside is None else apart(v.double() + outside[0], image.double() + outside[1])
-        )
+    )  # signs hide nothing of one vector, the others little of several that are off alike
+    shown = []
+    for row in sums:
+        v, image = process.mixed(ritz, listed @ (row - inside))
+        shown.append(apart(v.double() + w, image.double() + along))
     return max(shown)
 
 
