@@ -149,3 +149,23 @@ def test_a_rough_program_is_refined_in_float64() -> None:
     assert coarse.vectors is not None
     for p, u in zip(coarse.top, coarse.vectors["top"].double(), strict=True):
         assert float((H @ u - p.value * u).norm()) <= p.bound + 1e-6 * p.value
+
+
+def test_a_model_that_has_moved_on_is_not_compared_with() -> None:
+    """The kept graph is that of the statistics when the operator was made; later ones make another matrix."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 3)).eval()
+    H = epigraph.hessian(epigraph.Objective(model, F.cross_entropy, torch.randn(20, 4), torch.randint(0, 3, (20,))))
+    before = epigraph.spectrum(H, top=2, bottom=0)
+    with torch.no_grad():
+        model[1].running_var.mul_(1.003)  # type: ignore[union-attr, operator]
+    after = epigraph.spectrum(H, top=2, bottom=0)
+    assert finer(H) is None and after.converged
+    for a, b in zip(after.top, before.top, strict=True):
+        assert abs(a.value - b.value) <= a.error + b.error
+
+
+def test_nothing_is_left_without_all_directions() -> None:
+    J = epigraph.Objective.from_function(lambda w: (w**2).sum(), {"w": torch.ones(3)})
+    with pytest.raises(epigraph.EpigraphError, match="E025"):
+        epigraph.spectrum(J, without=list(torch.eye(3)))

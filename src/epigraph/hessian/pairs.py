@@ -68,7 +68,8 @@ class Listing:
         self.high = list(range(m - 1, max(m - 1 - request.top, -1), -1))
         self.ranks = sorted({*self.low, *self.high})
         self.limits = self._beyond() if process.complete else state.limits
-        self.rough = rounding(H, process, state.ritz, self.ranks, self.gap, state.settled, directions)
+        worth = state.settled and not directions  # which are known in the process's precision only
+        self.rough = rounding(H, process, state.ritz, self.ranks, self.gap, worth, directions)
         refined = self.rough.refined
         self.ends = self._measured() if refined is None else self._refined(refined.values, refined.residuals)
 

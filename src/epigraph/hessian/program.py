@@ -98,6 +98,7 @@ class Program:
         self.batches = [Batch(self._cast(b.inputs), self._cast(b.targets), b.weight, b.samples) for b in self._data()]
         self.decay = {k: lam for k, lam in J.weight_decay.items() if lam}
         self._others = {} if dtype is None else self._states()
+        self._made = self._versions()
         first = self.values[self.names[0]]
         self.device = first.device
         kinds = {self.values[n].dtype for n in self.names}
@@ -117,6 +118,16 @@ class Program:
     def _states(self) -> dict[str, Tensor]:
         """Frozen parameters in the precision of the analysis."""
         return {k: self._cast(v.detach()) for k, v in self.J.blocks.frozen.items()}
+
+    def _versions(self) -> list[tuple[int, int]]:
+        """Which tensors the program holds beside the point and the data, and how often each was written to."""
+        held = [*self.J.blocks.frozen.values(), *(b for module, _ in self._parts() for b in module.buffers())]
+        return [(id(t), 0 if t.is_inference() else t._version) for t in held]
+
+    @property
+    def current(self) -> bool:
+        """Are frozen parameters and buffers what they were when the program was made?"""
+        return self._versions() == self._made
 
     @property
     def point(self) -> list[Tensor]:

@@ -64,7 +64,7 @@ def rounding(
     ritz: Ritz,
     ranks: Sequence[int],
     gap: float,
-    settled: bool,
+    worth: bool,
     directions: Sequence[Tensor] = (),
 ) -> Rounding:
     """What float32 costs the Ritz pairs of these ranks.
@@ -75,7 +75,7 @@ def rounding(
         ritz: its Ritz pairs.
         ranks: those that are listed.
         gap: how far other eigenvalues are from a rank of these; it matters whether rounding is less.
-        settled: the pairs have converged, and are worth refining.
+        worth: the pairs are worth refining.
         directions: unit vectors that are projected away.
 
     Cost: two products in float64; where rounding matters, one for each listed vector and four for the others, with as many in
@@ -104,7 +104,7 @@ def rounding(
             vectors, coarse = map(torch.stack, zip(*(process.mixed(ritz, u) for u in listed.T), strict=True))
             images = torch.stack([exact(v) for v in vectors.double()])
             along = float((images - coarse).norm())
-            refined = _refined(vectors.double(), images) if settled else None
+            refined = _refined(vectors.double(), images) if worth else None
         if SAFE * beside > gap:
             beside = H.n**0.5 * max(apart(*process.drawn(fresh=True)) for _ in range(DRAWS))
     except (RuntimeError, ObjectiveError):  # what runs in float32 only
@@ -138,11 +138,11 @@ def _refined(vectors: Tensor, images: Tensor) -> Refined:
 
 
 def finer(H: Operator) -> Operator | None:
-    """The same matrix by a program in float64; None where that is not known or costs too much.
+    """The same matrix by a program in float64; None where that is not known, costs too much or is no longer the same.
 
     It stays with the operator, and so does its graph up to a quarter of a GiB.
     """
-    if H.dtype == torch.float64 or H.n > MEASURED or H.kind == "fisher-mc":
+    if H.dtype == torch.float64 or H.n > MEASURED or H.kind == "fisher-mc" or not H.program.current:
         return None
     if H.twin is None:
         p = H.program

@@ -121,7 +121,7 @@ def spectrum_of(
         half: copies at the lower end matter only below half of the last value there, where that is positive.
 
     Raises:
-        UsageError: counts that are negative or both zero.
+        UsageError: counts that are negative or both zero; directions that span everything.
 
     Cost: one product per step; memory n numbers per step (twice that up to a million rows), up to half of the free
     memory, then a thick restart.
@@ -157,7 +157,7 @@ def _notes(found: Listing) -> tuple[str, ...]:
         [] if state.all_converged else [f"not converged after {found.process.products} products; the pairs are marked"]
     )
     if state.all_converged and state.risk > CHECKED:
-        spent = "copies of multiple eigenvalues may be missing: the budget of products was spent"
+        spent = "copies of multiple eigenvalues may be missing: the products or the memory for vectors were spent"
         notes.append(spent if found.request.risk < 1 else "copies of multiple eigenvalues were not looked for")
     remark = found.remark()
     return tuple(notes if remark is None else [*notes, remark])
@@ -169,6 +169,8 @@ def _projected(H: Operator, without: Sequence[Tensor]) -> tuple[Any, list[Tensor
     stacked = torch.stack([w.reshape(-1).to(H.device, torch.float64) for w in without])
     rows = torch.linalg.svd(stacked, full_matrices=False)
     basis = rows.Vh[rows.S > 1e-12 * rows.S.max()].to(H.dtype)
+    if len(basis) >= H.n:
+        raise UsageError("E025", f"{len(basis)} directions leave nothing of {H.n} variables", hint="fewer in without=")
 
     def multiply(v: Tensor) -> Tensor:
         w = H.multiply(v)
