@@ -53,3 +53,27 @@ def test_a_budget_that_is_too_small_is_not_called_converged() -> None:
 def test_zero_operator() -> None:
     found = follow(torch.zeros_like, torch.ones(5), bottom=True, tol=1e-2, least=2, most=9, epsilon=1e-7)
     assert found.converged and found.values == [0.0, 0.0] and found.errors == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shift", [0.0, 2.5, 3.5])
+def test_the_basis_stays_orthonormal(shift: float, dtype: torch.dtype) -> None:
+    """Where zero lies outside the spectrum, an overlap with the basis would grow from step to step."""
+    for seed in range(4):
+        A = _matrix(250, seed) * (2 / 250) ** 0.5 + shift * torch.eye(250, dtype=torch.float64)
+        exact = torch.linalg.eigvalsh(A)
+        start = torch.randn(250, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+        B = A.to(dtype)
+        found = follow(
+            lambda v, B=B: B @ v, start, bottom=True, tol=1e-6, least=2, most=60, epsilon=torch.finfo(dtype).eps
+        )
+        for value, error in zip(found.values, found.errors, strict=True):
+            assert float((exact - value).abs().min()) <= error
+
+
+def test_an_asymmetric_product_counts_as_noise() -> None:
+    A = _matrix(20, 0)
+    A[0, 1] += 1e-3
+    start = torch.randn(20, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    found = follow(lambda v: A @ v, start, bottom=True, tol=1e-10, least=2, most=20, epsilon=1e-16)
+    assert min(found.errors) > 1e-5

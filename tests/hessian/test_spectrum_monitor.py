@@ -154,3 +154,16 @@ def test_a_missing_framework_is_said(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
     with pytest.raises(UsageError, match="not installed"):
         epigraph.CurvatureMonitor(_problem()[3]).lightning()
+
+
+@pytest.mark.parametrize("most", [0, -1, 2.5])
+def test_a_monitor_without_products_is_an_error(most: int) -> None:
+    J = epigraph.Objective(torch.nn.Linear(2, 1), torch.nn.MSELoss(), torch.randn(4, 2), torch.randn(4, 1))
+    with pytest.raises(epigraph.EpigraphError, match="E025"):
+        epigraph.CurvatureMonitor(J, most=most)
+
+
+def test_a_model_that_does_not_run_is_said_in_its_own_words() -> None:
+    J = epigraph.Objective(torch.nn.Linear(3, 1), torch.nn.MSELoss(), torch.randn(4, 2), torch.randn(4, 1))
+    with pytest.raises(epigraph.EpigraphError, match="E206"):
+        epigraph.CurvatureMonitor(J).measure()

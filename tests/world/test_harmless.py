@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
+from torch.overrides import TorchFunctionMode
 
 import epigraph
 from epigraph.objective.harmless import LAYERS, LOSSES, harmless
@@ -31,6 +33,14 @@ def _hooked(model: nn.Sequential) -> nn.Module:
 def _own_forward(model: nn.Sequential) -> nn.Module:
     model[4].forward = lambda x: x[:, :5]  # type: ignore[method-assign]
     return model
+
+
+def _own_method(name: str) -> Callable[[nn.Sequential], nn.Module]:
+    def overridden(model: nn.Sequential) -> nn.Module:
+        setattr(model[0], name, getattr(model[0], name))
+        return model
+
+    return overridden
 
 
 def _with(layer: Callable[[], nn.Module]) -> Callable[[nn.Sequential], nn.Module]:
@@ -55,6 +65,10 @@ SUSPECT: dict[str, Callable[[nn.Sequential], nn.Module]] = {
     "renormalised in place": _with(lambda: nn.Embedding(5, 5, max_norm=1.0)),
     "a hook": _hooked,
     "a method of the instance": _own_forward,
+    "another method of the instance": _own_method("_conv_forward"),
+    "its call": _own_method("_call_impl"),
+    "its switch of modes": _own_method("train"),
+    "a layer in two places": lambda model: nn.Sequential(*model, model[4:], model[5]),
 }
 
 
@@ -80,6 +94,41 @@ def test_a_hook_on_every_module_is_seen() -> None:
         assert not harmless(_network(), F.cross_entropy, DATA)
     finally:
         handle.remove()
+
+
+@pytest.mark.parametrize(
+    "owner, name", [(nn.Linear, "forward"), (nn.Module, "__call__"), (F, "linear"), (F, "cross_entropy")]
+)
+def test_code_of_the_library_that_was_replaced_is_seen(
+    owner: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *a, **k: before(*a, **k))
+    assert not harmless(_network(), nn.CrossEntropyLoss(), DATA)
+
+
+class _Counting(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_mode_that_sees_every_operator_is_seen() -> None:
+    with _Counting():
+        assert not harmless(_network(), F.cross_entropy, DATA)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_layer_that_is_used_twice_stays(guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tensors are exchanged under both names, and come back."""
+    if not guarded:
+        monkeypatch.setattr("epigraph.hessian.program.harmless", lambda *_: True)
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(layer, nn.Tanh(), nn.Sequential(layer, nn.PReLU()), layer)
+    held = {id(p) for p in model.parameters()}
+    J = epigraph.Objective(model, F.cross_entropy, torch.randn(9, 4), torch.arange(9) % 4)
+    epigraph.spectrum(J, top=1, bottom=1, dtype="float64")
+    epigraph.CurvatureMonitor(J).measure()
+    assert {id(p) for p in model.parameters()} == held and type(layer.weight) is nn.Parameter
 
 
 def _streams() -> list[object]:

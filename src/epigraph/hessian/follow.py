@@ -14,8 +14,6 @@ from torch import Tensor
 
 from epigraph.hessian.krylov import Array, Multiply, inner, length
 
-CANCELLED = 0.25  # of a product's length: what is left is orthogonal to the basis up to some rounding, below that a second pass is made
-
 
 @final
 @dataclass(frozen=True)
@@ -46,16 +44,16 @@ def follow(
     """
     basis = (start / length(start))[None]
     small = np.zeros((most, most))
-    scale = 0.0
+    scale = left = asymmetry = 0.0
     while True:
         m = len(basis)
         w = multiply(basis[-1])
-        size = length(w)
-        scale = max(scale, size)
+        scale = max(scale, length(w))
         h, w = _without(w, basis)
         small[m - 1, :m] = h.tolist()
+        asymmetry = max([asymmetry, *np.abs(small[m - 1, : m - 1] - [*[0.0] * (m - 2), left][: m - 1])])
         left = length(w)
-        noise = 4 * epsilon * scale * m**0.5
+        noise = max(4 * epsilon * scale * m**0.5, 2 * asymmetry)
         closed = left <= noise or m == len(start)
         if closed or m >= least:
             values, weights = np.linalg.eigh(small[:m, :m])  # which reads the lower triangle
@@ -67,11 +65,8 @@ def follow(
                 return Followed(
                     [float(values[k]) for k in ends], [float(residuals[k]) + noise for k in ends], pairs, good
                 )
-        w = w / left
-        if left < CANCELLED * size:
-            w = _without(w, basis)[1]
-            w = w / length(w)
-        basis = torch.cat([basis, w[None]])
+        w = _without(w / left, basis)[1]  # one pass would let an overlap with the basis grow from step to step
+        basis = torch.cat([basis, (w / length(w))[None]])
 
 
 def _error(values: Array, residuals: Array, end: int) -> float:

@@ -26,7 +26,9 @@ from epigraph.hessian.krylov import length
 from epigraph.hessian.operator import Operator
 from epigraph.hessian.program import Program, calmly
 from epigraph.hessian.trace import trace_of
+from epigraph.objective.agreement import try_out
 from epigraph.objective.objective import Objective
+from epigraph.objective.world import mode_of
 
 FRESH = 10  # every so many measurements start from a random vector
 NOISE = 0.01  # length of the random part of a warm start, beside a unit eigenvector
@@ -49,11 +51,11 @@ class CurvatureMonitor:
         seed: of the random vectors.
 
     ``records`` holds what was measured: the step; ``lambda_max`` and ``lambda_min`` with the residual norms as ``..._error``
-    (an eigenvalue lies so near; that it is the extreme one is likely, not certain); ``lambda_max_lr``, the product with the
+    (an eigenvalue of what the program computes lies so near; that it is the extreme one is likely, not certain); ``lambda_max_lr``, the product with the
     learning rate, which gradient descent keeps below 2 where it is stable; ``trace`` and ``trace_error``; the products.
 
     Raises:
-        UsageError: a share outside (0, 1], or steps below 1.
+        UsageError: a share outside (0, 1], or steps or products below 1.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class CurvatureMonitor:
     ):
         if not 0 < share <= 1 or every < 1:
             raise UsageError("E025", f"share={share}, every={every}", hint="share=0.1, every=50")
+        if not (isinstance(most, int) and most >= 1):
+            raise UsageError("E025", f"most={most}: no product could be made", hint="most=25")
         self.J, self.every, self.share = J, every, share
         self.bottom, self.trace, self.tol, self.most, self.seed = bottom, trace, tol, most, seed
         self.records: list[dict[str, Any]] = []
@@ -100,6 +104,9 @@ class CurvatureMonitor:
     @calmly
     def measure(self, lr: float | None = None) -> dict[str, Any]:
         """Measure now, whatever the step."""
+        if not self.records:
+            with mode_of(self.J.modules(), self.J.mode):
+                try_out(self.J)  # what is wrong with J is said in its own words
         program = Program(self.J, self.J.blocks.resolve(None))
         H = Operator(program, Retained(program), Probe("retained", {}), "hessian")
         warm = self._warm if self._warm is not None and len(self.records) % FRESH else None

@@ -170,7 +170,10 @@ class Program:
         everything = {**self._others, **values}
         with contextlib.ExitStack() as stack:
             for module, prefix in self._parts():
-                stack.enter_context(_reparametrize_module(module, self._state(module, prefix, everything)))
+                # a module under two names is swapped twice: what was there comes back in the reverse order
+                stack.enter_context(
+                    _reparametrize_module(module, self._state(module, prefix, everything), stack_weights=True)
+                )
             yield
 
     def _parts(self) -> list[tuple[nn.Module, str]]:
