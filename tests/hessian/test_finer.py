@@ -169,3 +169,47 @@ def test_nothing_is_left_without_all_directions() -> None:
     J = epigraph.Objective.from_function(lambda w: (w**2).sum(), {"w": torch.ones(3)})
     with pytest.raises(epigraph.EpigraphError, match="E025"):
         epigraph.spectrum(J, without=list(torch.eye(3)))
+
+
+def _lost(x: float) -> torch.Tensor:
+    """x in float64, 0 in float32."""
+    return (torch.full((), 1e9) + x) - torch.full((), 1e9)
+
+
+@pytest.mark.parametrize("n", [5, 50])
+def test_a_direction_that_float32_loses_takes_its_rank(n: int) -> None:
+    """In float32 diag(1, 0, ..., 0); in float64 the last entry is 2."""
+    d = torch.zeros(n)
+    d[0] = 1.0
+    J = epigraph.Objective.from_function(
+        lambda w: 0.5 * (d * w * w).sum() + 0.5 * _lost(2.0) * w[-1] ** 2, {"w": torch.zeros(n)}
+    )
+    H = epigraph.hessian(J, verify=False)
+    for seed in range(40):
+        pair = epigraph.spectrum(H, top=1, bottom=0, seed=seed).top[0]
+        assert not pair.converged or abs(pair.value - 2.0) <= pair.error
+
+
+def test_rounding_that_is_alike_for_two_vectors_does_not_cancel() -> None:
+    d = torch.tensor([3.0, 2.0, 1.0, 0.0, -1.0])
+    J = epigraph.Objective.from_function(
+        lambda w: 0.5 * (d * w * w).sum() + 0.25 * _lost(1e-3) * (w[0] + w[1]) ** 2, {"w": torch.zeros(5)}
+    )
+    H = epigraph.hessian(J, verify=False)
+    A = torch.diag(d.double())
+    A[:2, :2] += 0.5 * float((torch.tensor(1e9, dtype=torch.float64) + 1e-3) - 1e9)
+    exact = torch.linalg.eigvalsh(A).tolist()[::-1]
+    for seed in range(40):
+        for pair, value in zip(epigraph.spectrum(H, top=2, bottom=0, seed=seed).top, exact, strict=False):
+            assert not pair.converged or abs(pair.value - value) <= pair.error
+
+
+@pytest.mark.parametrize("error", [AssertionError, TypeError, ValueError])
+def test_a_program_that_refuses_float64_is_left_in_float32(error: type[Exception]) -> None:
+    def only_float32(w: torch.Tensor) -> torch.Tensor:
+        if w.dtype == torch.float64:
+            raise error("float32 only")
+        return (w * w * torch.arange(1.0, 5.0)).sum()
+
+    H = epigraph.hessian(epigraph.Objective.from_function(only_float32, {"w": torch.zeros(4)}), verify=False)
+    assert [p.value for p in epigraph.spectrum(H, top=1, bottom=1).top] == pytest.approx([8.0])

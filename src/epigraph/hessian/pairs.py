@@ -27,8 +27,8 @@ class Pair:
     ``residual``: the norm of H u - theta u for the unit vector u, from products, not from a recurrence; an eigenvalue lies within
     ``bound`` = residual + noise of theta.  ``error``: the estimate residual^2 / gap, plus noise, and how far off the rank may be where
     intervals overlap.  ``converged``: the estimate is below the tolerance, relative to theta, or at the level of the products'
-    own rounding, unless the program rounds by much more.  ``multiplicity``: how many of the listed values agree with this one
-    within their errors.
+    own rounding, unless the program rounds by much more; and so it is for those before it.  That no further one is missing is said
+    by the spectrum's ``risk``.  ``multiplicity``: how many of the listed values agree with this one within their errors.
     """
 
     value: float
@@ -130,6 +130,7 @@ class Listing:
         if ends.noise > level:
             good = own + ends.noise <= wanted
         good &= ends.settled[at] & np.logical_or(~taken, beside <= np.maximum(wanted, level))
+        good = np.logical_and.accumulate(good)  # a rank is known after those before it
         agree = np.abs(values[:, None] - values) <= own[:, None] + own + ends.noise
         rows = zip(values, ends.residuals[at], errors, good, agree.sum(axis=1), strict=True)
         return tuple(

@@ -4,7 +4,7 @@ What a float32 program computes has a Hessian of its own.  Where its intermediat
 tanh), that differs from the Hessian of J in the fourth digit, the same in every product: neither residuals nor the asymmetry of the
 products show it.  Products in float64 do.  Two things are asked of dH, the difference:
 
-along   ||dH U||_F for the listed vectors U: an eigenvalue of H lies within |r| + |dH u| of theta.  Two products show whether it matters,
+along   ||dH U||_F for the listed vectors U: an eigenvalue of H lies within |r| + |dH u| of theta.  A few products show whether it matters,
         with independent signs s, or normal numbers,  E |dH sum_j s_j u_j|^2 = ||dH U||_F^2;  where it does, each vector is multiplied.
 beside  ||dH||_2 elsewhere: directions that are not listed may take a rank.  With w of n independent normal entries,
         |dH w|^2 is at least ||dH||_2^2 times the square of one normal number; a few draws, where it matters, make that safe.
@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from epigraph.errors import ObjectiveError
 from epigraph.hessian.engines import FLAT, Backward, Engine, Probe, Retained, memory_of_graph
 from epigraph.hessian.krylov import Array, Krylov, Ritz
 from epigraph.hessian.operator import Operator
 from epigraph.hessian.outer import Outer
 from epigraph.hessian.program import Program
 
+SUMS = 3  # of the listed vectors
 DOUBT = 1.5  # times less than the noise of single products is no matter
 PART = 1 / 16  # of a random vector of length sqrt(n), beside them
 SAFE = 4.0  # four draws together may show so much less, with a probability of 0.2 %
@@ -78,7 +78,7 @@ def rounding(
         worth: the pairs are worth refining.
         directions: unit vectors that are projected away.
 
-    Cost: two products in float64; where rounding matters, one for each listed vector and four for the others, with as many in
+    Cost: three products in float64; where rounding matters, one for each listed vector and four for the others, with as many in
     float32.
     """
     fine = finer(H) if ranks else None
@@ -100,29 +100,29 @@ def rounding(
     try:
         along = _shown(process, ritz, listed, apart)
         beside = along / PART
-        if DOUBT * along > process.noise:
+        rough = DOUBT * along > process.noise
+        if rough:
             vectors, coarse = map(torch.stack, zip(*(process.mixed(ritz, u) for u in listed.T), strict=True))
             images = torch.stack([exact(v) for v in vectors.double()])
             along = float((images - coarse).norm())
             refined = _refined(vectors.double(), images) if worth else None
-        if SAFE * beside > gap:
+        if rough or SAFE * beside > gap:
             beside = H.n**0.5 * max(apart(*process.drawn(fresh=True)) for _ in range(DRAWS))
-    except (RuntimeError, ObjectiveError):  # what runs in float32 only
+    except Exception:  # what runs in float32 only may say so in any way
         return Rounding()
     return Rounding(along, SAFE * beside, refined)
 
 
 def _shown(process: Krylov, ritz: Ritz, listed: Array, apart: Callable[[Tensor, Tensor], float]) -> float:
-    """What products with two random sums of the listed vectors are off by, and a part of a long random vector beside them."""
+    """What products with random sums of the listed vectors are off by, and a part of a long random vector beside them."""
     w, along = (PART * process.n**0.5 * t.double() for t in process.drawn())
     inside = listed.T @ process.split(w.to(process.dtype))[1]
-    normal = process.normal(2, listed.shape[1]).numpy()
-    sums = (
-        np.sign(normal[0]),
-        normal[1],
-    )  # signs hide nothing of one vector, the others little of several that are off alike
+    weights = process.normal(SUMS, listed.shape[1]).numpy()
+    weights[0] = np.sign(
+        weights[0]
+    )  # hides nothing of one vector; the others hide little of several that are off alike
     shown = []
-    for row in sums:
+    for row in weights:
         v, image = process.mixed(ritz, listed @ (row - inside))
         shown.append(apart(v.double() + w, image.double() + along))
     return max(shown)
@@ -149,7 +149,7 @@ def finer(H: Operator) -> Operator | None:
         try:
             program = Program(p.J, p.names, p.values, torch.float64)
             engine = _engine(program) if H.kind == "hessian" else Outer(program, H.kind)
-        except (RuntimeError, ObjectiveError):
+        except Exception:  # the model may refuse that precision in any way
             return None
         H.twin = Operator(program, engine, Probe(engine.name, {}), H.kind, H.kind != "fisher", H.group)
     return H.twin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from epigraph.errors import UsageError
 from epigraph.hessian.ends import Request, ends
 from epigraph.hessian.engines import free_memory
-from epigraph.hessian.krylov import KEPT, Krylov
+from epigraph.hessian.krylov import KEPT, Krylov, length
 from epigraph.hessian.operator import Operator
 from epigraph.hessian.pairs import Listing, Pair
 from epigraph.hessian.program import calmly
@@ -130,7 +130,7 @@ def spectrum_of(
         raise UsageError("E025", f"top={top}, bottom={bottom} asks for nothing", hint="top=5, bottom=3")
     top, bottom = min(top, H.n), min(bottom, H.n)
     start, before = time.perf_counter(), H.products
-    multiply, directions = _projected(H, without)
+    multiply, directions, largest = _projected(H, without)
     process = Krylov(multiply, H.n, H.dtype, H.device, seed, H.epsilon)
     for direction in directions:
         process.lock(direction)
@@ -141,6 +141,7 @@ def spectrum_of(
     budget = most if most is not None else max(20 * (top + bottom) + 300, H.n if H.n <= SMALL else 0)
     request = Request(top, bottom, tol, CHECKED if copies else 1.0, budget, capacity, half=half)
     state = ends(process, request)
+    process.scale = max(process.scale, largest())
     found = Listing(H, process, state, request, directions)
     return Spectrum(
         *found.pairs(),
@@ -163,17 +164,23 @@ def _notes(found: Listing) -> tuple[str, ...]:
     return tuple(notes if remark is None else [*notes, remark])
 
 
-def _projected(H: Operator, without: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
+def _projected(
+    H: Operator, without: Sequence[Tensor]
+) -> tuple[Callable[[Tensor], Tensor], list[Tensor], Callable[[], float]]:
+    """The product less its part in some directions; these, orthonormal; the largest product before that, which it rounds like."""
     if not without:
-        return H.multiply, []
+        return H.multiply, [], float
     stacked = torch.stack([w.reshape(-1).to(H.device, torch.float64) for w in without])
     rows = torch.linalg.svd(stacked, full_matrices=False)
     basis = rows.Vh[rows.S > 1e-12 * rows.S.max()].to(H.dtype)
     if len(basis) >= H.n:
         raise UsageError("E025", f"{len(basis)} directions leave nothing of {H.n} variables", hint="fewer in without=")
 
+    sizes = [0.0]
+
     def multiply(v: Tensor) -> Tensor:
         w = H.multiply(v)
+        sizes[0] = max(sizes[0], length(w))
         return w - basis.T @ (basis @ w)
 
-    return multiply, list(basis)
+    return multiply, list(basis), lambda: sizes[0]
