@@ -50,8 +50,9 @@ def follow(
         w = multiply(basis[-1])
         scale = max(scale, length(w))
         h, w = _without(w, basis)
-        small[m - 1, :m] = h.tolist()
-        asymmetry = max([asymmetry, *np.abs(small[m - 1, : m - 1] - [*[0.0] * (m - 2), left][: m - 1])])
+        along = h.tolist()
+        small[m - 1, :m] = along
+        asymmetry = max(asymmetry, *map(abs, along[: m - 2]), abs(along[m - 2] - left)) if m > 1 else 0.0
         left = length(w)
         noise = max(4 * epsilon * scale * m**0.5, 2 * asymmetry)
         closed = left <= noise or m == len(start)

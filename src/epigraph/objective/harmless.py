@@ -33,10 +33,9 @@ FUNCTIONS = (
 _HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 _GLOBAL = tuple(f"_global{name}" for name in _HOOKS)
 _PLAIN = Tensor, nn.Parameter, type(None)
-_KINDS = LAYERS | LOSSES
 _METHODS = "forward", "__call__", "_call_impl", "_conv_forward", "train"
-_CODE = [(kind, name, getattr(kind, name, None)) for kind in (nn.Module, *_KINDS) for name in _METHODS]
-_CODE += [(F, name, value) for name, value in vars(F).items() if callable(value)]
+_CODE = {kind: [(name, getattr(kind, name, None)) for name in _METHODS] for kind in (nn.Module, *LAYERS, *LOSSES)}
+_USED = [(name, value) for name, value in vars(F).items() if callable(value) and name.islower() and name[0] != "_"]
 
 
 def harmless(model: Any, loss: Any, data: Iterable[Any]) -> bool:
@@ -47,18 +46,24 @@ def harmless(model: Any, loss: Any, data: Iterable[Any]) -> bool:
     if not isinstance(model, nn.Module) or not all(type(v) in _PLAIN for v in data) or not _undisturbed():
         return False
     named = [m for _, m in model.named_modules(remove_duplicate=False)]
-    if len({id(m) for m in named}) < len(named) or not all(type(m) in LAYERS and _own(m) for m in named):
+    kinds = {type(m) for m in named}
+    if len({id(m) for m in named}) < len(named) or not kinds <= LAYERS or not all(map(_own, named)):
         return False
-    return any(loss is f for f in FUNCTIONS) or (type(loss) in LOSSES and _own(loss))
+    if not any(loss is f for f in FUNCTIONS):
+        if type(loss) not in LOSSES or not _own(loss):
+            return False
+        kinds.add(type(loss))
+    return all(getattr(kind, name, None) is code for kind in (nn.Module, *kinds) for name, code in _CODE[kind])
 
 
 def _undisturbed() -> bool:
-    """Is PyTorch's code what it was, without hooks on every module and without modes that see every operator?"""
+    """Are PyTorch's functions what they were, without hooks on every module and without modes that see every operator?"""
     if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
         return False
     if any(getattr(_module, name, None) for name in _GLOBAL):
         return False
-    return all(getattr(owner, name, None) is value for owner, name, value in _CODE)
+    now = vars(F)
+    return all(now.get(name) is code for name, code in _USED)
 
 
 def _own(module: nn.Module) -> bool:
